@@ -1,0 +1,80 @@
+"""Defaults < YAML (and its `base`) < command line: merged and checked here and nowhere else."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sarigan.config.sections import Config
+from sarigan.errors import InputError
+
+
+def load_config(path: str | Path | None = None, overrides: list[str] | None = None) -> Config:
+    """Merge defaults, a YAML file and `section.key=value` overrides; InputError names the file or argument and the field."""
+    merged = OmegaConf.structured(Config)
+    if path is not None:
+        for file, values in _read_chain(Path(path)):
+            merged = _merge(merged, values, str(file))
+    for override in overrides or []:
+        if "=" not in override:
+            raise InputError(f"argument {override!r}: an override has the form section.key=value")
+        merged = _merge(merged, _parse_override(override), f"argument {override!r}")
+    try:
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise InputError(_one_line(error)) from None
+    assert isinstance(config, Config)
+    return config
+
+
+def config_from_dict(values: dict[str, Any], source: str) -> Config:
+    """The configuration stored in a checkpoint; InputError naming `source` when it does not fit this version."""
+    config = OmegaConf.to_object(_merge(OmegaConf.structured(Config), OmegaConf.create(values), source))
+    assert isinstance(config, Config)
+    return config
+
+
+def _parse_override(override: str) -> DictConfig:
+    try:
+        return OmegaConf.from_dotlist([override])
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise InputError(f"argument {override!r}: {_one_line(error)}") from None
+
+
+def _merge(base: Any, values: DictConfig, source: str) -> Any:
+    try:
+        return OmegaConf.merge(base, values)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{source}: {_one_line(error)}") from None
+
+
+def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, DictConfig]]:
+    """The file and the ones it names as `base`, farthest first."""
+    if path.resolve() in seen:
+        raise InputError(f"{path}: `base` goes round in a circle")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot read the configuration ({getattr(error, 'strerror', None) or error})"
+        ) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML ({_one_line(error)})") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: a configuration is a mapping of sections, got {type(values).__name__}")
+    base = values.pop("base", None)
+    chain = [] if base is None else _read_chain(path.parent / base, (*seen, path.resolve()))
+    return [*chain, (path, OmegaConf.create(values))]
+
+
+def _one_line(error: Exception) -> str:
+    """`message (field a.b)` of a many-line OmegaConf or YAML error."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), None)
+    if isinstance(error, OmegaConfBaseException):
+        return lines[0] + (f" (field {key})" if key else "")
+    return "; ".join(lines)

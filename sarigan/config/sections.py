@@ -1,0 +1,140 @@
+"""The sections of a run's configuration that belong to no single component, and the whole of it."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from sarigan.data.loader import DataConfig
+from sarigan.errors import InputError
+from sarigan.models.discriminator import DiscriminatorConfig
+from sarigan.models.generator import GeneratorConfig
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights and intervals of the losses (SariGAN Eq. 7, StyleGAN2). Defaults are the paper's preset."""
+
+    r1_gamma: float = 10.0
+    r1_interval: int = 16  # steps; the penalty is multiplied by it
+    path_length_weight: float = 2.0  # 0: off
+    path_length_interval: int = 4
+    path_length_decay: float = 0.01
+    path_length_batch_shrink: int = 2
+    grouping_weight: float = 2.0  # lambda_1 of Eq. 7
+    threshold_weight: float = 5.0  # of a learned threshold's loss
+    block_diagonal_weight: float = 1.0  # of the DBT constraint, kind `block_diagonal`
+    information_weight: float = 10.0  # lambda_2 of Eq. 7, on the mean squared error; 0: off, and no Q head
+    information_target: str = "w"  # w = [w_h, w_z] | codes: h and z of every grouped layer
+    information_in_nats: bool = False  # sum over dimensions / 2 instead of their mean
+    information_under_mixing: str = "skip"  # when layers mix two latents: skip | regress (their mean over the layers)
+    mixing_probability: float = 0.9  # of style mixing, decided once a phase and step
+    mixing_kind: str = "layers"  # layers | halves (w_h of one latent, w_z of another; always regressable)
+
+    def __post_init__(self) -> None:
+        choices = {
+            "information_target": ("w", "codes"),
+            "information_under_mixing": ("skip", "regress"),
+            "mixing_kind": ("layers", "halves"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"objective.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("r1_interval", "path_length_interval", "path_length_batch_shrink"):
+            if getattr(self, name) < 1:
+                raise InputError(f"objective.{name} must be at least 1, got {getattr(self, name)}")
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and value < 0:
+                raise InputError(f"objective.{f.name} must not be negative, got {value}")
+        for name in ("mixing_probability", "path_length_decay"):
+            if getattr(self, name) > 1:
+                raise InputError(f"objective.{name} must be at most 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam for the generator, the discriminator and the grouping parameters."""
+
+    generator_learning_rate: float = 0.002
+    discriminator_learning_rate: float = 0.002
+    grouping_learning_rate: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
+
+    def __post_init__(self) -> None:
+        for name in ("generator_learning_rate", "discriminator_learning_rate", "grouping_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Length, batch, precision and bookkeeping of a run."""
+
+    seed: int = 0
+    batch_size: int = 32  # images a step over all processes and rounds
+    accumulation_rounds: int = 1
+    total_kimg: float = 25_000.0
+    max_minutes: float | None = None  # of training, over all starts of the run
+    device: str = "auto"  # auto: CUDA where there is a GPU | cpu | cuda | cuda:N
+    precision: str = "auto"  # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float64
+    tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
+    ema_half_life_kimg: float = 10.0
+    ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far
+    tick_kimg: float = 4.0  # log line
+    sample_kimg: float = 40.0  # sample grid
+    checkpoint_kimg: float = 200.0
+    num_checkpoints: int = 2  # newest ones to keep
+    num_samples: int = 64  # images of the sample grid
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"training.{name} must be positive, got {getattr(self, name)}")
+        if self.batch_size % self.accumulation_rounds:
+            raise InputError(
+                f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
+                f" got {self.batch_size}"
+            )
+        if self.precision not in ("auto", "float32", "bfloat16", "float64"):
+            raise InputError(
+                f"training.precision must be one of auto, float32, bfloat16, float64, got {self.precision!r}"
+            )
+        if not (self.device in ("auto", "cpu") or self.device.split(":")[0] == "cuda"):
+            raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that defines a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.objective.mixing_kind == "halves" and self.generator.grouping.kind == "none":
+            raise InputError("objective.mixing_kind=halves needs w = [w_h, w_z], got generator.grouping.kind='none'")
+        if self.objective.information_target == "codes" and self.generator.grouping.kind == "none":
+            raise InputError("objective.information_target=codes needs groups, got generator.grouping.kind='none'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries of numbers, strings and None."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as a YAML file that `load_config` reads."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)

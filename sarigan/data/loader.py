@@ -1,0 +1,114 @@
+"""Batches of training images, from the configuration to tensors."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sarigan.data.avatars import AvatarDataset
+from sarigan.data.image_folder import ImageFolderDataset
+from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
+from sarigan.errors import InputError
+
+
+class ImageDataset(Protocol):
+    """What training needs of a set of images."""
+
+    resolution: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """uint8 [3,R,R], RGB."""
+
+    def describe(self) -> str:
+        """One line for a person."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The training images. The resolution is the generator's."""
+
+    name: str = "avatars"  # avatars (built in, procedural) | folder (a folder or a zip file of images)
+    path: str | None = None  # of `folder`
+    crop: str = "none"  # of `folder`: none (images are square and of one size) | center
+    num_images: int = 100_000  # of `avatars`
+    seed: int = 0  # of `avatars`
+    flip: bool = True  # mirror half of the images
+    num_workers: int = 2  # processes that decode images; 0: the training process itself
+
+    def __post_init__(self) -> None:
+        if self.name not in ("avatars", "folder"):
+            raise InputError(f"data.name must be one of avatars, folder, got {self.name!r}")
+        if self.name == "folder" and not self.path:
+            raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
+        if self.num_images < 1:
+            raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
+        if self.num_workers < 0:
+            raise InputError(f"data.num_workers must not be negative, got {self.num_workers}")
+
+
+def open_dataset(config: DataConfig, resolution: int) -> ImageDataset:
+    """The data set of a configuration at R pixels; InputError when it cannot be read."""
+    if config.name == "avatars":
+        return AvatarDataset(resolution, config.num_images, config.seed)
+    assert config.path is not None
+    return ImageFolderDataset(config.path, resolution, config.crop)
+
+
+class _Samples(torch.utils.data.Dataset):
+    """Images of samples (index, mirrored) as uint8 tensors [3,R,R]."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, sample: Sample) -> Tensor:
+        index, mirrored = sample
+        image = self.dataset[index]
+        return torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1] if mirrored else image))
+
+
+def _start_worker(worker: int) -> None:
+    # Ctrl-C reaches the whole process group; the training process decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def training_batches(
+    dataset: ImageDataset,
+    config: DataConfig,
+    seed: int,
+    position: int,
+    batch_size: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    rounds: int = 1,
+    pin_memory: bool = False,
+) -> Iterator[Tensor]:
+    """This rank's uint8 batches [B/ranks,3,R,R], shard after shard, from a global sample position on, without end."""
+    sampler = InfiniteSampler(len(dataset), seed, config.flip)
+    batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
+    loader = DataLoader(
+        _Samples(dataset),
+        batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
+        num_workers=config.num_workers,
+        worker_init_fn=_start_worker,
+        pin_memory=pin_memory,
+        # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
+        generator=torch.Generator(),
+    )
+    try:
+        yield from loader
+    except InputError as error:
+        # A worker's exception arrives with its traceback in the message; its last line is ours.
+        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
+
+
+def to_unit_range(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """uint8 [N,3,R,R] -> dtype in -1..1 on the device."""
+    return images.to(device, non_blocking=True).to(dtype) / 127.5 - 1

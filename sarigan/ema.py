@@ -1,0 +1,26 @@
+"""Exponential moving average of the generator's weights, its decay given as a half-life in images (Karras et al. 2018)."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def ema_decay(batch_size: int, half_life_kimg: float, seen_kimg: float, ramp_up: float | None = None) -> float:
+    """0.5^(batch / half-life) for one step of `batch_size` images; the half-life is at most `ramp_up` * seen images."""
+    if ramp_up is not None:
+        half_life_kimg = min(half_life_kimg, seen_kimg * ramp_up)
+    return 0.5 ** (batch_size / max(half_life_kimg * 1000, 1e-8))
+
+
+class ExponentialMovingAverage:
+    """Keeps `module`, a copy of the source whose parameters (group logits included) trail behind it; buffers are its own."""
+
+    def __init__(self, source: nn.Module) -> None:
+        self.module = copy.deepcopy(source).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, source: nn.Module, decay: float) -> None:
+        """average <- decay * average + (1 - decay) * source, for every parameter."""
+        averages = list(self.module.parameters())
+        torch._foreach_lerp_(averages, [p.detach() for p in source.parameters()], 1 - decay)

@@ -1,0 +1,179 @@
+"""Which channel belongs to which semantic group (SariGAN sec. 3.1, Eq. 1-2), and the fixed groupings it is compared with.
+
+Legend: c channels, g groups, d weights of a kernel. W [c,d] are the kernels of the convolution that *produces* the c
+channels. A grouping answers `membership()` -> [c,g], one-hot rows; style and modulation never ask how it was found.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sarigan.errors import InputError
+
+# 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
+INVERSE_TEMPERATURE_MAX = 5.0
+INITIAL_TEMPERATURE_LOGIT = -2.0
+# round(softmax(500 P)): the release's almost-argmax.
+ROUND_SHARPNESS = 500.0
+
+CHOICES = {
+    "kind": ("none", "similarity", "contiguous", "random", "block_diagonal"),
+    "step": ("hard", "soft"),
+    "threshold": ("quantile", "learned", "constant"),
+    "assignment": ("argmax", "round"),
+    "empty_group": ("zero", "release"),
+    "loss_reduction": ("mean", "sum"),
+}
+
+
+@dataclass(frozen=True)
+class GroupingConfig:
+    """How channels are grouped. Defaults are the paper's preset; docs/reproduction.md sets them beside the release's."""
+
+    kind: str = "similarity"  # none | similarity (the paper) | contiguous | random | block_diagonal (DBT)
+    num_groups: int = 16
+    max_group_share: float | None = None  # groups of a layer <= share * channels; None leaves num_groups as given
+    step: str = "hard"  # H of Eq. 2: unit step, or soft: sigmoid(50 (S - r))
+    threshold: str = "quantile"  # r of Eq. 2: quantile | learned | constant
+    constant_threshold: float = 0.1
+    initial_threshold: float | None = None  # of a learned r; None: the quantile of the first kernels
+    learn_temperature: bool = True
+    constant_temperature: float = 0.3  # t of Eq. 2 when it is not learned
+    assignment: str = "argmax"  # round: the release's rounded softmax
+    empty_group: str = "zero"  # release: its 1e-6 row renormalised over all channels
+    loss_reduction: str = "mean"  # of Eq. 2 over the c*c entries; sum: the release
+    freeze_kimg: float | None = None  # stop learning the groups after this many thousand images
+    random_seed: int = 0  # of kind `random`
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"grouping.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.num_groups < 1:
+            raise InputError(f"grouping.num_groups must be at least 1, got {self.num_groups}")
+        if self.max_group_share is not None and not 0 < self.max_group_share <= 1:
+            raise InputError(f"grouping.max_group_share must be in (0, 1], got {self.max_group_share}")
+        if self.initial_threshold is not None and not 0 < self.initial_threshold < 1:
+            raise InputError(f"grouping.initial_threshold must be in (0, 1), got {self.initial_threshold}")
+        if self.constant_temperature <= 0:
+            raise InputError(f"grouping.constant_temperature must be positive, got {self.constant_temperature}")
+        if self.freeze_kimg is not None and self.freeze_kimg < 0:
+            raise InputError(f"grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
+
+    def groups_for(self, num_channels: int, layer: str) -> int:
+        """The number of groups of a layer with c channels; InputError when there are more groups than channels."""
+        if self.num_groups > num_channels and self.max_group_share is None:
+            raise InputError(
+                f"grouping.num_groups must be at most the {num_channels} channels of layer {layer}, got {self.num_groups}"
+                " (grouping.max_group_share=0.25 caps it per layer)"
+            )
+        if self.max_group_share is None:
+            return self.num_groups
+        return max(1, min(self.num_groups, int(self.max_group_share * num_channels)))
+
+
+def kernel_similarity(kernel: Tensor) -> Tensor:
+    """Eq. 1: cosine similarity S [c,c] of the kernels [c,...] that produce c channels."""
+    rows = F.normalize(kernel.flatten(start_dim=1), dim=1)
+    return rows @ rows.t()
+
+
+def similarity_quantile(similarity: Tensor, num_groups: int) -> Tensor:
+    """The (1 - 1/g)-quantile of all c*c entries: c^2/g of them reach it, so a channel has c/g similar ones on average."""
+    count = similarity.numel()
+    rank = count - round(count / num_groups) + 1
+    return similarity.flatten().kthvalue(min(rank, count)).values
+
+
+def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:
+    """floor(j g / c) for channel j: [c]."""
+    return torch.arange(num_channels) * num_groups // num_channels
+
+
+class SimilarityGrouping(nn.Module):
+    """Learned groups: softmax(G/t) softmax(G/t)^T is fitted to H(S - r) (Eq. 2); membership is the row argmax of G."""
+
+    def __init__(self, config: GroupingConfig, num_channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_channels, self.num_groups = num_channels, num_groups
+        self.logits = nn.Parameter(torch.randn(num_channels, num_groups))
+        if config.learn_temperature:
+            self.temperature_logit = nn.Parameter(torch.tensor(INITIAL_TEMPERATURE_LOGIT))
+        if config.threshold == "learned":
+            self.threshold_logit = nn.Parameter(torch.tensor(0.0))
+
+    @torch.no_grad()
+    def initialize(self, kernel: Tensor) -> None:
+        """Start a learned threshold at `initial_threshold`, or at the quantile of the kernels [c,...]."""
+        if self.config.threshold != "learned":
+            return
+        if self.config.initial_threshold is None:
+            start = similarity_quantile(kernel_similarity(kernel), self.num_groups).clamp(1e-3, 1 - 1e-3)
+        else:
+            start = torch.tensor(self.config.initial_threshold)
+        self.threshold_logit.copy_(torch.logit(start))
+
+    def temperature(self) -> Tensor:
+        """t, a scalar."""
+        if not self.config.learn_temperature:
+            return self.logits.new_tensor(self.config.constant_temperature)
+        return 1 / (INVERSE_TEMPERATURE_MAX * torch.sigmoid(self.temperature_logit))
+
+    def threshold(self, similarity: Tensor) -> Tensor:
+        """r, a scalar; carries gradient only when it is learned. similarity [c,c]."""
+        if self.config.threshold == "learned":
+            return torch.sigmoid(self.threshold_logit)
+        if self.config.threshold == "quantile":
+            return similarity_quantile(similarity, self.num_groups)
+        return similarity.new_tensor(self.config.constant_threshold)
+
+    def probabilities(self) -> Tensor:
+        """N(G/t) [c,g]: softmax over the groups."""
+        return F.softmax(self.logits / self.temperature(), dim=1)
+
+    @torch.no_grad()
+    def membership(self) -> Tensor:
+        """[c,g], one-hot rows; with `assignment: round`, a tied channel's row may be all zero, as in the release."""
+        if self.config.assignment == "round":
+            return torch.round(F.softmax(ROUND_SHARPNESS * self.probabilities(), dim=1))
+        return F.one_hot(self.logits.argmax(dim=1), self.num_groups).to(self.logits.dtype)
+
+
+class FixedGrouping(nn.Module):
+    """Groups that never change: contiguous blocks or a random partition of equal sizes. Controls without a loss."""
+
+    groups: Tensor
+
+    def __init__(self, num_channels: int, num_groups: int, shuffle_seed: int | None = None) -> None:
+        super().__init__()
+        self.num_channels, self.num_groups = num_channels, num_groups
+        groups = contiguous_groups(num_channels, num_groups)
+        if shuffle_seed is not None:
+            groups = groups[torch.randperm(num_channels, generator=torch.Generator().manual_seed(shuffle_seed))]
+        self.register_buffer("groups", groups)
+
+    def membership(self) -> Tensor:
+        """[c,g], one-hot rows, in the default dtype."""
+        return F.one_hot(self.groups, self.num_groups).to(torch.get_default_dtype())
+
+
+class BlockDiagonalGrouping(FixedGrouping):
+    """Contiguous groups whose *kernels* are trained to match them (the DBT baseline; `losses.grouping.block_diagonal_loss`)."""
+
+
+Grouping = SimilarityGrouping | FixedGrouping
+
+
+def build_grouping(config: GroupingConfig, num_channels: int, layer: str) -> Grouping | None:
+    """The grouping of a layer with c input channels, or None for kind `none`."""
+    if config.kind == "none":
+        return None
+    num_groups = config.groups_for(num_channels, layer)
+    if config.kind == "similarity":
+        return SimilarityGrouping(config, num_channels, num_groups)
+    if config.kind == "block_diagonal":
+        return BlockDiagonalGrouping(num_channels, num_groups)
+    return FixedGrouping(num_channels, num_groups, config.random_seed if config.kind == "random" else None)

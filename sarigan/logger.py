@@ -1,0 +1,41 @@
+"""The log of a run: one JSON line a tick, and the same in TensorBoard."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLogger:
+    """Appends to <run>/log.jsonl and <run>/tensorboard. Lines of steps after `resume_step` are dropped first."""
+
+    def __init__(self, run_dir: Path, resume_step: int = 0) -> None:
+        self.path = run_dir / "log.jsonl"
+        if self.path.exists():
+            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= resume_step]
+            self.path.write_text("".join(f"{line}\n" for line in lines))
+        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+
+    def log(self, step: int, kimg: float, seconds: float, scalars: dict[str, float]) -> None:
+        """One tick: kimg thousand images seen, seconds of training over all starts."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"step": step, "kimg": kimg, "seconds": round(seconds, 2), **scalars}) + "\n")
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, step)
+
+    def log_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """image uint8 [H,W,3]."""
+        self.writer.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush everything."""
+        self.writer.close()
+
+
+def _step(line: str) -> float:
+    """The step of a line; a line cut short by a crash counts as later than any."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,1 @@
+"""Losses: pure functions of tensors. Weights and `backward()` belong to the objective."""

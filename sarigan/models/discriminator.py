@@ -1,0 +1,92 @@
+"""Residual discriminator of StyleGAN2 (Karras et al. 2020), whose trunk SariGAN's Q head shares (sec. 4)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sarigan.errors import InputError
+from sarigan.layers.activation import BiasLeakyReLU
+from sarigan.layers.conv import EqualizedConv2d
+from sarigan.layers.linear import EqualizedLinear
+from sarigan.layers.minibatch_stddev import MinibatchStddev
+from sarigan.layers.normalization import full_precision
+from sarigan.models.channel_widths import block_resolutions, channels_at, check_widths
+from sarigan.models.recognition import RecognitionHead
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Defaults are config-E widths. The resolution is the generator's."""
+
+    channel_base: int = 8192
+    channel_max: int = 512
+    minibatch_stddev_group: int = 4
+
+    def __post_init__(self) -> None:
+        check_widths("discriminator", 8, self.channel_base, self.channel_max)
+        if self.minibatch_stddev_group < 1:
+            raise InputError(
+                f"discriminator.minibatch_stddev_group must be at least 1, got {self.minibatch_stddev_group}"
+            )
+
+
+@dataclass
+class DiscriminatorOutput:
+    """Scores of a batch of images."""
+
+    logits: Tensor  # [N], positive means real
+    codes: Tensor | None  # [N,code_dim], Q's estimate of the codes; None without a Q head
+
+
+class ResidualBlock(nn.Module):
+    """(conv3(x) + skip(x)) / sqrt(2), halving the size: [N,I,H,W] -> [N,O,H/2,W/2]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = EqualizedConv2d(in_channels, in_channels, 3)
+        self.activation = BiasLeakyReLU(in_channels)
+        self.down = EqualizedConv2d(in_channels, out_channels, 3, down=True)
+        self.down_activation = BiasLeakyReLU(out_channels)
+        self.skip = EqualizedConv2d(in_channels, out_channels, 1, down=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # 1/sqrt(2) of the sum, folded: the activation's own gain sqrt(2) becomes 1.
+        y = self.down_activation(self.down(self.activation(self.conv(x))), gain=1.0)
+        return torch.add(y, self.skip(x), alpha=1 / math.sqrt(2))
+
+
+class Discriminator(nn.Module):
+    """images [N,3,R,R] -> DiscriminatorOutput. code_dim 0: no Q head."""
+
+    def __init__(self, config: DiscriminatorConfig, resolution: int, code_dim: int = 0) -> None:
+        super().__init__()
+        check_widths("discriminator", resolution, config.channel_base, config.channel_max)
+        resolutions = block_resolutions(resolution)[::-1]
+        widths = [channels_at(r, config.channel_base, config.channel_max) for r in resolutions]
+        self.from_rgb = EqualizedConv2d(3, widths[0], 1)
+        self.from_rgb_activation = BiasLeakyReLU(widths[0])
+        self.blocks = nn.ModuleDict(
+            {
+                f"{r}x{r}": ResidualBlock(i, o)
+                for r, i, o in zip(resolutions[:-1], widths[:-1], widths[1:], strict=True)
+            }
+        )
+        last = widths[-1]
+        self.minibatch_stddev = MinibatchStddev(config.minibatch_stddev_group)
+        self.conv = EqualizedConv2d(last + 1, last, 3)
+        self.activation = BiasLeakyReLU(last)
+        self.dense = EqualizedLinear(last * 4 * 4, last, activation="leaky_relu")
+        self.head = EqualizedLinear(last, 1)
+        self.recognition = RecognitionHead(last, code_dim) if code_dim else None
+
+    def forward(self, images: Tensor) -> DiscriminatorOutput:
+        x = self.from_rgb_activation(self.from_rgb(images))
+        for block in self.blocks.values():
+            x = block(x)
+        x = self.activation(self.conv(self.minibatch_stddev(x)))
+        with torch.autocast(images.device.type, enabled=False):
+            features = self.dense(full_precision(x).flatten(start_dim=1))
+            codes = None if self.recognition is None else self.recognition(features)
+            return DiscriminatorOutput(self.head(features).squeeze(1), codes)

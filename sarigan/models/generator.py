@@ -1,0 +1,187 @@
+"""The generator: mapping and synthesis, one class for SariGAN and every baseline; methods differ by configuration."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from sarigan.errors import InputError
+from sarigan.layers.grouping import GroupingConfig
+from sarigan.layers.style import StyleCodes
+from sarigan.models.channel_widths import check_widths
+from sarigan.models.mapping import MappingNetwork
+from sarigan.models.synthesis import GroupedLayer, SkipSynthesis
+from sarigan.models.synthesis_adain import AdaINSynthesis
+
+Noise = str | Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Defaults are SariGAN at config-E widths."""
+
+    resolution: int = 256
+    synthesis: str = "skip"  # skip (StyleGAN2, SariGAN) | adain (StyleGAN)
+    form: str = "weight"  # of grouped layers: weight (Eq. 5-6) | activation (Eq. 3-4)
+    style_biases: bool = False  # z_b and h_b of Eq. 3-4
+    z_dim: int = 512
+    style_dim: int = 512  # of each half of w where there are groups, of w where there are none
+    mapping_layers: int = 8
+    mapping_learning_rate_multiplier: float = 0.01
+    channel_base: int = 8192  # config E; config F: 16384
+    channel_max: int = 512
+    grouping: GroupingConfig = field(default_factory=GroupingConfig)
+
+    def __post_init__(self) -> None:
+        check_widths("generator", self.resolution, self.channel_base, self.channel_max)
+        for name, choices in {"synthesis": ("skip", "adain"), "form": ("weight", "activation")}.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"generator.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("z_dim", "style_dim", "mapping_layers"):
+            if getattr(self, name) < 1:
+                raise InputError(f"generator.{name} must be at least 1, got {getattr(self, name)}")
+        if self.synthesis == "adain" and self.grouping.kind != "none":
+            raise InputError(
+                f"generator.grouping.kind must be none with generator.synthesis=adain, got {self.grouping.kind!r}"
+            )
+        if self.form == "activation" and self.grouping.kind == "none":
+            raise InputError("generator.form=activation needs groups, got generator.grouping.kind='none'")
+        if self.form == "activation" and self.grouping.empty_group == "release":
+            raise InputError("generator.grouping.empty_group=release exists in the weight form only, got form='activation'")
+        if self.style_biases and (self.grouping.kind == "none" or self.grouping.empty_group == "release"):
+            raise InputError("generator.style_biases needs groups and generator.grouping.empty_group=zero")
+
+    @property
+    def w_dim(self) -> int:
+        """[w_h, w_z] with groups, w without."""
+        return self.style_dim * (1 if self.grouping.kind == "none" else 2)
+
+
+@dataclass
+class LatentMixing:
+    """Style mixing: a second latent for part of the control.
+
+    `layers`: w of z before latent index `crossover`, w of the second from there on (Karras et al. 2019).
+    `halves`: w_h of z with w_z of the second, in every layer, so that one w still describes the image.
+    """
+
+    second_z: Tensor  # [N,z_dim]
+    kind: str = "layers"
+    crossover: int = 0
+
+
+@dataclass
+class GeneratorOutput:
+    """Images with what produced them."""
+
+    images: Tensor  # [N,3,R,R], about -1..1, not clamped
+    latents: Tensor  # [N,L,w_dim]
+    codes: dict[str, StyleCodes]  # z, h and membership of every grouped layer, by layer name (`8x8.up`, ...)
+
+    @property
+    def groups(self) -> dict[str, Tensor]:
+        """Group index of every input channel [c] of every grouped layer."""
+        return {n: c.membership.argmax(dim=1) for n, c in self.codes.items() if c.membership is not None}
+
+
+class Generator(nn.Module):
+    """z [N,z_dim] -> GeneratorOutput."""
+
+    mean_latent: Tensor
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(
+            config.z_dim, config.style_dim, config.w_dim, config.mapping_layers, config.mapping_learning_rate_multiplier
+        )
+        widths = (config.resolution, config.style_dim, config.channel_base, config.channel_max)
+        self.synthesis: SkipSynthesis | AdaINSynthesis = (
+            AdaINSynthesis(*widths)
+            if config.synthesis == "adain"
+            else SkipSynthesis(*widths, config.grouping, config.form, config.style_biases)
+        )
+        # The centre of truncation; set by `update_mean_latent`.
+        self.register_buffer("mean_latent", torch.zeros(config.w_dim))
+
+    @property
+    def num_latents(self) -> int:
+        """L = 2 log2 R - 2."""
+        return self.synthesis.num_latents
+
+    def grouped_layers(self) -> list[GroupedLayer]:
+        """The layers with groups, each with the kernel that its grouping clusters."""
+        return self.synthesis.grouped_layers()
+
+    def grouping_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the groupings; no adversarial or information gradient ever reaches them."""
+        return [p for layer in self.grouped_layers() for p in layer.grouping.parameters()]
+
+    def forward(
+        self,
+        z: Tensor,
+        mixing: LatentMixing | None = None,
+        noise: Noise = "random",
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> GeneratorOutput:
+        """Generate.
+
+        noise: `random` (PyTorch's global generator), `fixed` (the same for every call and sample), `none`, or one
+        [N,1,H,W] a layer as listed by `synthesis.noise_shapes()`. truncation_psi pulls w towards its mean, in the first
+        `truncation_cutoff` latents (None: in all). Raises InputError for a z of another shape.
+        """
+        if z.ndim != 2 or z.shape[1] != self.config.z_dim:
+            raise InputError(f"z must have shape (N, {self.config.z_dim}), got {tuple(z.shape)}")
+        latents = self.latents(z, mixing)
+        if truncation_psi != 1.0:
+            latents = self.truncate(latents, truncation_psi, truncation_cutoff)
+        return self.synthesize(latents, noise)
+
+    def latents(self, z: Tensor, mixing: LatentMixing | None = None) -> Tensor:
+        """z [N,z_dim] -> [N,L,w_dim]."""
+        w = self.mapping(z)
+        if mixing is None:
+            return w[:, None].expand(-1, self.num_latents, -1)
+        second = self.mapping(mixing.second_z)
+        if mixing.kind == "halves":
+            w = torch.cat([w[:, : self.config.style_dim], second[:, self.config.style_dim :]], dim=1)
+            return w[:, None].expand(-1, self.num_latents, -1)
+        before = torch.arange(self.num_latents, device=w.device) < mixing.crossover
+        return torch.where(before[None, :, None], w[:, None], second[:, None])
+
+    def truncate(self, latents: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+        """mean + psi (w - mean) in the first `cutoff` latents. latents [N,L,w_dim]."""
+        truncated = torch.lerp(self.mean_latent.to(latents.dtype).expand_as(latents), latents, psi)
+        if cutoff is None:
+            return truncated
+        first = torch.arange(self.num_latents, device=latents.device) < cutoff
+        return torch.where(first[None, :, None], truncated, latents)
+
+    def synthesize(self, latents: Tensor, noise: Noise = "random") -> GeneratorOutput:
+        """latents [N,L,w_dim] -> GeneratorOutput."""
+        if isinstance(noise, str):
+            noise = self.draw_noise(latents, noise)
+        output = self.synthesis(latents, noise)
+        return GeneratorOutput(output.images, latents, output.codes)
+
+    def draw_noise(self, latents: Tensor, kind: str) -> list[Tensor | None]:
+        """Noise by name (see `forward`) for latents [N,L,w_dim]: one [N,1,H,W] a layer."""
+        shapes = self.synthesis.noise_shapes()
+        device, dtype, n = latents.device, latents.dtype, latents.shape[0]
+        if kind == "none":
+            return [None] * len(shapes)
+        if kind == "random":
+            return [torch.randn(n, 1, h, w, device=device, dtype=dtype) for h, w in shapes]
+        if kind == "fixed":
+            source = torch.Generator().manual_seed(0)
+            return [torch.randn(1, 1, h, w, generator=source).to(device, dtype).expand(n, -1, -1, -1) for h, w in shapes]
+        raise InputError(f"noise must be random, fixed, none or a list of tensors, got {kind!r}")
+
+    @torch.no_grad()
+    def update_mean_latent(self, num_samples: int = 10_000, seed: int = 0) -> None:
+        """Set `mean_latent` to the mean w of fixed-seed latents."""
+        source = torch.Generator().manual_seed(seed)
+        z = torch.randn(num_samples, self.config.z_dim, generator=source).to(self.mean_latent)
+        self.mean_latent.copy_(sum(self.mapping(part).sum(dim=0) for part in z.split(1000)) / num_samples)

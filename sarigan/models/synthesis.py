@@ -1,0 +1,164 @@
+"""Synthesis network with skip outputs: StyleGAN2 (Karras et al. 2020) and SariGAN (sec. 3, Fig. 2b).
+
+One convolution at 4x4, then two a resolution: `up` doubles the size, `conv` keeps it; RGB images of every resolution are
+upsampled and summed. Latents are [N,L,w_dim], L = 2 log2 R - 2: 4x4.conv takes 0, the first ToRGB 1; at resolution 2^l
+`up` takes 2l-5, `conv` 2l-4, ToRGB 2l-3 (which the next `up` shares). Every layer from 8x8.up on may be grouped: the
+groups are of its *input* channels, by the kernels of the convolution before it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ops import bias_act
+from sarigan.layers.activation import BiasLeakyReLU
+from sarigan.layers.conv import EqualizedConv2d
+from sarigan.layers.grouping import Grouping, GroupingConfig, SimilarityGrouping, build_grouping
+from sarigan.layers.modulation.demodulation import WeightModulation
+from sarigan.layers.modulation.group_adagn import ActivationModulation
+from sarigan.layers.noise import NoiseInjection
+from sarigan.layers.normalization import full_precision
+from sarigan.layers.resample import upsample_2x
+from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes
+from sarigan.models.channel_widths import block_resolutions, channels_at
+
+
+@dataclass
+class SynthesisOutput:
+    """What one pass through a synthesis network leaves: all tensors carry gradient, memberships excepted."""
+
+    images: Tensor  # [N,3,R,R], about -1..1, not clamped
+    codes: dict[str, StyleCodes]  # of every grouped layer, by layer name
+
+
+@dataclass
+class GroupedLayer:
+    """A layer whose input channels are grouped, with the kernel [c,I,K,K] that produces those channels."""
+
+    name: str
+    grouping: Grouping
+    kernel: Tensor
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU. x [N,I,H,W], latent [N,w_dim] -> [N,O,H,W] or, up, [N,O,2H,2W]."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, style: nn.Module, modulation: nn.Module,
+        grouping: Grouping | None = None, up: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.grouping = grouping
+        self.style = style
+        self.convolution = EqualizedConv2d(in_channels, out_channels, 3, up=up)
+        self.modulation = modulation
+        self.noise = NoiseInjection()
+        self.activation = BiasLeakyReLU(out_channels)
+
+    def forward(self, x: Tensor, latent: Tensor, noise: Tensor | None) -> tuple[Tensor, StyleCodes]:
+        codes = self.style(latent, None if self.grouping is None else self.grouping.membership())
+        x = self.modulation(x, codes, self.convolution)
+        return self.activation(self.noise(x, noise)), codes
+
+
+class ToRGB(nn.Module):
+    """Plainly modulated 1x1 convolution to three channels, without demodulation, plus bias; always float32 or wider."""
+
+    def __init__(self, in_channels: int, style_dim: int) -> None:
+        super().__init__()
+        self.style = ChannelStyle(style_dim, in_channels)
+        self.convolution = EqualizedConv2d(in_channels, 3, 1)
+        self.modulation = WeightModulation(demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+        y = self.modulation(x, self.style(latent), self.convolution)
+        return bias_act(full_precision(y), self.bias, "linear")
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution."""
+
+    def __init__(self, up: SynthesisLayer | None, conv: SynthesisLayer, to_rgb: ToRGB) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = conv
+        self.to_rgb = to_rgb
+
+
+class SkipSynthesis(nn.Module):
+    """latents [N,L,w_dim], noise (one [N,1,H,W] a layer) -> SynthesisOutput."""
+
+    def __init__(
+        self, resolution: int, style_dim: int, channel_base: int, channel_max: int, grouping: GroupingConfig,
+        form: str = "weight", style_biases: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.style_dim, self.grouping_config = style_dim, grouping
+        self.form, self.style_biases = form, style_biases
+        self.resolutions = block_resolutions(resolution)
+        self.num_latents = 2 * len(self.resolutions)
+        widths = [channels_at(r, channel_base, channel_max) for r in self.resolutions]
+        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
+        self.upsample = upsample_2x()
+        self.blocks = nn.ModuleDict()
+        for index, (r, width) in enumerate(zip(self.resolutions, widths, strict=True)):
+            up = None if index == 0 else self._layer(f"{r}x{r}.up", widths[index - 1], width, up=True)
+            conv = self._layer(f"{r}x{r}.conv", width, width, up=False)
+            self.blocks[f"{r}x{r}"] = SynthesisBlock(up, conv, ToRGB(width, style_dim))
+        for layer in self.grouped_layers():
+            if isinstance(layer.grouping, SimilarityGrouping):
+                layer.grouping.initialize(layer.kernel)
+
+    def _layer(self, name: str, in_channels: int, out_channels: int, up: bool) -> SynthesisLayer:
+        grouping = None if name == "4x4.conv" else build_grouping(self.grouping_config, in_channels, name)
+        if grouping is None:
+            style: nn.Module = ChannelStyle(self.style_dim, in_channels)
+            return SynthesisLayer(in_channels, out_channels, style, WeightModulation(), None, up)
+        activation_form = self.form == "activation"
+        # Eq. 4 leaves features of variance sum_i h_i^2, which no demodulation removes: g codes of 1/sqrt(g) keep it at 1.
+        h_init = grouping.num_groups**-0.5 if activation_form else 1.0
+        style = GroupStyle(
+            self.style_dim, in_channels, grouping.num_groups, self.style_biases, self.grouping_config.empty_group, h_init
+        )
+        modulation = ActivationModulation() if activation_form else WeightModulation()
+        return SynthesisLayer(in_channels, out_channels, style, modulation, grouping, up)
+
+    def named_layers(self) -> Iterator[tuple[str, SynthesisLayer]]:
+        """(`8x8.up`, layer) in the order of execution, ToRGB excepted."""
+        for name, block in self.blocks.items():
+            if block.up is not None:
+                yield f"{name}.up", block.up
+            yield f"{name}.conv", block.conv
+
+    def grouped_layers(self) -> list[GroupedLayer]:
+        """The layers with groups, in order, each with the kernel that its grouping clusters."""
+        layers = list(self.named_layers())
+        return [
+            GroupedLayer(name, layer.grouping, before.convolution.weight)
+            for (_, before), (name, layer) in zip(layers[:-1], layers[1:], strict=True)
+            if layer.grouping is not None
+        ]
+
+    def noise_shapes(self) -> list[tuple[int, int]]:
+        """(H, W) of the noise of every layer, in order."""
+        return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]
+
+    def forward(self, latents: Tensor, noise: Sequence[Tensor | None]) -> SynthesisOutput:
+        x = self.constant.expand(latents.shape[0], -1, -1, -1)
+        images: Tensor | None = None
+        codes: dict[str, StyleCodes] = {}
+        maps = iter(noise)
+        index = 0
+        for name, block in self.blocks.items():
+            if block.up is not None:
+                x, codes[f"{name}.up"] = block.up(x, latents[:, index], next(maps))
+                index += 1
+            x, codes[f"{name}.conv"] = block.conv(x, latents[:, index], next(maps))
+            index += 1
+            rgb = block.to_rgb(x, latents[:, index])
+            images = rgb if images is None else self.upsample(images) + rgb
+        assert images is not None
+        return SynthesisOutput(images, {name: code for name, code in codes.items() if code.membership is not None})

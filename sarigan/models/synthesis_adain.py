@@ -1,0 +1,70 @@
+"""Synthesis network of StyleGAN (Karras et al. 2019) without progressive growing: tables call it "StyleGAN (no growing)".
+
+A constant of ones with an epilogue of its own, then at 4x4 one convolution and at every further resolution two, each
+followed by an AdaIN epilogue; 2x upsampling by repetition, the convolution, a [1,2,1] blur; one ToRGB at the end.
+Epilogue i takes latent i: [N,L,w_dim], L = 2 log2 R - 2.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ops import bias_act
+from sarigan.layers.conv import EqualizedConv2d
+from sarigan.layers.modulation.adain import AdaINEpilogue
+from sarigan.layers.normalization import full_precision
+from sarigan.layers.resample import Resample2d
+from sarigan.models.channel_widths import block_resolutions, channels_at
+from sarigan.models.synthesis import GroupedLayer, SynthesisOutput
+
+
+class AdaINLayer(nn.Module):
+    """(2x repetition,) 3x3 convolution (, blur), epilogue. x [N,I,H,W] -> [N,O,H,W] or, up, [N,O,2H,2W]."""
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int, up: bool) -> None:
+        super().__init__()
+        self.convolution = EqualizedConv2d(in_channels, out_channels, 3)
+        self.blur = Resample2d((1, 1), taps=(1.0, 2.0, 1.0)) if up else None
+        self.epilogue = AdaINEpilogue(style_dim, out_channels)
+
+    def forward(self, x: Tensor, latent: Tensor, noise: Tensor | None) -> Tensor:
+        if self.blur is not None:
+            x = self.blur(self.convolution(F.interpolate(x, scale_factor=2, mode="nearest")))
+        else:
+            x = self.convolution(x)
+        return self.epilogue(x, latent, noise)
+
+
+class AdaINSynthesis(nn.Module):
+    """latents [N,L,w_dim], noise (one [N,1,H,W] an epilogue) -> SynthesisOutput without codes."""
+
+    def __init__(self, resolution: int, style_dim: int, channel_base: int, channel_max: int) -> None:
+        super().__init__()
+        self.resolutions = block_resolutions(resolution)
+        self.num_latents = 2 * len(self.resolutions)
+        widths = [channels_at(r, channel_base, channel_max) for r in self.resolutions]
+        self.constant = nn.Parameter(torch.ones(1, widths[0], 4, 4))
+        self.first_epilogue = AdaINEpilogue(style_dim, widths[0])
+        layers = [AdaINLayer(widths[0], widths[0], style_dim, up=False)]
+        for before, width in zip(widths[:-1], widths[1:], strict=True):
+            layers.append(AdaINLayer(before, width, style_dim, up=True))
+            layers.append(AdaINLayer(width, width, style_dim, up=False))
+        self.layers = nn.ModuleList(layers)
+        self.to_rgb = EqualizedConv2d(widths[-1], 3, 1)
+        self.rgb_bias = nn.Parameter(torch.zeros(3))
+
+    def grouped_layers(self) -> list[GroupedLayer]:
+        """None: StyleGAN has no groups."""
+        return []
+
+    def noise_shapes(self) -> list[tuple[int, int]]:
+        """(H, W) of the noise of every epilogue, in order."""
+        return [(r, r) for r in self.resolutions for _ in range(2)]
+
+    def forward(self, latents: Tensor, noise: Sequence[Tensor | None]) -> SynthesisOutput:
+        x = self.first_epilogue(self.constant.expand(latents.shape[0], -1, -1, -1), latents[:, 0], noise[0])
+        for index, layer in enumerate(self.layers, start=1):
+            x = layer(x, latents[:, index], noise[index])
+        return SynthesisOutput(bias_act(full_precision(self.to_rgb(x)), self.rgb_bias, "linear"), {})

@@ -1,0 +1,32 @@
+"""Load a trained generator for use: `from sarigan import load_generator`."""
+
+from pathlib import Path
+
+import torch
+
+from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.config import config_from_dict
+from sarigan.errors import InputError
+from sarigan.models.generator import Generator
+
+
+def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """The EMA generator of a checkpoint file, or of the newest checkpoint of a run directory, ready to call.
+
+    Its groups are the argmax of the averaged logits, its `mean_latent` the mean w of 10,000 fixed-seed z.
+    Raises InputError when there is no readable checkpoint.
+
+        g = load_generator("runs/quickstart")
+        out = g(torch.randn(4, g.config.z_dim), truncation_psi=0.7)
+        out.images   # [4,3,R,R], about -1..1
+    """
+    file = resolve_checkpoint(path)
+    state = load_checkpoint(file, device)
+    try:
+        config = config_from_dict(state["config"], str(file))
+        weights = state["ema_generator"]
+        generator = Generator(config.generator).to(device, weights["mean_latent"].dtype)
+        generator.load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{file}: no EMA generator that fits its configuration ({' '.join(str(error).split())[:200]})") from None
+    return generator.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Training: state, phases of the objective, and the loop that sequences them."""

@@ -1,0 +1,165 @@
+"""The losses of a step, phase by phase (SariGAN Eq. 7; order of the release: D, R1, G, path length; then grouping).
+
+A step takes one batch of real images and, for every phase, latents and noise of its own. The information loss regresses
+the codes of the image being shown, in the D step (training trunk and Q) and in the G step (training G through the
+image; Q is fixed there). When layers mix two latents no single w describes the image: the loss is then skipped, or
+regresses the mean over the layers (`information_under_mixing`); mixing *halves* keeps it defined in every step.
+Regularisers add zero times every output, so that each parameter of the network has a gradient in every phase, as
+data-parallel training needs; parameters a phase does not own are not stepped.
+"""
+
+import torch
+from torch import Tensor
+
+from sarigan.config import ObjectiveConfig
+from sarigan.layers.grouping import BlockDiagonalGrouping, SimilarityGrouping
+from sarigan.losses import adversarial
+from sarigan.losses.grouping import block_diagonal_loss, grouping_loss
+from sarigan.losses.information import explained_variance_terms, information_loss
+from sarigan.losses.path_length import path_length_penalty, path_lengths
+from sarigan.losses.r1 import r1_penalty
+from sarigan.models.discriminator import Discriminator, DiscriminatorOutput
+from sarigan.models.generator import Generator, GeneratorOutput
+from sarigan.training.phase import Scalars, Shard
+from sarigan.training.randomness import Draws
+
+
+class GanObjective:
+    """One method a phase: shard -> (loss, scalars). `autocast_dtype` None: full precision."""
+
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        generator: Generator,
+        discriminator: Discriminator,
+        autocast_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.config = config
+        self.generator, self.discriminator = generator, discriminator
+        self.autocast_dtype = autocast_dtype
+        parameter = next(generator.parameters())
+        self.mean_path_length = torch.zeros((), device=parameter.device, dtype=parameter.dtype)
+
+    def discriminator_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
+        """Logistic loss on real and fake images, information loss on the fake ones; for D and Q."""
+        assert shard.draws is not None and shard.real_images is not None
+        with torch.no_grad():
+            fake = self._generate(shard.draws)
+        fake_output = self._discriminate(fake.images)
+        real_output = self._discriminate(shard.real_images)
+        loss = adversarial.discriminator_loss(real_output.logits, fake_output.logits)
+        scalars = {
+            "loss/discriminator": loss.detach(),
+            "logits/real": real_output.logits.detach().mean(),
+            "logits/fake": fake_output.logits.detach().mean(),
+        }
+        information, terms = self._information(fake_output, fake, shard.draws)
+        if real_output.codes is not None:
+            information = information + 0 * real_output.codes.sum()
+        return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
+
+    def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
+        """interval * gamma / 2 * R1; for the trunk and D's head."""
+        assert shard.real_images is not None
+        images = shard.real_images.detach().requires_grad_(True)
+        output = self._discriminate(images)
+        penalty = r1_penalty(images, output.logits)
+        weight = self.config.r1_gamma / 2 * self.config.r1_interval
+        return weight * penalty + _zero_of(output.logits, output.codes), {"loss/r1": penalty.detach()}
+
+    def generator_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
+        """Non-saturating loss, information loss through the image, block-diagonal constraint; for mapping and synthesis."""
+        assert shard.draws is not None
+        fake = self._generate(shard.draws)
+        output = self._discriminate(fake.images)
+        loss = adversarial.generator_loss(output.logits)
+        scalars = {"loss/generator": loss.detach()}
+        information, terms = self._information(output, fake, shard.draws)
+        scalars |= {f"{key}_g": value for key, value in terms.items()}
+        constraints = [
+            block_diagonal_loss(layer.kernel, layer.grouping.groups)
+            for layer in self.generator.grouped_layers()
+            if isinstance(layer.grouping, BlockDiagonalGrouping)
+        ]
+        if constraints:
+            constraint = torch.stack(constraints).mean()
+            scalars["loss/block_diagonal"] = constraint.detach()
+            loss = loss + self.config.block_diagonal_weight * constraint
+        return loss + information, scalars
+
+    def path_length_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
+        """interval * weight * path length penalty over the whole w; for mapping and synthesis."""
+        assert shard.draws is not None and shard.draws.image_noise is not None
+        fake = self._generate(shard.draws)
+        lengths = path_lengths(fake.images, fake.latents, shard.draws.image_noise)
+        penalty = path_length_penalty(lengths, self.mean_path_length)
+        weight = self.config.path_length_weight * self.config.path_length_interval
+        scalars = {"loss/path_length": penalty.detach(), "path_length/mean": lengths.detach().mean()}
+        return weight * penalty + _zero_of(fake.images), scalars
+
+    def after_path_length(self, scalars: Scalars) -> None:
+        """a <- a + decay * (mean length - a), once every rank and round has been seen."""
+        self.mean_path_length.lerp_(scalars["path_length/mean"], self.config.path_length_decay)
+
+    def grouping_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
+        """Eq. 2 and the learned threshold's loss, summed over the layers; for the grouping parameters, from the kernels."""
+        losses = [
+            grouping_loss(layer.grouping, layer.kernel)
+            for layer in self.generator.grouped_layers()
+            if isinstance(layer.grouping, SimilarityGrouping)
+        ]
+        loss = self.config.grouping_weight * torch.stack([item.similarity for item in losses]).sum()
+        scalars = {"loss/grouping_mse": torch.stack([item.mean_squared_error for item in losses]).mean()}
+        thresholds = [item.threshold for item in losses if item.threshold is not None]
+        if thresholds:
+            loss = loss + self.config.threshold_weight * torch.stack(thresholds).sum()
+            scalars["loss/threshold"] = torch.stack(thresholds).detach().mean()
+        return loss, scalars
+
+    def _generate(self, draws: Draws) -> GeneratorOutput:
+        with self._autocast(draws.z):
+            return self.generator(draws.z, mixing=draws.mixing, noise=draws.noise)
+
+    def _discriminate(self, images: Tensor) -> DiscriminatorOutput:
+        with self._autocast(images):
+            return self.discriminator(images)
+
+    def _autocast(self, like: Tensor) -> torch.autocast:
+        return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def _information(
+        self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: Draws
+    ) -> tuple[Tensor, Scalars]:
+        """Weighted information loss and the terms of R^2; zero times Q's output when there is nothing to regress."""
+        if output.codes is None:
+            return output.logits.new_zeros(()), {}
+        if draws.mixing is not None and draws.mixing.kind == "layers" and self.config.information_under_mixing == "skip":
+            return _zero_of(output.codes), {}
+        target = information_target(fake, self.config.information_target)
+        loss = information_loss(output.codes, target, self.config.information_in_nats)
+        error, variance = explained_variance_terms(output.codes, target)
+        terms = {"information/mse": error, "information/variance": variance}
+        return self.config.information_weight * loss, terms
+
+
+def information_target(output: GeneratorOutput, kind: str) -> Tensor:
+    """`w`: the mean latent over layers [N,w_dim] (w itself unless layers mix two). `codes`: [h, z] of every grouped layer."""
+    if kind == "w":
+        return output.latents.mean(dim=1)
+    parts = [part for code in output.codes.values() for part in (code.h_scale, code.z_scale) if part is not None]
+    return torch.cat(parts, dim=1)
+
+
+def information_dim(config: ObjectiveConfig, generator: Generator) -> int:
+    """The number of outputs of Q; 0 without an information loss."""
+    if config.information_weight == 0:
+        return 0
+    if config.information_target == "w":
+        return generator.config.w_dim
+    return sum(layer.grouping.num_channels + layer.grouping.num_groups for layer in generator.grouped_layers())
+
+
+def _zero_of(*outputs: Tensor | None) -> Tensor:
+    total = sum(output.sum() for output in outputs if output is not None)
+    assert isinstance(total, Tensor)
+    return 0 * total

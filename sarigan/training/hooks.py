@@ -1,0 +1,145 @@
+"""What happens around the steps: progress, logs, sample grids, checkpoints. None of it changes the training."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from tqdm import tqdm
+
+from sarigan.checkpoint import checkpoint_path, remove_old_checkpoints, save_checkpoint
+from sarigan.logger import RunLogger
+from sarigan.training.group_statistics import group_statistics
+from sarigan.visualization.image_grid import save_grid
+
+if TYPE_CHECKING:
+    from sarigan.training.trainer import Trainer
+
+
+class Hook:
+    """Called around the steps; does nothing unless overridden."""
+
+    def before_training(self, trainer: "Trainer") -> None:
+        """Before the first step of this start."""
+
+    def after_step(self, trainer: "Trainer") -> None:
+        """After every step; must not wait for the device unless it is due."""
+
+    def after_training(self, trainer: "Trainer") -> None:
+        """At the end, also after an exception."""
+
+
+def interval_steps(kimg: float, batch_size: int) -> int:
+    """The number of steps in `kimg` thousand images, at least one."""
+    return max(1, round(kimg * 1000 / batch_size))
+
+
+class ProgressHook(Hook):
+    """A bar over images with their rate and the time left."""
+
+    def before_training(self, trainer: "Trainer") -> None:
+        self.bar = tqdm(
+            total=trainer.total_steps * trainer.batch_size, initial=trainer.state.seen_images, unit="img",
+            unit_scale=True, dynamic_ncols=True, smoothing=0.05, mininterval=1.0,
+        )  # fmt: skip
+
+    def after_step(self, trainer: "Trainer") -> None:
+        self.bar.update(trainer.batch_size)
+
+    def after_training(self, trainer: "Trainer") -> None:
+        self.bar.close()
+
+
+class LogHook(Hook):
+    """Each tick: means of the losses, R^2 of Q, the state of the groups, speed; stops the run on a non-finite loss."""
+
+    def __init__(self, logger: RunLogger, tick_kimg: float) -> None:
+        self.logger, self.tick_kimg = logger, tick_kimg
+
+    def before_training(self, trainer: "Trainer") -> None:
+        self.interval = interval_steps(self.tick_kimg, trainer.batch_size)
+        self._start_tick(trainer)
+
+    def _start_tick(self, trainer: "Trainer") -> None:
+        self.tick_time, self.tick_images = time.perf_counter(), trainer.state.seen_images
+
+    def after_step(self, trainer: "Trainer") -> None:
+        if trainer.state.step % self.interval == 0 or trainer.is_finished():
+            self.tick(trainer)
+
+    def tick(self, trainer: "Trainer") -> None:
+        """Write one line; waits for the device."""
+        trainer.check_finite()
+        state = trainer.state
+        scalars = with_information_r2(trainer.scalars.means())
+        scalars |= group_statistics(state.generator, state.average.module)
+        seconds = time.perf_counter() - self.tick_time
+        if state.seen_images > self.tick_images:
+            scalars["speed/images_per_second"] = (state.seen_images - self.tick_images) / seconds
+        if state.precision.device.type == "cuda":
+            scalars["memory/peak_gib"] = torch.cuda.max_memory_allocated(state.precision.device) / 2**30
+        self.logger.log(state.step, state.seen_kimg, state.seconds, scalars)
+        self._start_tick(trainer)
+
+
+def with_information_r2(means: dict[str, float]) -> dict[str, float]:
+    """Replace mean squared error and variance of the Q head's target by R^2 = 1 - MSE / Var beside the MSE."""
+    means = dict(means)
+    for phase in ("d", "g"):
+        variance = means.pop(f"information/variance_{phase}", 0.0)
+        if variance > 0:
+            means[f"information/r2_{phase}"] = 1 - means[f"information/mse_{phase}"] / variance
+    return means
+
+
+class SampleHook(Hook):
+    """A grid of EMA images from fixed latents and fixed noise, at the start of the run and every N kimg."""
+
+    def __init__(self, logger: RunLogger, folder: Path, num_samples: int, sample_kimg: float) -> None:
+        self.logger, self.folder, self.num_samples, self.sample_kimg = logger, folder, num_samples, sample_kimg
+
+    def before_training(self, trainer: "Trainer") -> None:
+        self.interval = interval_steps(self.sample_kimg, trainer.batch_size)
+        self.saved_step = -1
+        if trainer.state.step == 0:
+            self.save(trainer)
+
+    def after_step(self, trainer: "Trainer") -> None:
+        if trainer.state.step % self.interval == 0:
+            self.save(trainer)
+
+    def after_training(self, trainer: "Trainer") -> None:
+        if self.saved_step != trainer.state.step:
+            self.save(trainer)
+
+    @torch.no_grad()
+    def save(self, trainer: "Trainer") -> None:
+        """Write <folder>/<kimg>.png."""
+        generator = trainer.state.average.module
+        source = torch.Generator().manual_seed(0)
+        z = torch.randn(self.num_samples, generator.config.z_dim, generator=source).to(trainer.device, trainer.dtype)
+        images = torch.cat([generator(part, noise="fixed").images for part in z.split(16)])
+        grid = save_grid(images, self.folder / f"{round(trainer.state.seen_images):09d}.png")
+        self.logger.log_image(trainer.state.step, "samples", grid)
+        self.saved_step = trainer.state.step
+
+
+class CheckpointHook(Hook):
+    """A checkpoint every N kimg and at the end, unless the losses went non-finite; keeps the newest few."""
+
+    def __init__(self, folder: Path, checkpoint_kimg: float, keep: int) -> None:
+        self.folder, self.checkpoint_kimg, self.keep = folder, checkpoint_kimg, keep
+
+    def before_training(self, trainer: "Trainer") -> None:
+        self.interval = interval_steps(self.checkpoint_kimg, trainer.batch_size)
+
+    def after_step(self, trainer: "Trainer") -> None:
+        if trainer.state.step % self.interval == 0 or trainer.is_finished():
+            self.save(trainer)
+
+    def save(self, trainer: "Trainer") -> None:
+        """Write <folder>/checkpoint-<step>.pt and remove the oldest."""
+        trainer.check_finite()
+        trainer.state.average.module.update_mean_latent()
+        save_checkpoint(trainer.state.state_dict(), checkpoint_path(self.folder, trainer.state.step))
+        remove_old_checkpoints(self.folder, self.keep)

@@ -1,0 +1,29 @@
+"""Adam under lazy regularisation (Karras et al. 2020, StyleGAN2, appendix B)."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from sarigan.config import OptimizerConfig
+
+
+def lazy_adam(
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    config: OptimizerConfig,
+    regularization_interval: int | None = None,
+    epsilon: float | None = None,
+) -> torch.optim.Adam:
+    """Adam whose k + 1 updates in k steps, the regulariser's among them, move and forget as k plain ones would.
+
+    With c = k / (k + 1): learning rate * c, beta1^c, beta2^c. interval None: no regulariser, c = 1.
+    """
+    c = 1.0 if regularization_interval is None else regularization_interval / (regularization_interval + 1)
+    return torch.optim.Adam(
+        parameters,
+        lr=learning_rate * c,
+        betas=(config.beta1**c, config.beta2**c),
+        eps=config.epsilon if epsilon is None else epsilon,
+        fused=True,
+    )

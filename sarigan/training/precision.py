@@ -1,0 +1,65 @@
+"""Device and precision of a run, resolved once from what the machine is good at."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from sarigan.config import TrainingConfig
+from sarigan.errors import InputError
+
+# bfloat16 pays its casts back only when its convolutions are clearly faster.
+WORTHWHILE_SPEEDUP = 1.3
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Where and in what a run computes."""
+
+    device: torch.device
+    name: str  # float32 | bfloat16 | float64
+
+    @property
+    def parameter_dtype(self) -> torch.dtype:
+        """Weights, optimiser state and inputs."""
+        return torch.float64 if self.name == "float64" else torch.float32
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """Features under autocast; None: no autocast."""
+        return torch.bfloat16 if self.name == "bfloat16" else None
+
+
+def resolve_precision(config: TrainingConfig) -> Precision:
+    """Settle `auto` of training.device and training.precision; InputError when CUDA is asked for and absent."""
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"training.device={config.device}: PyTorch sees no CUDA device; use auto or cpu")
+    device = torch.device(name)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if device.type == "cpu" and bfloat16_speedup() > WORTHWHILE_SPEEDUP else "float32"
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32
+        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.backends.cudnn.benchmark = True
+    return Precision(device, precision)
+
+
+def bfloat16_speedup() -> float:
+    """Time of a small float32 convolution over its time in bfloat16, on this CPU."""
+    return _convolution_time(torch.float32) / _convolution_time(torch.bfloat16)
+
+
+def _convolution_time(dtype: torch.dtype, repeats: int = 5) -> float:
+    x = torch.ones(4, 64, 16, 16, dtype=dtype)
+    weight = torch.ones(64, 64, 3, 3, dtype=dtype)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        F.conv2d(x, weight, padding=1)
+        times.append(time.perf_counter() - start)
+    return min(times)

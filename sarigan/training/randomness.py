@@ -1,0 +1,65 @@
+"""Every random input of a phase, drawn for the whole batch from (seed, phase, step) and dealt out to shards.
+
+The forward passes take what is drawn here as inputs, so neither the number of ranks nor accumulation nor a restart
+changes a sample. S shards take positions s, s+S, s+2S, ... of the batch, as the images do (`sarigan.data.sampler`).
+"""
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sarigan.config import ObjectiveConfig
+from sarigan.models.generator import Generator, LatentMixing
+from sarigan.seeding import derive_seed
+
+
+@dataclass
+class Draws:
+    """Random inputs of N samples; N is the batch, or a shard's part of it."""
+
+    z: Tensor  # [N,z_dim]
+    mixing: LatentMixing | None
+    noise: list[Tensor]  # one [N,1,H,W] a layer
+    image_noise: Tensor | None  # [N,3,R,R], for path lengths
+
+    def shard(self, index: int, num_shards: int) -> "Draws":
+        """The samples index, index + S, index + 2S, ..."""
+        part = slice(index, None, num_shards)
+        mixing = self.mixing
+        if mixing is not None:
+            mixing = LatentMixing(mixing.second_z[part], mixing.kind, mixing.crossover)
+        image_noise = None if self.image_noise is None else self.image_noise[part]
+        return Draws(self.z[part], mixing, [noise[part] for noise in self.noise], image_noise)
+
+
+class Randomness:
+    """Draws for the shapes of one generator."""
+
+    def __init__(
+        self, seed: int, generator: Generator, config: ObjectiveConfig, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.seed, self.config = seed, config
+        self.z_dim, self.num_latents = generator.config.z_dim, generator.num_latents
+        self.resolution = generator.config.resolution
+        self.noise_shapes = generator.synthesis.noise_shapes()
+        self.device, self.dtype = device, dtype
+        self._source = torch.Generator(device)
+
+    def draw(self, phase: str, step: int, batch_size: int, image_noise: bool = False) -> Draws:
+        """The inputs of one phase of one step for the whole batch."""
+        self._source.manual_seed(derive_seed(self.seed, phase, step))
+        z = self._normal(batch_size, 2, self.z_dim)
+        noise = [self._normal(batch_size, 1, h, w) for h, w in self.noise_shapes]
+        images = self._normal(batch_size, 3, self.resolution, self.resolution) if image_noise else None
+        return Draws(z[:, 0], self._mixing(phase, step, z[:, 1]), noise, images)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._source, device=self.device, dtype=self.dtype)
+
+    def _mixing(self, phase: str, step: int, second_z: Tensor) -> LatentMixing | None:
+        coin = random.Random(derive_seed(self.seed, phase, step, "mixing"))
+        if coin.random() >= self.config.mixing_probability:
+            return None
+        return LatentMixing(second_z, self.config.mixing_kind, coin.randrange(1, self.num_latents))

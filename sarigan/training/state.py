@@ -1,0 +1,149 @@
+"""Everything a run is at a step: networks, averages, optimisers, position. Saving and restoring it is exact."""
+
+import platform
+from typing import Any
+
+import torch
+
+from sarigan.config import Config
+from sarigan.ema import ExponentialMovingAverage
+from sarigan.errors import InputError
+from sarigan.models.discriminator import Discriminator
+from sarigan.models.generator import Generator
+from sarigan.seeding import derive_seed
+from sarigan.training.gan_objective import GanObjective, information_dim
+from sarigan.training.optimizers import lazy_adam
+from sarigan.training.precision import Precision
+
+# Sections that fix the shapes of the weights: a checkpoint fits only if they agree.
+ARCHITECTURE = ("generator", "discriminator")
+
+
+class TrainingState:
+    """Networks, EMA, optimisers and counters of a run. Every random draw follows from the seed and `step`."""
+
+    def __init__(self, config: Config, precision: Precision) -> None:
+        self.config, self.precision = config, precision
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config.training.seed, "weights"))
+            generator = Generator(config.generator)
+            discriminator = Discriminator(
+                config.discriminator, config.generator.resolution, information_dim(config.objective, generator)
+            )
+        self.generator = generator.to(precision.device, precision.parameter_dtype)
+        self.discriminator = discriminator.to(precision.device, precision.parameter_dtype)
+        self.average = ExponentialMovingAverage(self.generator)
+        self.objective = GanObjective(config.objective, self.generator, self.discriminator, precision.autocast_dtype)
+        self.step = 0
+        self.seconds = 0.0
+
+        grouping = {id(p) for p in self.generator.grouping_parameters()}
+        self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
+        self.grouping_parameters = self.generator.grouping_parameters()
+        objective, optimizer = config.objective, config.optimizer
+        self.generator_optimizer = lazy_adam(
+            self.generator_parameters,
+            optimizer.generator_learning_rate,
+            optimizer,
+            objective.path_length_interval if objective.path_length_weight else None,
+        )
+        self.discriminator_optimizer = lazy_adam(
+            self.discriminator.parameters(),
+            optimizer.discriminator_learning_rate,
+            optimizer,
+            objective.r1_interval if objective.r1_gamma else None,
+        )
+        self.grouping_optimizer = (
+            lazy_adam(
+                self.grouping_parameters, optimizer.grouping_learning_rate, optimizer, epsilon=optimizer.grouping_epsilon
+            )
+            if self.grouping_parameters
+            else None
+        )
+
+    @property
+    def seen_images(self) -> int:
+        """Real images consumed so far, the sampler's position."""
+        return self.step * self.config.training.batch_size
+
+    @property
+    def seen_kimg(self) -> float:
+        """Thousands of real images consumed so far."""
+        return self.seen_images / 1000
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers and strings only, as `torch.load(weights_only=True)` wants."""
+        return {
+            "config": self.config.to_dict(),
+            "platform": numeric_platform(self.precision),
+            "step": self.step,
+            "seconds": self.seconds,
+            "mean_path_length": self.objective.mean_path_length,
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema_generator": self.average.module.state_dict(),
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "grouping_optimizer": self.grouping_optimizer.state_dict() if self.grouping_optimizer else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], source: str) -> list[str]:
+        """Restore; returns warnings about what keeps the resumed run from being bit-identical.
+
+        InputError naming `source` and the fields when the checkpoint is of another architecture or objective.
+        """
+        mine = self.config.to_dict()
+        differing = [
+            f"{section}.{key}" for section in ARCHITECTURE for key in _differing(state["config"][section], mine[section])
+        ]
+        if differing:
+            raise InputError(f"{source}: checkpoint of another architecture; it differs in {', '.join(differing)}")
+        try:
+            self.generator.load_state_dict(state["generator"])
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.average.module.load_state_dict(state["ema_generator"])
+            self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+            self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+            if self.grouping_optimizer:
+                self.grouping_optimizer.load_state_dict(state["grouping_optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{source}: the checkpoint does not fit this configuration ({reason[:200]})") from None
+        self.objective.mean_path_length.copy_(state["mean_path_length"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        if state["config"]["training"]["batch_size"] != mine["training"]["batch_size"]:
+            raise InputError(
+                f"{source}: training.batch_size must stay {state['config']['training']['batch_size']} when a run goes on,"
+                f" got {mine['training']['batch_size']}"
+            )
+        here = numeric_platform(self.precision)
+        return [
+            f"{name} was {state['platform'].get(name)!r}, is {value!r}: the run goes on, but not bit-identically"
+            for name, value in here.items()
+            if state["platform"].get(name) != value
+        ]
+
+
+def numeric_platform(precision: Precision) -> dict[str, str | int]:
+    """What the last bits of a result depend on."""
+    device = precision.device
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "torch": torch.__version__,
+        "device": device.type,
+        "processor": processor,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": precision.name,
+    }
+
+
+def _differing(theirs: dict[str, Any], mine: dict[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for key in sorted(theirs.keys() | mine.keys()):
+        a, b = theirs.get(key), mine.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += _differing(a, b, f"{prefix}{key}.")
+        elif a != b:
+            names.append(f"{prefix}{key} ({a!r} there, {b!r} here)")
+    return names

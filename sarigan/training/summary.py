@@ -1,0 +1,61 @@
+"""What a configuration amounts to, for a person: the model table and capped group counts."""
+
+from torch import nn
+
+from sarigan.config import Config
+from sarigan.data.loader import ImageDataset
+from sarigan.models.generator import Generator
+from sarigan.training.state import TrainingState
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def group_caps(generator: Generator) -> list[str]:
+    """One line a layer whose number of groups `max_group_share` lowered."""
+    config = generator.config.grouping
+    return [
+        f"groups: {layer.name} has {layer.grouping.num_groups} instead of {config.num_groups}"
+        f" (max_group_share {config.max_group_share} of {layer.grouping.num_channels} channels)"
+        for layer in generator.grouped_layers()
+        if layer.grouping.num_groups < config.num_groups
+    ]
+
+
+def model_table(state: TrainingState) -> str:
+    """Parameters of every part, and channels and groups of every grouped layer."""
+    generator, discriminator = state.generator, state.discriminator
+    rows = [
+        ("generator", count_parameters(generator), ""),
+        ("  mapping", count_parameters(generator.mapping), f"z {generator.config.z_dim} -> w {generator.config.w_dim}"),
+        ("  synthesis", count_parameters(generator.synthesis), f"{generator.num_latents} latents"),
+    ]
+    for layer in generator.grouped_layers():
+        grouping = layer.grouping
+        text = f"{grouping.num_channels} channels in {grouping.num_groups} groups"
+        rows.append((f"    groups of {layer.name}", count_parameters(grouping), text))
+    rows.append(("discriminator", count_parameters(discriminator), f"{generator.config.resolution} px"))
+    if discriminator.recognition is not None:
+        head = discriminator.recognition
+        rows.append(("  Q head", count_parameters(head), f"{head.linear.weight.shape[0]} codes"))
+    width = max(len(name) for name, _, _ in rows)
+    return "\n".join(f"{name:<{width}}  {count:>12,}  {text}".rstrip() for name, count, text in rows)
+
+
+def dry_run_report(config: Config, state: TrainingState, dataset: ImageDataset) -> str:
+    """Resolved configuration, model table, data summary."""
+    training = config.training
+    steps = -(-round(training.total_kimg * 1000) // training.batch_size)
+    lines = [
+        config.to_yaml().rstrip(),
+        "",
+        model_table(state),
+        "",
+        f"data: {dataset.describe()}",
+        f"run: {steps:,} steps of {training.batch_size} images in {training.accumulation_rounds} round(s),"
+        f" {state.precision.name} on {state.precision.device}",
+        *group_caps(state.generator),
+    ]
+    return "\n".join(lines)

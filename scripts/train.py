@@ -1,0 +1,41 @@
+"""Train: python scripts/train.py --config configs/quickstart.yaml [--run-dir runs/NAME] [section.key=value ...]."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from sarigan.config import load_config
+from sarigan.data.loader import open_dataset
+from sarigan.errors import exit_on_input_error
+from sarigan.training.precision import resolve_precision
+from sarigan.training.run import train
+from sarigan.training.state import TrainingState
+from sarigan.training.summary import dry_run_report
+
+
+def main() -> None:
+    """Parse, load the configuration, train or report."""
+    parser = argparse.ArgumentParser(description="Train a generator. The same command goes on with a stopped run.")
+    parser.add_argument("--config", type=Path, required=True, help="a YAML file of configs/")
+    parser.add_argument("--run-dir", type=Path, help="where everything goes; default runs/<name of the config>")
+    parser.add_argument("--dry-run", action="store_true", help="print configuration, model and data, then stop")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with exit_on_input_error():
+        config = load_config(arguments.config, arguments.overrides)
+        if arguments.dry_run:
+            dataset = open_dataset(config.data, config.generator.resolution)
+            print(dry_run_report(config, TrainingState(config, resolve_precision(config.training)), dataset))
+            return
+        run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
+        trainer = train(config, run_dir)
+        done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
+        print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
+        print(f"samples:     {run_dir / 'samples'}")
+        print(f"checkpoints: {run_dir / 'checkpoints'}")
+        print(f"log:         {run_dir / 'log.jsonl'}, and tensorboard --logdir {run_dir / 'tensorboard'}")
+
+
+if __name__ == "__main__":
+    main()
