@@ -1,0 +1,161 @@
+"""A folder or a zip file of images as a data set, in the order of their POSIX paths.
+
+Images are turned as their EXIF orientation says; grey ones become RGB; transparency is composited over white.
+"""
+
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from operator import index as as_int
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sarigan.errors import InputError
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+CROPS = ("none", "center")
+
+# What Pillow and zipfile raise for damaged, encrypted or unsupported files.
+_READ_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+
+class ImageFolderDataset:
+    """Images uint8 [3,R,R] of a folder (with its subfolders) or of a zip file. Hidden files and __MACOSX are skipped.
+
+    crop "none" takes square images, all of the first one's size; "center" cuts the middle square out of any.
+    Larger squares are reduced to R with antialiased Lanczos; smaller ones are refused.
+    Raises InputError (one line, naming path and zip member) for what is wrong with the path or an image.
+    """
+
+    def __init__(self, path: str | Path, resolution: int, crop: str = "none") -> None:
+        if crop not in CROPS:
+            raise InputError(f'data.crop must be "none" or "center", got "{crop}"')
+        if resolution < 1:
+            raise InputError(f"data.resolution must be at least 1, got {resolution}")
+        self.path = Path(path)
+        self.resolution = resolution
+        self.crop = crop
+        self._archive: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
+        if not self.path.exists():
+            raise InputError(f"{self.path}: no such file or folder")
+        self.is_zip = not self.path.is_dir()
+        self.names = self._list_zip() if self.is_zip else self._list_folder()
+        if not self.names:
+            raise InputError(f"{self.path}: no images found; looked for {' '.join(EXTENSIONS)}")
+        self._first_size: tuple[int, int] | None = None
+        self._first_size = self._load(0).size
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The image: uint8 [3,R,R], RGB."""
+        index = as_int(index)
+        if not 0 <= index < len(self.names):
+            raise IndexError(f"{self.path}: index {index} is out of range for {len(self.names)} images")
+        image = self._load(index)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        if side > self.resolution:
+            image = image.resize((self.resolution, self.resolution), Image.Resampling.LANCZOS)
+        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+    def describe(self) -> str:
+        kind = "zip" if self.is_zip else "folder"
+        size = f"{self.resolution}x{self.resolution}"
+        return f"image_folder: {len(self)} images, {size}, {kind} {self.path}, crop {self.crop}"
+
+    @property
+    def content_key(self) -> str:
+        """Changes with resolution, crop, and the names, sizes and dates (in a zip: CRCs) of the images."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            if self.is_zip:
+                info = self._zip().getinfo(name)
+                entry = (name, info.file_size, info.CRC)
+            else:
+                status = (self.path / name).stat()
+                entry = (name, status.st_size, status.st_mtime_ns)
+            digest.update(repr(entry).encode())
+        return f"image_folder-{digest.hexdigest()[:16]}-r{self.resolution}-{self.crop}"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_archive": None}
+
+    def _list_folder(self) -> list[str]:
+        found = []
+        for folder, _, files in os.walk(self.path):
+            relative = Path(folder).relative_to(self.path)
+            found += [(relative / file).as_posix() for file in files]
+        return sorted(filter(_is_image_name, found))
+
+    def _list_zip(self) -> list[str]:
+        if self.path.suffix.lower() != ".zip" and not zipfile.is_zipfile(self.path):
+            raise InputError(f"{self.path}: neither a folder nor a zip file")
+        return sorted({name for name in self._zip().namelist() if _is_image_name(name)})
+
+    def _zip(self) -> zipfile.ZipFile:
+        # A forked process would share the file position with its parent: each opens its own.
+        if self._archive is None or self._archive[0] != os.getpid():
+            try:
+                self._archive = (os.getpid(), zipfile.ZipFile(self.path))
+            except (zipfile.BadZipFile, OSError) as error:
+                raise InputError(f"{self.path}: not a readable zip file ({_reason(error)})") from None
+        return self._archive[1]
+
+    def _load(self, index: int) -> Image.Image:
+        """The upright RGB image, its size checked."""
+        name = self.names[index]
+        where = f"{self.path}: {name}" if self.is_zip else str(self.path / name)
+        try:
+            source = io.BytesIO(self._zip().read(name)) if self.is_zip else self.path / name
+            with Image.open(source) as opened:
+                image = _to_rgb(ImageOps.exif_transpose(opened))
+        except InputError:
+            raise
+        except _READ_ERRORS as error:
+            raise InputError(f"{where}: not a readable image ({_reason(error)})") from None
+        self._check_size(where, image.size)
+        return image
+
+    def _check_size(self, where: str, size: tuple[int, int]) -> None:
+        found = f"{size[0]}x{size[1]}"
+        if self.crop == "none" and self._first_size is not None and size != self._first_size:
+            first = f"{self._first_size[0]}x{self._first_size[1]}"
+            raise InputError(f"{where}: is {found}, the first image is {first}; data.crop=center accepts mixed sizes")
+        if self.crop == "none" and size[0] != size[1]:
+            raise InputError(f"{where}: is {found}, not square; data.crop=center cuts squares")
+        if min(size) < self.resolution:
+            raise InputError(f"{where}: is {found}, smaller than data.resolution={self.resolution}")
+
+
+def _is_image_name(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    if name.endswith("/") or any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        return False
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels; 8-bit or 16-bit integers are right")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its own message repeats the path or an object's address
+        return "unknown or damaged image format"
+    return " ".join(str(error).split()) or type(error).__name__
