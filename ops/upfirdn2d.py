@@ -11,11 +11,10 @@ from torch.nn import functional as F
 
 Pair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
+MAX_OUTER_TAPS = 6
 
 
-def upfirdn2d(
-    x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: Padding = 0, gain: float = 1.0
-) -> Tensor:
+def upfirdn2d(x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: Padding = 0, gain: float = 1.0) -> Tensor:
     """Resample the last two axes of x [N,C,H,W] with a FIR filter.
 
     filter: [K] for a separable filter (applied along both axes) or [Kh,Kw]; up, down: factor or (x, y) factors;
@@ -31,12 +30,14 @@ def upfirdn2d(
         x = x.reshape(n, c, h, 1, w, 1)
         x = F.pad(x, (0, up_x - 1, 0, 0, 0, up_y - 1)).reshape(n, c, h * up_y, w * up_x)
     x = F.pad(x, (left, right, top, bottom))
-    # Depthwise cross-correlation with the flipped filter is the convolution of the definition.
-    taps = (filter * gain if filter.ndim == 2 else filter * abs(gain) ** 0.5).to(x.dtype).flip(tuple(range(filter.ndim)))
+    # Depthwise cross-correlation with the flipped filter is the convolution of the definition. Short separable filters
+    # are taken as one K x K pass: two passes over memory cost more than the multiplications they save.
+    if filter.ndim == 1 and len(filter) <= MAX_OUTER_TAPS:
+        filter = filter[:, None] * filter[None, :]
+    taps = filter.to(x.dtype).flip(tuple(range(filter.ndim)))
     if filter.ndim == 2:
-        return F.conv2d(x, taps.expand(c, 1, -1, -1), stride=(down_y, down_x), groups=c)
-    x = F.conv2d(x, taps.reshape(1, 1, 1, -1).expand(c, -1, -1, -1), stride=(1, down_x), groups=c)
-    taps = taps if gain >= 0 else -taps
+        return F.conv2d(x, (taps * gain).expand(c, 1, -1, -1), stride=(down_y, down_x), groups=c)
+    x = F.conv2d(x, (taps * gain).reshape(1, 1, 1, -1).expand(c, -1, -1, -1), stride=(1, down_x), groups=c)
     return F.conv2d(x, taps.reshape(1, 1, -1, 1).expand(c, -1, -1, -1), stride=(down_y, 1), groups=c)
 
 
@@ -57,9 +58,7 @@ def _padding(value: Padding) -> tuple[int, int, int, int]:
     return value
 
 
-def _check(
-    x: Tensor, filter: Tensor, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int]
-) -> None:
+def _check(x: Tensor, filter: Tensor, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int]) -> None:
     if not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {x.dtype}")
     if x.ndim != 4:

@@ -1,9 +1,12 @@
 """Exponential moving average of the generator's weights, its decay given as a half-life in images (Karras et al. 2018)."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def ema_decay(batch_size: int, half_life_kimg: float, seen_kimg: float, ramp_up: float | None = None) -> float:
@@ -13,14 +16,14 @@ def ema_decay(batch_size: int, half_life_kimg: float, seen_kimg: float, ramp_up:
     return 0.5 ** (batch_size / max(half_life_kimg * 1000, 1e-8))
 
 
-class ExponentialMovingAverage:
+class ExponentialMovingAverage(Generic[ModuleT]):
     """Keeps `module`, a copy of the source whose parameters (group logits included) trail behind it; buffers are its own."""
 
-    def __init__(self, source: nn.Module) -> None:
-        self.module = copy.deepcopy(source).eval().requires_grad_(False)
+    def __init__(self, source: ModuleT) -> None:
+        self.module: ModuleT = copy.deepcopy(source).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, source: nn.Module, decay: float) -> None:
+    def update(self, source: ModuleT, decay: float) -> None:
         """average <- decay * average + (1 - decay) * source, for every parameter."""
-        averages = list(self.module.parameters())
+        averages: list[Tensor] = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(averages, [p.detach() for p in source.parameters()], 1 - decay)

@@ -28,5 +28,6 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
         generator = Generator(config.generator).to(device, weights["mean_latent"].dtype)
         generator.load_state_dict(weights)
     except (KeyError, RuntimeError) as error:
-        raise InputError(f"{file}: no EMA generator that fits its configuration ({' '.join(str(error).split())[:200]})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: no EMA generator that fits its configuration ({reason})") from None
     return generator.eval().requires_grad_(False)

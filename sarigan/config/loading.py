@@ -57,9 +57,7 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, Dic
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: cannot read the configuration ({getattr(error, 'strerror', None) or error})"
-        ) from None
+        raise InputError(f"{path}: cannot read the configuration ({getattr(error, 'strerror', None) or error})") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({_one_line(error)})") from None
     if values is None:

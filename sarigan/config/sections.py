@@ -107,9 +107,7 @@ class TrainingConfig:
                 f" got {self.batch_size}"
             )
         if self.precision not in ("auto", "float32", "bfloat16", "float64"):
-            raise InputError(
-                f"training.precision must be one of auto, float32, bfloat16, float64, got {self.precision!r}"
-            )
+            raise InputError(f"training.precision must be one of auto, float32, bfloat16, float64, got {self.precision!r}")
         if not (self.device in ("auto", "cpu") or self.device.split(":")[0] == "cuda"):
             raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
 

@@ -158,9 +158,7 @@ def draw_attributes(seed: int, index: int) -> AvatarAttributes:
     """The attributes of avatar `index` of the set `seed` (both signed 64-bit): a pure function."""
     digest = hashlib.shake_128(b"sarigan avatars" + struct.pack("<qq", seed, index)).digest(_WORDS.size)
     words = _WORDS.unpack(digest)
-    values: list[Any] = [
-        names[bisect_right(bounds, word)] for names, bounds, word in zip(_NAMES, _BOUNDS, words, strict=False)
-    ]
+    values: list[Any] = [names[bisect_right(bounds, word)] for names, bounds, word in zip(_NAMES, _BOUNDS, words, strict=False)]
     values += [steps[word * len(steps) >> 32] for steps, word in zip(_STEPS, words[len(_NAMES) :], strict=False)]
     fields = dict(zip([*CHOICES, *GEOMETRY], values, strict=True))
     return AvatarAttributes(

@@ -110,5 +110,6 @@ def training_batches(
 
 
 def to_unit_range(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """uint8 [N,3,R,R] -> dtype in -1..1 on the device."""
-    return images.to(device, non_blocking=True).to(dtype) / 127.5 - 1
+    """uint8 [N,3,R,R] -> dtype in -1..1 on the device, in channels_last layout."""
+    images = images.to(device, non_blocking=True)
+    return images.to(dtype, memory_format=torch.channels_last) / 127.5 - 1

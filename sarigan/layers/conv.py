@@ -16,9 +16,7 @@ class EqualizedConv2d(nn.Module):
     down: the FIR filter, then a stride-2 convolution: [N,I,H,W] -> [N,O,H/2,W/2]. Otherwise "same" padding.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, up: bool = False, down: bool = False
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, up: bool = False, down: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)

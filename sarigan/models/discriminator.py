@@ -27,9 +27,7 @@ class DiscriminatorConfig:
     def __post_init__(self) -> None:
         check_widths("discriminator", 8, self.channel_base, self.channel_max)
         if self.minibatch_stddev_group < 1:
-            raise InputError(
-                f"discriminator.minibatch_stddev_group must be at least 1, got {self.minibatch_stddev_group}"
-            )
+            raise InputError(f"discriminator.minibatch_stddev_group must be at least 1, got {self.minibatch_stddev_group}")
 
 
 @dataclass
@@ -68,10 +66,7 @@ class Discriminator(nn.Module):
         self.from_rgb = EqualizedConv2d(3, widths[0], 1)
         self.from_rgb_activation = BiasLeakyReLU(widths[0])
         self.blocks = nn.ModuleDict(
-            {
-                f"{r}x{r}": ResidualBlock(i, o)
-                for r, i, o in zip(resolutions[:-1], widths[:-1], widths[1:], strict=True)
-            }
+            {f"{r}x{r}": ResidualBlock(i, o) for r, i, o in zip(resolutions[:-1], widths[:-1], widths[1:], strict=True)}
         )
         last = widths[-1]
         self.minibatch_stddev = MinibatchStddev(config.minibatch_stddev_group)

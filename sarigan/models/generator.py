@@ -42,9 +42,7 @@ class GeneratorConfig:
             if getattr(self, name) < 1:
                 raise InputError(f"generator.{name} must be at least 1, got {getattr(self, name)}")
         if self.synthesis == "adain" and self.grouping.kind != "none":
-            raise InputError(
-                f"generator.grouping.kind must be none with generator.synthesis=adain, got {self.grouping.kind!r}"
-            )
+            raise InputError(f"generator.grouping.kind must be none with generator.synthesis=adain, got {self.grouping.kind!r}")
         if self.form == "activation" and self.grouping.kind == "none":
             raise InputError("generator.form=activation needs groups, got generator.grouping.kind='none'")
         if self.form == "activation" and self.grouping.empty_group == "release":

@@ -126,9 +126,15 @@ class SkipSynthesis(nn.Module):
         modulation = ActivationModulation() if activation_form else WeightModulation()
         return SynthesisLayer(in_channels, out_channels, style, modulation, grouping, up)
 
+    def named_blocks(self) -> Iterator[tuple[str, SynthesisBlock]]:
+        """(`8x8`, block), from low to high resolution."""
+        for name, block in self.blocks.items():
+            assert isinstance(block, SynthesisBlock)
+            yield name, block
+
     def named_layers(self) -> Iterator[tuple[str, SynthesisLayer]]:
         """(`8x8.up`, layer) in the order of execution, ToRGB excepted."""
-        for name, block in self.blocks.items():
+        for name, block in self.named_blocks():
             if block.up is not None:
                 yield f"{name}.up", block.up
             yield f"{name}.conv", block.conv
@@ -152,7 +158,7 @@ class SkipSynthesis(nn.Module):
         codes: dict[str, StyleCodes] = {}
         maps = iter(noise)
         index = 0
-        for name, block in self.blocks.items():
+        for name, block in self.named_blocks():
             if block.up is not None:
                 x, codes[f"{name}.up"] = block.up(x, latents[:, index], next(maps))
                 index += 1

@@ -127,9 +127,7 @@ class GanObjective:
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
-    def _information(
-        self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: Draws
-    ) -> tuple[Tensor, Scalars]:
+    def _information(self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: Draws) -> tuple[Tensor, Scalars]:
         """Weighted information loss and the terms of R^2; zero times Q's output when there is nothing to regress."""
         if output.codes is None:
             return output.logits.new_zeros(()), {}

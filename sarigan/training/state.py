@@ -30,8 +30,8 @@ class TrainingState:
             discriminator = Discriminator(
                 config.discriminator, config.generator.resolution, information_dim(config.objective, generator)
             )
-        self.generator = generator.to(precision.device, precision.parameter_dtype)
-        self.discriminator = discriminator.to(precision.device, precision.parameter_dtype)
+        self.generator = precision.place(generator)
+        self.discriminator = precision.place(discriminator)
         self.average = ExponentialMovingAverage(self.generator)
         self.objective = GanObjective(config.objective, self.generator, self.discriminator, precision.autocast_dtype)
         self.step = 0
@@ -54,9 +54,7 @@ class TrainingState:
             objective.r1_interval if objective.r1_gamma else None,
         )
         self.grouping_optimizer = (
-            lazy_adam(
-                self.grouping_parameters, optimizer.grouping_learning_rate, optimizer, epsilon=optimizer.grouping_epsilon
-            )
+            lazy_adam(self.grouping_parameters, optimizer.grouping_learning_rate, optimizer, epsilon=optimizer.grouping_epsilon)
             if self.grouping_parameters
             else None
         )

@@ -97,9 +97,7 @@ class Trainer:
         self.batch_size, self.rounds = training.batch_size, training.accumulation_rounds
         self.device, self.dtype = state.precision.device, state.precision.parameter_dtype
         self.phases = build_phases(state)
-        self.randomness = Randomness(
-            training.seed, state.generator, state.config.objective, self.device, self.dtype
-        )
+        self.randomness = Randomness(training.seed, state.generator, state.config.objective, self.device, self.dtype)
         self.scalars = ScalarSums()
         self.total_steps = math.ceil(training.total_kimg * 1000 / training.batch_size)
         self.stop_requested = False
@@ -139,9 +137,7 @@ class Trainer:
                 self.run_phase(index, phase, real_images)
         training = self.state.config.training
         self.state.step += 1
-        decay = ema_decay(
-            self.batch_size, training.ema_half_life_kimg, self.state.seen_kimg, training.ema_ramp_up
-        )
+        decay = ema_decay(self.batch_size, training.ema_half_life_kimg, self.state.seen_kimg, training.ema_ramp_up)
         self.state.average.update(self.state.generator, decay)
 
     def run_phase(self, index: int, phase: Phase, real_images: Tensor) -> None:
@@ -176,9 +172,7 @@ class Trainer:
         while phase.batch_size % rounds:
             rounds -= 1
         reals = real_images.chunk(rounds) if phase.needs_real_images else [None] * rounds
-        return [
-            Shard(reals[index], None if draws is None else draws.shard(index, rounds)) for index in range(rounds)
-        ]
+        return [Shard(reals[index], None if draws is None else draws.shard(index, rounds)) for index in range(rounds)]
 
     def _note_nonfinite(self, phase_index: int, loss: Tensor) -> None:
         code = 1 + self.state.step * len(self.phases) + phase_index

@@ -11,9 +11,10 @@ from sarigan.layers.style import StyleCodes, channel_affine
 class WeightModulation(nn.Module):
     """w' = f_i w_oik, w'' = w' / sqrt(sum_ik w'^2 + epsilon), as scale -> one shared convolution -> scale.
 
-    The per-sample weight w'' is never formed: conv_{w''}(x) = d_o conv_w(f x) with d_o = 1/sqrt(sum_i f_i^2 sum_k w_oik^2 + epsilon),
-    exactly. With an offset a (codes with biases) the output gains d_o sum_ik w_oik a_i, which is the convolution of the
-    constant image a away from zero-padded borders. x [N,I,H,W] -> [N,O,H',W'].
+    The per-sample weight w'' is never formed: conv_{w''}(x) = d_o conv_w(f x) exactly, with
+    d_o = 1/sqrt(sum_i f_i^2 sum_k w_oik^2 + epsilon). With an offset a (codes with biases) the output gains
+    d_o sum_ik w_oik a_i, which is the convolution of the constant image a away from zero-padded borders.
+    x [N,I,H,W] -> [N,O,H',W'].
     """
 
     def __init__(self, demodulate: bool = True, epsilon: float = 1e-8) -> None:

@@ -9,9 +9,7 @@ from sarigan.layers.normalization import full_precision
 from sarigan.layers.style import StyleCodes
 
 
-def group_adagn(
-    x: Tensor, membership: Tensor, h_scale: Tensor, h_bias: Tensor | None, epsilon: float = 1e-8
-) -> Tensor:
+def group_adagn(x: Tensor, membership: Tensor, h_scale: Tensor, h_bias: Tensor | None, epsilon: float = 1e-8) -> Tensor:
     """X'' = sum_i h_s,i (X'_i - mean(X'_i)) / std(X'_i) + h_b,i, each group's term kept to its own channels.
 
     x [N,C,H,W] holds all X'_i at once, membership [C,G], h_scale and h_bias [N,G].
