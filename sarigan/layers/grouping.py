@@ -92,6 +92,11 @@ def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:
     return torch.arange(num_channels) * num_groups // num_channels
 
 
+def one_hot(groups: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
+    """Group indices [c] -> [c,g]. Unlike `F.one_hot` it does not look at the values, so the device is never waited for."""
+    return (groups[:, None] == torch.arange(num_groups, device=groups.device)).to(dtype)
+
+
 class SimilarityGrouping(nn.Module):
     """Learned groups: softmax(G/t) softmax(G/t)^T is fitted to H(S - r) (Eq. 2); membership is the row argmax of G."""
 
@@ -139,7 +144,7 @@ class SimilarityGrouping(nn.Module):
         """[c,g], one-hot rows; with `assignment: round`, a tied channel's row may be all zero, as in the release."""
         if self.config.assignment == "round":
             return torch.round(F.softmax(ROUND_SHARPNESS * self.probabilities(), dim=1))
-        return F.one_hot(self.logits.argmax(dim=1), self.num_groups).to(self.logits.dtype)
+        return one_hot(self.logits.argmax(dim=1), self.num_groups, self.logits.dtype)
 
 
 class FixedGrouping(nn.Module):
@@ -157,7 +162,7 @@ class FixedGrouping(nn.Module):
 
     def membership(self) -> Tensor:
         """[c,g], one-hot rows, in the default dtype."""
-        return F.one_hot(self.groups, self.num_groups).to(torch.get_default_dtype())
+        return one_hot(self.groups, self.num_groups, torch.get_default_dtype())
 
 
 class BlockDiagonalGrouping(FixedGrouping):

@@ -22,6 +22,6 @@ class MinibatchStddev(nn.Module):
         n, c, h, w = x.shape
         size = max(g for g in range(1, min(self.group_size, n) + 1) if n % g == 0)
         groups = full_precision(x).reshape(size, n // size, c, h, w)
-        variance = groups.var(dim=0, unbiased=False)
+        variance = (groups - groups.mean(dim=0)).square().mean(dim=0)
         stddev = torch.sqrt(variance + self.epsilon).mean(dim=(1, 2, 3))
         return torch.cat([x, stddev.to(x.dtype).repeat(size).reshape(n, 1, 1, 1).expand(n, 1, h, w)], dim=1)

@@ -127,7 +127,7 @@ def numeric_platform(precision: Precision) -> dict[str, str | int]:
     device = precision.device
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a str subclass, which weights_only=True refuses
         "device": device.type,
         "processor": processor,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
