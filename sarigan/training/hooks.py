@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from sarigan.training.trainer import Trainer
 
 
+# Small images are enlarged until the grid is about this wide, in pixels.
+SAMPLE_GRID_WIDTH = 768
+
+
 class Hook:
     """Called around the steps; does nothing unless overridden."""
 
@@ -35,15 +39,26 @@ def interval_steps(kimg: float, batch_size: int) -> int:
 
 
 class ProgressHook(Hook):
-    """A bar over images with their rate and the time left."""
+    """A bar over images with their rate and the time left, to the total or to the time limit, whichever comes first."""
 
     def before_training(self, trainer: "Trainer") -> None:
+        self.total = trainer.total_steps * trainer.batch_size
         self.bar = tqdm(
-            total=trainer.total_steps * trainer.batch_size, initial=trainer.state.seen_images, unit="img",
-            unit_scale=True, dynamic_ncols=True, smoothing=0.05, mininterval=1.0,
-        )  # fmt: skip
+            total=self.total,
+            initial=trainer.state.seen_images,
+            unit="img",
+            unit_scale=True,
+            dynamic_ncols=True,
+            smoothing=0.05,
+            mininterval=1.0,
+        )
 
     def after_step(self, trainer: "Trainer") -> None:
+        limit = trainer.state.config.training.max_minutes
+        if limit is not None:
+            # At the mean rate so far, the limit ends the run after this many images.
+            expected = round(trainer.state.seen_images * 60 * limit / trainer.state.seconds)
+            self.bar.total = max(min(self.total, expected), trainer.state.seen_images)
         self.bar.update(trainer.batch_size)
 
     def after_training(self, trainer: "Trainer") -> None:
@@ -119,7 +134,7 @@ class SampleHook(Hook):
         source = torch.Generator().manual_seed(0)
         z = torch.randn(self.num_samples, generator.config.z_dim, generator=source).to(trainer.device, trainer.dtype)
         images = torch.cat([generator(part, noise="fixed").images for part in z.split(16)])
-        grid = save_grid(images, self.folder / f"{round(trainer.state.seen_images):09d}.png")
+        grid = save_grid(images, self.folder / f"{trainer.state.seen_images:09d}.png", min_width=SAMPLE_GRID_WIDTH)
         self.logger.log_image(trainer.state.step, "samples", grid)
         self.saved_step = trainer.state.step
 

@@ -13,6 +13,7 @@ from sarigan.errors import InputError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
+PRECISIONS = ("float32", "bfloat16", "float64")
 # bfloat16 pays its casts back only when its convolutions are clearly faster.
 WORTHWHILE_SPEEDUP = 1.3
 
@@ -40,8 +41,11 @@ class Precision:
         return module.to(self.device, self.parameter_dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def resolve_precision(config: TrainingConfig) -> Precision:
-    """Settle `auto` of training.device and training.precision; InputError when CUDA is asked for and absent."""
+def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Precision:
+    """Settle `auto` of training.device and training.precision; InputError when CUDA is asked for and absent.
+
+    `recorded` is the precision a run that goes on was started with: `auto` keeps it.
+    """
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,7 +53,9 @@ def resolve_precision(config: TrainingConfig) -> Precision:
         raise InputError(f"training.device={config.device}: PyTorch sees no CUDA device; use auto or cpu")
     device = torch.device(name)
     precision = config.precision
-    if precision == "auto":
+    if precision == "auto" and recorded is not None:
+        precision = recorded
+    elif precision == "auto":
         precision = "bfloat16" if device.type == "cpu" and bfloat16_speedup() > WORTHWHILE_SPEEDUP else "float32"
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = config.tf32

@@ -23,7 +23,7 @@ from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
 from sarigan.logger import RunLogger
 from sarigan.training.hooks import CheckpointHook, LogHook, ProgressHook, SampleHook
-from sarigan.training.precision import resolve_precision
+from sarigan.training.precision import PRECISIONS, resolve_precision
 from sarigan.training.state import TrainingState, numeric_platform
 from sarigan.training.summary import group_caps
 from sarigan.training.trainer import Trainer
@@ -38,7 +38,7 @@ def train(config: Config, run_dir: Path) -> Trainer:
     """
     distributed.require_single_process()
     dataset = open_dataset(config.data, config.generator.resolution)
-    state = TrainingState(config, resolve_precision(config.training))
+    state = TrainingState(config, resolve_precision(config.training, recorded_precision(run_dir)))
     resume_from_newest(state, run_dir)
     try:
         logger = prepare_run_dir(config, state, run_dir)
@@ -59,9 +59,21 @@ def train(config: Config, run_dir: Path) -> Trainer:
     try:
         with stop_on_signal(trainer):
             trainer.run()
+    except OSError as error:
+        place = error.filename or run_dir
+        raise InputError(f"{place}: {error.strerror or error}; training stopped, earlier checkpoints are untouched") from error
     finally:
         logger.close()
     return trainer
+
+
+def recorded_precision(run_dir: Path) -> str | None:
+    """The precision that a run with checkpoints was started with, from its environment.json; None for a new run."""
+    try:
+        precision = json.loads((run_dir / "environment.json").read_text())["precision"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return precision if list_checkpoints(run_dir / "checkpoints") and precision in PRECISIONS else None
 
 
 def resume_from_newest(state: TrainingState, run_dir: Path) -> None:
@@ -69,8 +81,7 @@ def resume_from_newest(state: TrainingState, run_dir: Path) -> None:
     found = list_checkpoints(run_dir / "checkpoints")
     if not found:
         return
-    warnings = state.load_state_dict(load_checkpoint(found[-1], state.precision.device), str(found[-1]))
-    for warning in warnings:
+    for warning in state.load_state_dict(load_checkpoint(found[-1]), str(found[-1])):
         log.warning(warning)
     log.info(f"going on from {found[-1]} at {state.seen_kimg:.1f} kimg")
 
