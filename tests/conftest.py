@@ -1,9 +1,64 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+from sarigan.config import Config, load_config
+from sarigan.training.hooks import Hook
+from sarigan.training.precision import resolve_precision
+from sarigan.training.state import TrainingState
+from sarigan.training.trainer import Trainer
+
+# The same examples in every run: a failure anywhere is a failure everywhere.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
+
+# A whole SariGAN in 8 px: every phase of the objective is due within a few steps.
+TINY = (
+    "data.flip=true", "data.num_workers=0",
+    "generator.resolution=8", "generator.z_dim=8", "generator.style_dim=8", "generator.mapping_layers=2",
+    "generator.channel_base=32", "generator.channel_max=8", "generator.grouping.num_groups=3",
+    "generator.grouping.threshold=learned",
+    "discriminator.channel_base=32", "discriminator.channel_max=8",
+    "objective.r1_gamma=1", "objective.r1_interval=3", "objective.path_length_interval=2",
+    "objective.mixing_probability=0.5",
+    "training.batch_size=8", "training.total_kimg=0.16", "training.ema_half_life_kimg=0.05",
+    "training.device=cpu", "training.precision=float32", "training.num_samples=4",
+    "training.tick_kimg=0.04", "training.sample_kimg=100", "training.checkpoint_kimg=100",
+)  # fmt: skip
+
+
+class RandomImages:
+    """Images uint8 [3,R,R] that are a function of the index; an `ImageDataset` without files."""
+
+    def __init__(self, resolution: int, num_images: int = 37) -> None:
+        self.resolution, self.num_images = resolution, num_images
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        shape = (3, self.resolution, self.resolution)
+        return np.random.default_rng(index).integers(0, 256, shape, dtype=np.uint8)
+
+    def describe(self) -> str:
+        return f"random: {self.num_images} images"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors here are tiny: threads would only slow them down, and bit-identity is per thread count."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -13,4 +68,64 @@ def real_data() -> Path:
     folder = Path(os.environ.get("SARIGAN_TEST_DATA", default))
     if not folder.is_dir():
         pytest.skip(f"no real data: {folder} is not a folder (set SARIGAN_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The checkout; skips where the tests run without one."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "pyproject.toml").is_file():
+        pytest.skip("not a checkout")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., Config]:
+    """tiny_config("section.key=value", ...): an 8 px SariGAN that trains 20 steps of 8 images."""
+
+    def build(*overrides: str) -> Config:
+        return load_config(None, [*TINY, *overrides])
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_state() -> Callable[[Config], TrainingState]:
+    """tiny_state(config): its networks and optimisers, with losses that depend on noise and on every code.
+
+    Noise strengths start at 0, which would hide how noise is dealt out; they are given values here.
+    """
+
+    def build(config: Config) -> TrainingState:
+        state = TrainingState(config, resolve_precision(config.training))
+        with torch.no_grad():
+            for network in (state.generator, state.average.module):
+                for index, (_, parameter) in enumerate(
+                    item for item in network.named_parameters() if item[0].endswith("noise.strength")
+                ):
+                    parameter.fill_(0.1 * (index + 1))
+        return state
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_trainer(tiny_state: Callable[[Config], TrainingState]) -> Callable[..., Trainer]:
+    """tiny_trainer(config, hooks): a trainer on random images, from the first step."""
+
+    def build(config: Config, hooks: Sequence[Hook] = (), state: TrainingState | None = None) -> Trainer:
+        dataset = RandomImages(config.generator.resolution)
+        return Trainer(tiny_state(config) if state is None else state, dataset, hooks)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def png_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 random 16x16 PNG files."""
+    folder = tmp_path_factory.mktemp("images")
+    images = RandomImages(16, 24)
+    for index in range(len(images)):
+        Image.fromarray(images[index].transpose(1, 2, 0)).save(folder / f"{index:03d}.png")
     return folder

@@ -55,18 +55,21 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, Dic
     if path.resolve() in seen:
         raise InputError(f"{path}: `base` goes round in a circle")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = OmegaConf.load(path)  # unlike plain PyYAML it refuses a key that stands twice
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot read the configuration ({getattr(error, 'strerror', None) or error})") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML ({_one_line(error)})") from None
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: a configuration is a mapping of sections, got {type(values).__name__}")
-    base = values.pop("base", None)
+    if not isinstance(values, DictConfig):
+        raise InputError(f"{path}: a configuration is a mapping of sections, got a list")
+    try:
+        base = values.pop("base", None)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
+    if base is not None and not isinstance(base, str):
+        raise InputError(f"{path}: `base` is the name of one YAML file, got {base!r}")
     chain = [] if base is None else _read_chain(path.parent / base, (*seen, path.resolve()))
-    return [*chain, (path, OmegaConf.create(values))]
+    return [*chain, (path, values)]
 
 
 def _one_line(error: Exception) -> str:

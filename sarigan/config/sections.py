@@ -1,6 +1,8 @@
 """The sections of a run's configuration that belong to no single component, and the whole of it."""
 
 import dataclasses
+import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +74,9 @@ class OptimizerConfig:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("epsilon", "grouping_epsilon"):
+            if getattr(self, name) < 0:
+                raise InputError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,9 @@ class TrainingConfig:
         for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg"):
             if getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive, got {getattr(self, name)}")
+        for name in ("max_minutes", "ema_ramp_up"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise InputError(f"training.{name} must be positive or null, got {getattr(self, name)}")
         if self.batch_size % self.accumulation_rounds:
             raise InputError(
                 f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
@@ -108,7 +116,7 @@ class TrainingConfig:
             )
         if self.precision not in ("auto", "float32", "bfloat16", "float64"):
             raise InputError(f"training.precision must be one of auto, float32, bfloat16, float64, got {self.precision!r}")
-        if not (self.device in ("auto", "cpu") or self.device.split(":")[0] == "cuda"):
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
 
 
@@ -124,6 +132,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        _check_finite(self.to_dict())
         if self.objective.mixing_kind == "halves" and self.generator.grouping.kind == "none":
             raise InputError("objective.mixing_kind=halves needs w = [w_h, w_z], got generator.grouping.kind='none'")
         if self.objective.information_target == "codes" and self.generator.grouping.kind == "none":
@@ -136,3 +145,12 @@ class Config:
     def to_yaml(self) -> str:
         """The resolved configuration as a YAML file that `load_config` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def _check_finite(values: dict[str, Any], prefix: str = "") -> None:
+    """InputError naming a field that is NaN or infinite: comparisons let both pass."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _check_finite(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{prefix}{key} must be a finite number, got {value}")

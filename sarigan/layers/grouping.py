@@ -50,24 +50,24 @@ class GroupingConfig:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise InputError(f"grouping.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+                raise InputError(f"generator.grouping.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.num_groups < 1:
-            raise InputError(f"grouping.num_groups must be at least 1, got {self.num_groups}")
+            raise InputError(f"generator.grouping.num_groups must be at least 1, got {self.num_groups}")
         if self.max_group_share is not None and not 0 < self.max_group_share <= 1:
-            raise InputError(f"grouping.max_group_share must be in (0, 1], got {self.max_group_share}")
+            raise InputError(f"generator.grouping.max_group_share must be in (0, 1], got {self.max_group_share}")
         if self.initial_threshold is not None and not 0 < self.initial_threshold < 1:
-            raise InputError(f"grouping.initial_threshold must be in (0, 1), got {self.initial_threshold}")
+            raise InputError(f"generator.grouping.initial_threshold must be in (0, 1), got {self.initial_threshold}")
         if self.constant_temperature <= 0:
-            raise InputError(f"grouping.constant_temperature must be positive, got {self.constant_temperature}")
+            raise InputError(f"generator.grouping.constant_temperature must be positive, got {self.constant_temperature}")
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
-            raise InputError(f"grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
+            raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
 
     def groups_for(self, num_channels: int, layer: str) -> int:
         """The number of groups of a layer with c channels; InputError when there are more groups than channels."""
         if self.num_groups > num_channels and self.max_group_share is None:
             raise InputError(
-                f"grouping.num_groups must be at most the {num_channels} channels of layer {layer}, got {self.num_groups}"
-                " (grouping.max_group_share=0.25 caps it per layer)"
+                f"generator.grouping.num_groups must be at most the {num_channels} channels of layer {layer},"
+                f" got {self.num_groups} (generator.grouping.max_group_share=0.25 caps it per layer)"
             )
         if self.max_group_share is None:
             return self.num_groups

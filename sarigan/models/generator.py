@@ -41,6 +41,11 @@ class GeneratorConfig:
         for name in ("z_dim", "style_dim", "mapping_layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"generator.{name} must be at least 1, got {getattr(self, name)}")
+        if self.mapping_learning_rate_multiplier <= 0:
+            raise InputError(
+                "generator.mapping_learning_rate_multiplier must be positive, got"
+                f" {self.mapping_learning_rate_multiplier}"
+            )
         if self.synthesis == "adain" and self.grouping.kind != "none":
             raise InputError(f"generator.grouping.kind must be none with generator.synthesis=adain, got {self.grouping.kind!r}")
         if self.form == "activation" and self.grouping.kind == "none":

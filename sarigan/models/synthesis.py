@@ -165,6 +165,9 @@ class SkipSynthesis(nn.Module):
             x, codes[f"{name}.conv"] = block.conv(x, latents[:, index], next(maps))
             index += 1
             rgb = block.to_rgb(x, latents[:, index])
-            images = rgb if images is None else self.upsample(images) + rgb
+            if images is not None:
+                with torch.autocast(rgb.device.type, enabled=False):
+                    rgb = self.upsample(images) + rgb
+            images = rgb
         assert images is not None
         return SynthesisOutput(images, {name: code for name, code in codes.items() if code.membership is not None})

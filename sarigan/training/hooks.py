@@ -108,23 +108,18 @@ def with_information_r2(means: dict[str, float]) -> dict[str, float]:
 
 
 class SampleHook(Hook):
-    """A grid of EMA images from fixed latents and fixed noise, at the start of the run and every N kimg."""
+    """A grid of EMA images from fixed latents and fixed noise: at the start of the run, every N kimg, at the end."""
 
     def __init__(self, logger: RunLogger, folder: Path, num_samples: int, sample_kimg: float) -> None:
         self.logger, self.folder, self.num_samples, self.sample_kimg = logger, folder, num_samples, sample_kimg
 
     def before_training(self, trainer: "Trainer") -> None:
         self.interval = interval_steps(self.sample_kimg, trainer.batch_size)
-        self.saved_step = -1
         if trainer.state.step == 0:
             self.save(trainer)
 
     def after_step(self, trainer: "Trainer") -> None:
-        if trainer.state.step % self.interval == 0:
-            self.save(trainer)
-
-    def after_training(self, trainer: "Trainer") -> None:
-        if self.saved_step != trainer.state.step:
+        if trainer.state.step % self.interval == 0 or trainer.is_finished():
             self.save(trainer)
 
     @torch.no_grad()
@@ -136,7 +131,6 @@ class SampleHook(Hook):
         images = torch.cat([generator(part, noise="fixed").images for part in z.split(16)])
         grid = save_grid(images, self.folder / f"{trainer.state.seen_images:09d}.png", min_width=SAMPLE_GRID_WIDTH)
         self.logger.log_image(trainer.state.step, "samples", grid)
-        self.saved_step = trainer.state.step
 
 
 class CheckpointHook(Hook):

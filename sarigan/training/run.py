@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -57,13 +57,12 @@ def train(config: Config, run_dir: Path) -> Trainer:
     ]
     trainer = Trainer(state, dataset, hooks)
     try:
-        with stop_on_signal(trainer):
+        # Closing flushes, which a full disk refuses.
+        with stop_on_signal(trainer), closing(logger):
             trainer.run()
     except OSError as error:
         place = error.filename or run_dir
         raise InputError(f"{place}: {error.strerror or error}; training stopped, earlier checkpoints are untouched") from error
-    finally:
-        logger.close()
     return trainer
 
 

@@ -100,7 +100,7 @@ class Trainer:
         self.randomness = Randomness(training.seed, state.generator, state.config.objective, self.device, self.dtype)
         self.scalars = ScalarSums()
         self.total_steps = math.ceil(training.total_kimg * 1000 / training.batch_size)
-        self.stop_requested = False
+        self.stop_requested = self.stopping = False
         # 1 + step * number of phases + phase of the first non-finite loss; 0: none so far.
         self.first_nonfinite = torch.zeros((), dtype=torch.int64, device=self.device)
 
@@ -117,6 +117,8 @@ class Trainer:
                 start = time.perf_counter()
                 self.train_step(batches)
                 self.state.seconds += time.perf_counter() - start
+                # Looked at once a step: a signal that arrives among the hooks may not end the run behind their backs.
+                self.stopping = self.stop_requested
                 for hook in self.hooks:
                     hook.after_step(self)
         finally:
@@ -127,7 +129,7 @@ class Trainer:
         """Whether no further step is to be made."""
         limit = self.state.config.training.max_minutes
         out_of_time = limit is not None and self.state.seconds >= 60 * limit
-        return self.stop_requested or out_of_time or self.state.step >= self.total_steps
+        return self.stopping or out_of_time or self.state.step >= self.total_steps
 
     def train_step(self, batches: Iterator[Tensor]) -> None:
         """Every phase that is due, then the average of the generator."""
@@ -182,9 +184,15 @@ class Trainer:
     def check_finite(self) -> None:
         """InputError naming the step and phase of the first non-finite loss, if there was one. Waits for the device."""
         code = int(self.first_nonfinite)
+        advice = (
+            "stopped before saving. The last checkpoint is good; lower the learning rates, raise objective.r1_gamma,"
+            " or use float32"
+        )
         if code:
             step, phase = divmod(code - 1, len(self.phases))
-            raise InputError(
-                f"training: the loss of phase {self.phases[phase].name} became non-finite in step {step}; stopped before"
-                " saving. The last checkpoint is good; lower the learning rates, raise objective.r1_gamma, or use float32"
-            )
+            name = self.phases[phase].name
+            raise InputError(f"training: the loss of phase {name} became non-finite in step {step}; {advice}")
+        # A finite loss can have a gradient that is not, and only the next step's losses would show it.
+        weights = [*self.state.generator.parameters(), *self.state.discriminator.parameters()]
+        if not torch.stack([weight.detach().isfinite().all() for weight in weights]).all():
+            raise InputError(f"training: weights became non-finite before step {self.state.step}; {advice}")

@@ -22,7 +22,8 @@ class WeightModulation(nn.Module):
         self.demodulate, self.epsilon = demodulate, epsilon
 
     def forward(self, x: Tensor, codes: StyleCodes, convolution: EqualizedConv2d) -> Tensor:
-        scale, offset = channel_affine(codes, self.epsilon)
+        with torch.autocast(x.device.type, enabled=False):
+            scale, offset = channel_affine(codes, self.epsilon)
         y = convolution(x * scale.to(x.dtype)[:, :, None, None])
         if not self.demodulate:
             return y
@@ -30,8 +31,6 @@ class WeightModulation(nn.Module):
             weight = full_precision(convolution.weight) * convolution.scale
             power = scale.square() @ weight.square().sum(dim=(2, 3)).t()
             demodulation = torch.rsqrt(power + self.epsilon)
+            constant = None if offset is None else demodulation * (offset @ weight.sum(dim=(2, 3)).t())
         y = y * demodulation.to(y.dtype)[:, :, None, None]
-        if offset is None:
-            return y
-        constant = demodulation * (offset @ weight.sum(dim=(2, 3)).t())
-        return y + constant.to(y.dtype)[:, :, None, None]
+        return y if constant is None else y + constant.to(y.dtype)[:, :, None, None]

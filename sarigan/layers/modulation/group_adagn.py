@@ -41,5 +41,7 @@ class ActivationModulation(nn.Module):
 
     def forward(self, x: Tensor, codes: StyleCodes, convolution: EqualizedConv2d) -> Tensor:
         assert codes.membership is not None and codes.h_scale is not None
-        x = group_adain(x, codes.z_scale, codes.z_bias, self.epsilon)
-        return convolution(group_adagn(x, codes.membership, codes.h_scale, codes.h_bias, self.epsilon))
+        with torch.autocast(x.device.type, enabled=False):
+            x = group_adain(x, codes.z_scale, codes.z_bias, self.epsilon)
+            x = group_adagn(x, codes.membership, codes.h_scale, codes.h_bias, self.epsilon)
+        return convolution(x)

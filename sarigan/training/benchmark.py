@@ -1,0 +1,114 @@
+"""Speed of a full training step against what the machine can do, measured in the same run.
+
+The limit is the matrix product rate in the step's precision, taken on a 2048 x 2048 product between the timed steps; a
+step's work is counted by PyTorch's own FLOP counter. Steps of two configurations alternate, so that their ratio holds on
+a noisy machine.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sarigan.config import Config, load_config
+from sarigan.data.loader import open_dataset
+from sarigan.training.precision import Precision, resolve_precision
+from sarigan.training.state import TrainingState
+from sarigan.training.trainer import Trainer
+
+MATRIX_SIZE = 2048
+MAIN_PHASES = ("discriminator", "generator")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `scripts/benchmark.py step`."""
+    parser.add_argument("--config", type=Path, nargs="+", required=True, help="one or more; their steps alternate")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each configuration")
+    parser.add_argument("--regularizers", action="store_true", help="run R1 and path length in every timed step as well")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for every configuration")
+
+
+def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One record a configuration; times are medians in seconds."""
+    steps = [StepTimer(load_config(path, options.overrides), path.stem, options.regularizers) for path in options.config]
+    matrix = {step.name: matrix_product(step.precision) for step in steps}
+    times: dict[str, list[float]] = {step.name: [] for step in steps}
+    rates: dict[str, list[float]] = {step.name: [] for step in steps}
+    for step in steps:
+        step.once()
+    for _ in range(options.repeats):
+        for step in steps:
+            rates[step.name].append(2 * MATRIX_SIZE**3 / timed(matrix[step.name], step.precision.device))
+            times[step.name].append(timed(step.once, step.precision.device))
+    return [step.record(times[step.name], rates[step.name], times[steps[0].name]) for step in steps]
+
+
+class StepTimer:
+    """A training state whose steps run on one batch, without data loading, logging or checkpoints."""
+
+    def __init__(self, config: Config, name: str, regularizers: bool) -> None:
+        self.name, self.config = name, config
+        self.precision = resolve_precision(config.training)
+        dataset = open_dataset(dataclasses.replace(config.data, num_workers=0), config.generator.resolution)
+        self.trainer = Trainer(TrainingState(config, self.precision), dataset)
+        batch = config.training.batch_size
+        size = config.generator.resolution
+        self.images = torch.rand(batch, 3, size, size).mul(2).sub(1)
+        self.images = self.images.to(self.precision.device, self.precision.parameter_dtype, memory_format=torch.channels_last)
+        self.phases = [
+            (index, phase)
+            for index, phase in enumerate(self.trainer.phases)
+            if regularizers or phase.name in (*MAIN_PHASES, "grouping")
+        ]
+        with FlopCounterMode(display=False) as counter:
+            self.once()
+        self.flops = counter.get_total_flops()
+
+    def once(self) -> None:
+        """Each phase once, and the average of the generator."""
+        for index, phase in self.phases:
+            self.trainer.run_phase(index, phase, self.images)
+        self.trainer.state.average.update(self.trainer.state.generator, 0.999)
+
+    def record(self, times: list[float], rates: list[float], reference: list[float]) -> dict[str, Any]:
+        """Medians; `ratio` is this configuration's time over the first one's, pair by pair."""
+        seconds, rate = statistics.median(times), statistics.median(rates)
+        peak = torch.cuda.max_memory_allocated() / 2**30 if self.precision.device.type == "cuda" else None
+        return {
+            "config": self.name,
+            "precision": self.precision.name,
+            "resolution": self.config.generator.resolution,
+            "batch": self.config.training.batch_size,
+            "seconds": round(seconds, 4),
+            "images_per_second": round(self.config.training.batch_size / seconds, 2),
+            "tflop": round(self.flops / 1e12, 3),
+            "gflops": round(self.flops / seconds / 1e9, 1),
+            "matrix_gflops": round(rate / 1e9, 1),
+            "share_of_matrix_rate": round(self.flops / seconds / rate, 3),
+            "ratio": round(statistics.median(a / b for a, b in zip(times, reference, strict=True)), 3),
+            "peak_gib": None if peak is None else round(peak, 2),
+        }
+
+
+def matrix_product(precision: Precision) -> Callable[[], object]:
+    """A product of two square matrices in the type the step's convolutions use."""
+    dtype = precision.autocast_dtype or precision.parameter_dtype
+    a = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=precision.device, dtype=dtype)
+    return lambda: a @ a
+
+
+def timed(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, the device's work included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

@@ -1,0 +1,170 @@
+"""Defaults < YAML and its `base` < command line, and one line for whatever is wrong with any of them."""
+
+from pathlib import Path
+
+import pytest
+
+from sarigan.config import Config, config_from_dict, load_config
+from sarigan.errors import InputError
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_the_papers_preset() -> None:
+    config = load_config()
+    assert config == Config()
+    assert (config.generator.resolution, config.generator.channel_base, config.generator.grouping.num_groups) == (256, 8192, 16)
+    assert config.objective.grouping_weight == 2 and config.objective.information_weight == 10
+
+
+def test_yaml_over_defaults_and_command_line_over_yaml(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "training:\n  batch_size: 8\n  seed: 3\ngenerator:\n  grouping:\n    num_groups: 4\n")
+    config = load_config(path, ["training.seed=5", "generator.grouping.step=soft", "training.max_minutes=null"])
+    assert (config.training.batch_size, config.training.seed, config.training.max_minutes) == (8, 5, None)
+    assert (config.generator.grouping.num_groups, config.generator.grouping.step) == (4, "soft")
+    assert config.generator.resolution == 256
+
+
+def test_later_overrides_win() -> None:
+    assert load_config(None, ["training.seed=1", "training.seed=2"]).training.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [("objective.r1_gamma=1e-3", 1e-3), ("objective.r1_gamma=2", 2.0), ("objective.r1_gamma=.5", 0.5)],
+)
+def test_numbers_are_read_as_people_write_them(override: str, expected: float) -> None:
+    value = load_config(None, [override]).objective.r1_gamma
+    assert value == expected and isinstance(value, float)
+
+
+def test_base_chain_is_relative_to_the_file_and_nearest_wins(tmp_path: Path) -> None:
+    write(tmp_path, "far.yaml", "training:\n  seed: 1\n  batch_size: 4\n  tick_kimg: 7\n")
+    write(tmp_path, "sub/near.yaml", "base: ../far.yaml\ntraining:\n  seed: 2\n  batch_size: 8\n")
+    path = write(tmp_path, "sub/own.yaml", "base: near.yaml\ntraining:\n  seed: 3\n")
+    training = load_config(path).training
+    assert (training.seed, training.batch_size, training.tick_kimg) == (3, 8, 7.0)
+
+
+def test_resolved_yaml_loads_back_to_an_equal_config(tmp_path: Path) -> None:
+    config = load_config(
+        None, ["generator.grouping.freeze_kimg=3.5", "objective.mixing_kind=halves", "data.name=folder", "data.path=a b:c"]
+    )
+    assert load_config(write(tmp_path, "config.yaml", config.to_yaml())) == config
+    assert config_from_dict(config.to_dict(), "a checkpoint") == config
+
+
+def problem(path: Path | None, overrides: list[str]) -> str:
+    with pytest.raises(InputError) as caught:
+        load_config(path, overrides)
+    message = str(caught.value)
+    assert message.strip() and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.batchsize=3", ["'training.batchsize=3'", "Did you mean", "'batch_size'"]),
+        ("generator.grouping.num_group=3", ["Did you mean", "'num_groups'"]),
+        ("generatr.resolution=64", ["Did you mean", "'generator'"]),
+        ("training.batch_size=many", ["'many'", "Integer", "training.batch_size"]),
+        ("training.batch_size=1.5", ["1.5", "Integer", "training.batch_size"]),
+        ("training.batch_size=null", ["None", "training.batch_size"]),
+        ("training.seed=[1", ["'training.seed=[1'"]),
+        ("training.seed=${training.nope}", ["training.nope", "training.seed"]),
+        ("generator=5", ["'generator=5'"]),
+        ("training.seed", ["'training.seed'", "section.key=value"]),
+        ("generator.resolution=100", ["generator.resolution", "power of two", "100"]),
+        ("generator.resolution=4", ["generator.resolution", "at least 8", "4"]),
+        ("generator.channel_base=3", ["generator.channel_base must be at least 128", "3"]),
+        ("generator.synthesis=stylegan3", ["generator.synthesis", "skip, adain", "'stylegan3'"]),
+        ("generator.synthesis=adain", ["generator.grouping.kind must be none", "'similarity'"]),
+        ("generator.mapping_learning_rate_multiplier=0", ["mapping_learning_rate_multiplier must be positive"]),
+        ("generator.grouping.kind=simlarity", ["generator.grouping.kind", "similarity, contiguous", "'simlarity'"]),
+        ("objective.mixing_probability=2", ["objective.mixing_probability must be at most 1", "2.0"]),
+        ("objective.r1_gamma=-1", ["objective.r1_gamma must not be negative", "-1.0"]),
+        ("objective.r1_gamma=nan", ["objective.r1_gamma must be a finite number", "nan"]),
+        ("objective.information_target=z", ["objective.information_target", "w, codes", "'z'"]),
+        ("optimizer.beta2=1", ["optimizer.beta2 must be in [0, 1)", "1.0"]),
+        ("optimizer.epsilon=-1", ["optimizer.epsilon must not be negative"]),
+        ("training.total_kimg=.inf", ["training.total_kimg must be a finite number", "inf"]),
+        ("training.total_kimg=0", ["training.total_kimg must be positive", "0.0"]),
+        ("training.max_minutes=0", ["training.max_minutes must be positive or null", "0.0"]),
+        ("training.accumulation_rounds=3", ["training.batch_size must be a multiple", "rounds=3", "got 32"]),
+        ("training.precision=half", ["training.precision", "float32, bfloat16", "'half'"]),
+        ("training.device=gpu", ["training.device", "cpu", "'gpu'"]),
+        ("training.device=cuda:one", ["training.device", "cuda:N", "'cuda:one'"]),
+        ("data.name=lsun", ["data.name", "avatars, folder", "'lsun'"]),
+        ("data.name=folder", ["data.path", "got nothing"]),
+        ("data.num_workers=-1", ["data.num_workers must not be negative", "-1"]),
+    ],
+)
+def test_wrong_overrides(override: str, parts: list[str]) -> None:
+    message = problem(None, [override])
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["generator.grouping.kind=none", "objective.mixing_kind=halves"], ["objective.mixing_kind=halves", "kind='none'"]),
+        (["generator.grouping.kind=none", "objective.information_target=codes"], ["information_target=codes"]),
+        (["generator.grouping.kind=none", "generator.form=activation"], ["generator.form=activation"]),
+        (["generator.grouping.empty_group=release", "generator.form=activation"], ["empty_group=release"]),
+        (["generator.grouping.empty_group=release", "generator.style_biases=true"], ["generator.style_biases"]),
+    ],
+)
+def test_options_that_exclude_each_other(overrides: list[str], parts: list[str]) -> None:
+    message = problem(None, overrides)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("generator:\n  resolutoin: 64\n", ["bad.yaml", "Did you mean", "'resolution'"]),
+        ("training:\n  batch_size: [1, 2]\n", ["bad.yaml", "training.batch_size"]),
+        ("training:\n  seed: 1\ntraining:\n  batch_size: 4\n", ["bad.yaml", "duplicate key training", "line 3"]),
+        ("- 1\n", ["bad.yaml", "mapping of sections"]),
+        ("5\n", ["bad.yaml", "int"]),
+        ("training: [1\n", ["bad.yaml", "not valid YAML", "line 2"]),
+        ("generator:\n\tresolution: 3\n", ["bad.yaml", "not valid YAML", "line 2"]),
+        ("generator:\n", ["bad.yaml", "generator"]),
+        ("base: bad.yaml\n", ["bad.yaml", "circle"]),
+        ("base: nope.yaml\n", ["nope.yaml", "No such file"]),
+        ("base: [a, b]\n", ["bad.yaml", "`base`", "['a', 'b']"]),
+        ("base: ${x}\n", ["bad.yaml", "x"]),
+    ],
+)
+def test_wrong_files(text: str, parts: list[str], tmp_path: Path) -> None:
+    message = problem(write(tmp_path, "bad.yaml", text), [])
+    assert all(part in message for part in parts), message
+
+
+def test_a_longer_circle_of_bases(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "base: b.yaml\n")
+    write(tmp_path, "b.yaml", "base: c.yaml\n")
+    assert "circle" in problem(write(tmp_path, "c.yaml", "base: a.yaml\n"), [])
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    assert "No such file" in problem(tmp_path / "none.yaml", [])
+    assert str(tmp_path) in problem(tmp_path, [])
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00a")
+    assert str(binary) in problem(binary, [])
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "empty.yaml", "")) == Config()
+
+
+def test_stored_configuration_of_another_version_names_its_source() -> None:
+    with pytest.raises(InputError, match=r"run/x\.pt: Key 'colour' not in 'GeneratorConfig'"):
+        config_from_dict({"generator": {"colour": 1}}, "run/x.pt")

@@ -1,0 +1,160 @@
+"""A run that is stopped and goes on ends in the same state, to the last bit, as one that is not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.config import Config
+from sarigan.errors import InputError
+from sarigan.training.hooks import CheckpointHook, Hook
+from sarigan.training.precision import resolve_precision
+from sarigan.training.run import resume_from_newest
+from sarigan.training.state import TrainingState
+from sarigan.training.trainer import Trainer
+
+Build = Callable[..., Any]
+
+
+class StopAt(Hook):
+    """Ctrl-C before the end of step N."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, trainer: Trainer) -> None:
+        if trainer.state.step == self.step - 1:
+            trainer.stop_requested = True
+
+
+def differences(a: Any, b: Any, where: str = "") -> list[str]:
+    """Where two nested states differ in any bit or key."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(a.keys() | b.keys(), key=str)
+        return [line for k in keys for line in differences(a.get(k, "absent"), b.get(k, "absent"), f"{where}/{k}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        return [line for i, (x, y) in enumerate(zip(a, b, strict=True)) for line in differences(x, y, f"{where}/{i}")]
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [where]
+    return [] if type(a) is type(b) and a == b else [where]
+
+
+def final_state(trainer: Trainer) -> dict[str, Any]:
+    state = trainer.state.state_dict()
+    state.pop("seconds")
+    return state
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("data.num_workers=0",),
+        ("data.num_workers=1", "objective.mixing_kind=halves"),
+        ("data.num_workers=0", "training.accumulation_rounds=2", "generator.grouping.threshold=quantile"),
+    ],
+    ids=["no-worker", "worker-halves", "two-rounds"],
+)
+def test_ten_and_ten_steps_are_twenty(
+    overrides: tuple[str, ...], tmp_path: Path, tiny_config: Build, tiny_trainer: Build, tiny_state: Build
+) -> None:
+    config: Config = tiny_config(*overrides)
+    uninterrupted = tiny_trainer(config, [CheckpointHook(tmp_path / "a", 0.04, 2)])
+    uninterrupted.run()
+    logged = uninterrupted.scalars.means()
+    phases = {"loss/discriminator", "loss/r1", "loss/generator", "loss/path_length", "loss/grouping_mse"}
+    assert phases | {"information/mse_d", "information/mse_g"} <= logged.keys()
+    assert uninterrupted.state.step == 20
+
+    first = tiny_trainer(config, [StopAt(10), CheckpointHook(tmp_path / "b" / "checkpoints", 100, 2)])
+    first.run()
+    assert first.state.step == 10
+    # Fresh objects, as a fresh process has; other draws in between must not matter.
+    torch.manual_seed(12345)
+    state = TrainingState(config, resolve_precision(config.training))
+    resume_from_newest(state, tmp_path / "b")
+    assert state.step == 10 and state.seen_images == 80
+    second = tiny_trainer(config, [CheckpointHook(tmp_path / "b" / "checkpoints", 100, 2)], state)
+    second.run()
+    assert differences(final_state(uninterrupted), final_state(second)) == []
+
+    files = [load_checkpoint(list_checkpoints(folder)[-1]) for folder in (tmp_path / "a", tmp_path / "b" / "checkpoints")]
+    for file in files:
+        file.pop("seconds")
+    assert differences(*files) == []
+
+
+def test_the_comparison_sees_a_single_bit(tiny_config: Build, tiny_state: Build) -> None:
+    """The test above can fail: one ulp in one weight is a difference."""
+    state = tiny_state(tiny_config())
+    before = {k: v.clone() for k, v in state.generator.state_dict().items()}
+    assert differences(before, dict(state.generator.state_dict())) == []
+    with torch.no_grad():
+        weight = state.generator.synthesis.constant
+        weight[0, 0, 0, 0] = torch.nextafter(weight[0, 0, 0, 0], torch.tensor(9.0))
+    assert differences(before, dict(state.generator.state_dict())) == ["/synthesis.constant"]
+
+
+def test_another_seed_gives_another_run(tiny_config: Build, tiny_trainer: Build) -> None:
+    runs = [tiny_trainer(tiny_config(f"training.seed={seed}", "training.total_kimg=0.016")) for seed in (0, 0, 1)]
+    for trainer in runs:
+        trainer.run()
+    assert differences(final_state(runs[0]), final_state(runs[1])) == []
+    assert differences(final_state(runs[0]), final_state(runs[2])) != []
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_config: Build, tiny_trainer: Build) -> Path:
+    """A run directory with the checkpoint of step 2."""
+    trainer = tiny_trainer(tiny_config("training.total_kimg=0.016"), [CheckpointHook(tmp_path / "checkpoints", 100, 2)])
+    trainer.run()
+    return tmp_path
+
+
+def test_another_architecture_is_refused_with_the_fields(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
+    other = tiny_state(tiny_config("generator.style_dim=16", "generator.grouping.num_groups=4"))
+    with pytest.raises(InputError) as caught:
+        resume_from_newest(other, saved)
+    message = str(caught.value)
+    assert "\n" not in message and str(checkpoint_path(saved / "checkpoints", 2)) in message
+    assert "generator.style_dim (8 there, 16 here)" in message
+    assert "generator.grouping.num_groups (3 there, 4 here)" in message
+
+
+@pytest.mark.parametrize(
+    "override", ["objective.information_weight=0", "objective.information_target=codes"], ids=["no-q", "other-q"]
+)
+def test_another_q_head_is_refused_in_one_line(
+    override: str, saved: Path, tiny_config: Build, tiny_state: Build
+) -> None:
+    with pytest.raises(InputError, match="does not fit this configuration") as caught:
+        resume_from_newest(tiny_state(tiny_config(override)), saved)
+    assert "\n" not in str(caught.value) and "recognition" in str(caught.value)
+
+
+def test_another_batch_size_is_refused(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
+    with pytest.raises(InputError, match=r"training\.batch_size must stay 8 when a run goes on, got 4"):
+        resume_from_newest(tiny_state(tiny_config("training.batch_size=4")), saved)
+
+
+def test_other_threads_or_precision_warn_but_go_on(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
+    file = list_checkpoints(saved / "checkpoints")[-1]
+    state = load_checkpoint(file)
+    target = tiny_state(tiny_config())
+    assert target.load_state_dict(state, str(file)) == []
+    state["platform"]["threads"] = 64
+    state["platform"]["precision"] = "bfloat16"
+    warnings = tiny_state(tiny_config()).load_state_dict(state, str(file))
+    assert [line.split(" was ")[0] for line in warnings] == ["threads", "precision"]
+    assert "threads was 64, is 1" in warnings[0]
+
+
+def test_checkpoint_holds_only_plain_data(saved: Path) -> None:
+    """weights_only=True reads it, so a checkpoint from a stranger runs no code."""
+    state = torch.load(list_checkpoints(saved / "checkpoints")[-1], weights_only=True)
+    for name in ("generator", "discriminator", "ema_generator", "generator_optimizer", "discriminator_optimizer"):
+        assert state[name]
+    assert state["step"] == 2 and state["config"]["generator"]["resolution"] == 8
+    assert state["mean_path_length"].item() > 0
