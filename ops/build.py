@@ -80,7 +80,7 @@ def _commands(kind: str, arches: Sequence[str], scratch: Path) -> tuple[list[lis
         f"-DSARIGAN_LIBRARY=sarigan_{kind}",
         f"-DSARIGAN_KEY={'CUDA' if kind == 'cuda' else 'CPU'}",
     ]
-    flags = ["-O3", "-fPIC", "-fvisibility=hidden", "-Wno-psabi"]
+    flags = ["-O2", "-fPIC", "-fvisibility=hidden", "-Wno-psabi"]
     units: list[tuple[str, str, list[str]]] = [("operators.cpp", "operators", [*host, *flags, *torch_flags])]
     libraries = ["-ltorch", "-ltorch_cpu", "-lc10"]
     if kind == "emulation":  # the device programs, looped over on the host: for the tests
@@ -89,7 +89,7 @@ def _commands(kind: str, arches: Sequence[str], scratch: Path) -> tuple[list[lis
         units.append(("operators_cpu.cpp", "launch", [*host, *flags, "-fopenmp", *torch_flags]))
         isas: dict[str, list[str]] = {"baseline": []}
         if platform.machine() in ("x86_64", "AMD64"):
-            isas["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
+            isas["avx2"] = ["-O3", "-mavx2", "-mfma", "-mf16c"]
         for isa, switches in isas.items():
             kernels = [*host, *flags, "-std=c++17", *switches, f"-DSARIGAN_ISA={isa}"]
             units.append(("cpu_kernels.cpp", f"kernels_{isa}", kernels))

@@ -185,8 +185,8 @@ SARIGAN_FN Range elements_of(const BiasActArgs& a, const Parts& parts, int64_t p
 
 // ---- upfirdn2d
 
-SARIGAN_FN int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
-SARIGAN_FN int64_t floor_mod(int64_t a, int64_t b) { return a % b + (a % b < 0 ? b : 0); }
+SARIGAN_FN int64_t floor_div(int64_t a, int64_t b) { return b == 1 ? a : a / b - (a % b < 0); }
+SARIGAN_FN int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
 
 struct Axis {
   int64_t in, out, offset;

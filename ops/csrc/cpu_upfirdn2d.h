@@ -14,8 +14,11 @@ namespace {
 
 // dst[j] = sum_r taps[r] * src[r][j], or += it.
 template <int R, bool Add, class D, class S, class A>
-void combine_few(D* dst, const S* const* src, const A* taps, int64_t n) {
+void combine_few(D* dst, const S* const* sources, const A* factors, int64_t n) {
   const int64_t lanes = kLanes<A>;
+  const S* src[R];  // copies, which a store to dst cannot change
+  A taps[R];
+  for (int r = 0; r < R; ++r) src[r] = sources[r], taps[r] = factors[r];
   auto at = [&](int64_t j) {
     Vector<A> sum = load(src[0] + j) * taps[0];
     for (int r = 1; r < R; ++r) sum += load(src[r] + j) * taps[r];
@@ -69,22 +72,33 @@ void store_row(T* dst, const acc_t<T>* src, int64_t n) {
   combine_few<1, false>(dst, &src, &one, n);
 }
 
-// packed[q, s] = strided[stride * q, s] for q < n and s < inner, and the other way round.
+// packed[p][q, s] = line[stride * q + p, s], for the first n samples of a line of `inner` elements each; pitch: from
+// packed[p] to packed[p + 1]. Two neighbours at a time where the elements lie singly, which the compiler turns into shuffles.
 template <class A>
-void gather(A* packed, const A* strided, int64_t n, int64_t stride, int64_t inner) {
-  if (inner == 1 && stride == 2)
-    for (int64_t q = 0; q < n; ++q) packed[q] = strided[2 * q];
-  else
-    for (int64_t q = 0; q < n; ++q)
-      for (int64_t s = 0; s < inner; ++s) packed[q * inner + s] = strided[q * stride * inner + s];
+void deinterleave(A* __restrict packed, const A* __restrict line, int64_t n, int64_t stride, int64_t inner, int64_t pitch) {
+  const int64_t pairs = inner == 1 && stride == 2 ? n / 2 : 0;
+  A* __restrict second = packed + pitch;
+  for (int64_t q = 0; q < pairs; ++q) {
+    packed[q] = line[2 * q];
+    second[q] = line[2 * q + 1];
+  }
+  for (int64_t i = 2 * pairs, q = pairs; i < n; ++q)
+    for (int64_t p = 0; p < stride && i < n; ++p, ++i)
+      for (int64_t s = 0; s < inner; ++s) packed[p * pitch + q * inner + s] = line[i * inner + s];
 }
+
+// The other way round.
 template <class A>
-void scatter(A* strided, const A* packed, int64_t n, int64_t stride, int64_t inner) {
-  if (inner == 1 && stride == 2)
-    for (int64_t q = 0; q < n; ++q) strided[2 * q] = packed[q];
-  else
-    for (int64_t q = 0; q < n; ++q)
-      for (int64_t s = 0; s < inner; ++s) strided[q * stride * inner + s] = packed[q * inner + s];
+void interleave(A* __restrict line, const A* __restrict packed, int64_t n, int64_t stride, int64_t inner, int64_t pitch) {
+  const int64_t pairs = inner == 1 && stride == 2 ? n / 2 : 0;
+  const A* __restrict second = packed + pitch;
+  for (int64_t q = 0; q < pairs; ++q) {
+    line[2 * q] = packed[q];
+    line[2 * q + 1] = second[q];
+  }
+  for (int64_t i = 2 * pairs, q = pairs; i < n; ++q)
+    for (int64_t p = 0; p < stride && i < n; ++p, ++i)
+      for (int64_t s = 0; s < inner; ++s) line[i * inner + s] = packed[p * pitch + q * inner + s];
 }
 
 template <class T>
@@ -98,19 +112,21 @@ class RowFilter {
     quotients = tile < 1 ? 1 : tile < most ? tile : most;
     lead = -floor_div(w.taps - 1 - w.offset, w.up);
     window = w.down * (quotients - 1) + floor_div(w.down * (w.up - 1) + w.offset, w.up) - lead + 1;
-    pitch = (window + w.down - 1) / w.down * inner;
     reach = (w.taps - 1) / w.up + 1;
+    window_pitch = (window + w.down - 1) / w.down * inner;
+    phase_pitch = quotients * inner;
 
-    shifts = allocate<int64_t>(w.up * reach);
+    from = allocate<Sources>(h.out);
     counts = allocate<int64_t>(w.up);
     taps = allocate<A>((a.separable ? 1 : h.taps) * w.up * reach);
     vertical_taps = allocate<A>(h.taps);
     rows = allocate<const T*>(h.taps);
-    columns = allocate<const A*>(reach);
+    columns = allocate<const A*>(w.up * reach);
     flat = allocate<A>(window * inner);
-    split = w.down > 1 ? allocate<A>(w.down * pitch) : flat;
-    packed = allocate<A>(w.up * quotients * inner);
-    line = allocate<A>(w.up * quotients * inner);
+    split = w.down > 1 ? allocate<A>(w.down * window_pitch) : flat;
+    packed = allocate<A>(w.up * phase_pitch);
+    line = allocate<A>(w.up * phase_pitch);
+    for (int64_t m = 0; m < h.out; ++m) from[m] = sources(h, m);
     prepare_taps();
   }
   ~RowFilter() {
@@ -118,14 +134,17 @@ class RowFilter {
   }
   RowFilter(const RowFilter&) = delete;
 
-  void run(int64_t row) {
-    const Sources from = sources(h, row % h.out);
-    const T* x = static_cast<const T*>(a.x) + (row / h.out * h.in + from.first) * w.in * inner;
-    T* y = static_cast<T*>(a.y) + row * w.out * inner;
-    for (int64_t q = 0; q * w.up < w.out; q += quotients) {
-      int64_t left = w.out - q * w.up, out = left < quotients * w.up ? left : quotients * w.up;
-      a.separable ? separable_tile(x, from, q, out, y) : full_tile(x, from, q, out, y);
-      y += out * inner;
+  void run(int64_t begin, int64_t end) {
+    int64_t plane = begin / h.out, m = begin % h.out;
+    T* y = static_cast<T*>(a.y) + begin * w.out * inner;
+    for (int64_t row = begin; row < end; ++row) {
+      const T* x = static_cast<const T*>(a.x) + (plane * h.in + from[m].first) * w.in * inner;
+      for (int64_t q = 0; q * w.up < w.out; q += quotients) {
+        int64_t left = w.out - q * w.up, out = left < quotients * w.up ? left : quotients * w.up;
+        a.separable ? separable_tile(x, from[m], q, out, y) : full_tile(x, from[m], q, out, y);
+        y += out * inner;
+      }
+      if (++m == h.out) m = 0, ++plane;
     }
   }
 
@@ -143,7 +162,8 @@ class RowFilter {
       const int64_t t = w.down * r + w.offset;
       int64_t count = 0;
       for (int64_t tap = floor_mod(t, w.up); tap < w.taps; tap += w.up, ++count) {
-        shifts[r * reach + count] = floor_div(t, w.up) - count - lead;
+        int64_t shift = floor_div(t, w.up) - count - lead;
+        columns[r * reach + count] = split + shift % w.down * window_pitch + shift / w.down * inner;
         for (int64_t k = 0; k < (a.separable ? 1 : h.taps); ++k)
           taps[(k * w.up + r) * reach + count] =
               A(a.gain) * (a.separable ? filter_tap(tap, w.taps) : filter_tap(k * w.taps + tap, h.taps * w.taps));
@@ -152,27 +172,25 @@ class RowFilter {
     }
   }
 
-  void separable_tile(const T* x, const Sources& from, int64_t q, int64_t out, T* y) {
-    for (int64_t j = 0; j < from.count; ++j) {
+  void separable_tile(const T* x, const Sources& source, int64_t q, int64_t out, T* y) {
+    for (int64_t j = 0; j < source.count; ++j) {
       rows[j] = x + j * w.in * inner;
-      vertical_taps[j] = filter_tap(from.tap - j * h.up, h.taps);
+      vertical_taps[j] = filter_tap(source.tap - j * h.up, h.taps);
     }
-    stage(q, from.count);
-    if (w.up == 1 && counts[0] > 0 && counts[0] <= 4) {  // straight into the output
-      combine_up_to_four<false>(y, columns_of(0), taps, counts[0], out * inner);
-      return;
-    }
+    stage(q, source.count);
+    if (w.up == 1 && counts[0] > 0 && counts[0] <= 4)  // straight into the output
+      return combine_up_to_four<false>(y, columns, taps, counts[0], out * inner);
     correlate(taps, out, false);
     finish(out, y);
   }
 
-  void full_tile(const T* x, const Sources& from, int64_t q, int64_t out, T* y) {
-    if (from.count == 0) memset(packed, 0, w.up * quotients * inner * sizeof(A));
-    for (int64_t j = 0; j < from.count; ++j) {
+  void full_tile(const T* x, const Sources& source, int64_t q, int64_t out, T* y) {
+    if (source.count == 0) memset(packed, 0, w.up * phase_pitch * sizeof(A));
+    for (int64_t j = 0; j < source.count; ++j) {
       rows[0] = x + j * w.in * inner;
       vertical_taps[0] = 1;
       stage(q, 1);
-      correlate(taps + (from.tap - j * h.up) * w.up * reach, out, j > 0);
+      correlate(taps + (source.tap - j * h.up) * w.up * reach, out, j > 0);
     }
     finish(out, y);
   }
@@ -180,56 +198,58 @@ class RowFilter {
   // window = sum_r vertical_taps[r] * rows[r], from input d*q + lead on, zero where there is no input.
   void stage(int64_t q, int64_t count) {
     const int64_t origin = w.down * q + lead;
-    int64_t first = origin < 0 ? -origin : 0, last = w.in - origin < window ? w.in - origin : window;
-    first = first < window ? first : window;
-    last = last < first ? first : last;
-    memset(flat, 0, first * inner * sizeof(A));
-    memset(flat + last * inner, 0, (window - last) * inner * sizeof(A));
+    if (q != staged) {
+      first = origin < 0 ? -origin : 0;
+      first = first < window ? first : window;
+      last = w.in - origin < window ? w.in - origin : window;
+      last = last < first ? first : last;
+      memset(flat, 0, first * inner * sizeof(A));
+      memset(flat + last * inner, 0, (window - last) * inner * sizeof(A));
+      staged = q;
+    }
     if (first < last) {
       for (int64_t r = 0; r < count; ++r) rows[r] += (origin + first) * inner;
       combine(flat + first * inner, rows, vertical_taps, count, (last - first) * inner, false);
     }
-    for (int64_t p = 0; w.down > 1 && p < w.down && p < window; ++p)
-      gather(split + p * pitch, flat + p * inner, (window - p + w.down - 1) / w.down, w.down, inner);
-  }
-
-  const A* const* columns_of(int64_t r) {
-    for (int64_t j = 0; j < counts[r]; ++j) {
-      int64_t shift = shifts[r * reach + j];
-      columns[j] = split + shift % w.down * pitch + shift / w.down * inner;
-    }
-    return columns;
+    if (w.down > 1) deinterleave(split, flat, window, w.down, inner, window_pitch);
   }
 
   void correlate(const A* row_taps, int64_t out, bool add) {
     for (int64_t r = 0; r < w.up && r < out; ++r)
-      combine(packed + r * quotients * inner, columns_of(r), row_taps + r * reach, counts[r],
+      combine(packed + r * phase_pitch, columns + r * reach, row_taps + r * reach, counts[r],
               (out - r + w.up - 1) / w.up * inner, add);
   }
 
   void finish(int64_t out, T* y) {
     if (w.up == 1) return store_row(y, packed, out * inner);
-    for (int64_t r = 0; r < w.up && r < out; ++r)
-      scatter(line + r * inner, packed + r * quotients * inner, (out - r + w.up - 1) / w.up, w.up, inner);
-    store_row(y, line, out * inner);
+    if constexpr (sizeof(T) == sizeof(A)) {
+      interleave(y, packed, out, w.up, inner, phase_pitch);
+    } else {
+      interleave(line, packed, out, w.up, inner, phase_pitch);
+      store_row(y, line, out * inner);
+    }
   }
 
   const UpfirdnArgs& a;
   const Axis &h, &w;
   const int64_t inner;
-  int64_t quotients, lead, window, pitch, reach;  // reach: most taps of one phase; quotients: its outputs in a tile
-  int64_t *shifts, *counts;
+  int64_t quotients, reach;        // outputs of one phase in a tile, most taps of one phase
+  int64_t lead, window;            // a tile from output u*q on needs `window` inputs from d*q + lead on,
+  int64_t first, last;             // of which those in [first, last) exist
+  int64_t staged = -1;             // the q that first, last and the zeros around them hold for
+  int64_t window_pitch, phase_pitch;
+  Sources* from;                   // of each output row
+  int64_t* counts;
   A *taps, *vertical_taps, *flat, *split, *packed, *line;
   const T** rows;
-  const A** columns;
+  const A** columns;               // where in the window each tap of each phase starts
   void* allocations[10];
   int num_allocations = 0;
 };
 
 template <class T>
 void upfirdn2d(const UpfirdnArgs& a, int64_t begin, int64_t end) {
-  RowFilter<T> filter(a);
-  for (int64_t row = begin; row < end; ++row) filter.run(row);
+  RowFilter<T>(a).run(begin, end);
 }
 
 }  // namespace

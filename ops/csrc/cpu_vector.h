@@ -4,7 +4,7 @@
 
 #include "core.h"
 
-#ifdef __F16C__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -43,9 +43,13 @@ SARIGAN_FN Double4 load(const double* p) {
   return v;
 }
 SARIGAN_FN Float8 load(const BFloat16* p) {
+#ifdef __AVX2__
+  return (Float8)((UInt8x32)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)) << 16);
+#else
   UInt8x16 bits;
   memcpy(&bits, p, sizeof(bits));
   return (Float8)(__builtin_convertvector(bits, UInt8x32) << 16);
+#endif
 }
 SARIGAN_FN Float8 load(const Half* p) {
 #ifdef __F16C__

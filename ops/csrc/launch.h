@@ -7,8 +7,8 @@
 
 namespace sarigan::launch {
 
-// BiasActArgs::part_elements.
-extern const int64_t part_elements;
+extern const int64_t part_elements;  // of BiasActArgs
+extern const int64_t min_channels;   // fewer channels side by side than this are too few for the kernels
 
 // Called with the fresh memory of every result.
 void prepare_memory(void* memory, size_t bytes);

@@ -33,8 +33,8 @@ bool is_channels_last(at::MemoryFormat format) {
   return format == at::MemoryFormat::ChannelsLast || format == at::MemoryFormat::ChannelsLast3d;
 }
 
-// x [N,C,...] in memory format `format`, and its bias of length C.
-BiasActArgs bias_act_args(const Tensor& x, const std::optional<Tensor>& bias, at::MemoryFormat format, Tensor& out,
+// x [N,C,...] in memory format `format`, and its bias of length C, which may be replaced.
+BiasActArgs bias_act_args(const Tensor& x, std::optional<Tensor>& bias, at::MemoryFormat format, const Tensor& out,
                           double slope, double gain, double clamp) {
   TORCH_CHECK(x.dim() >= 2, "x must have at least two dimensions");
   if (bias)
@@ -43,7 +43,13 @@ BiasActArgs bias_act_args(const Tensor& x, const std::optional<Tensor>& bias, at
                 "bias does not fit x");
   int64_t channels = x.size(1), numel = x.numel();
   bool inner_channels = is_channels_last(format) || x.dim() == 2;
-  int64_t inner = inner_channels || numel == 0 ? 1 : numel / (x.size(0) * channels);
+  int64_t inner = inner_channels ? 1 : numel / (x.size(0) * channels);
+  if (inner == 1 && channels < launch::min_channels) {
+    // Few channels side by side make short runs: several pixels count as one of more channels, with the bias repeated.
+    int64_t pixels = (launch::min_channels / channels + 7) / 8 * 8;  // whole vectors
+    channels *= pixels;
+    if (bias) bias = bias->repeat(pixels);
+  }
   return BiasActArgs{x.const_data_ptr(), bias ? bias->const_data_ptr() : nullptr, nullptr, out.mutable_data_ptr(),
                      nullptr, numel, channels, inner, launch::part_elements, slope, gain, clamp};
 }
@@ -54,7 +60,7 @@ Tensor allocate(at::IntArrayRef sizes, at::MemoryFormat format, const Tensor& li
   return result;
 }
 
-Tensor bias_act(const Tensor& input, const std::optional<Tensor>& bias, double slope, double gain, double clamp) {
+Tensor bias_act(const Tensor& input, std::optional<Tensor> bias, double slope, double gain, double clamp) {
   const auto format = input.suggest_memory_format();
   const Tensor x = input.contiguous(format);
   Tensor y = allocate(x.sizes(), format, x);
@@ -65,7 +71,7 @@ Tensor bias_act(const Tensor& input, const std::optional<Tensor>& bias, double s
 
 // (t + bias) * d y / d x, where y is the output of bias_act (None: a linear one without clamp), and its sum over each
 // channel in the accumulation type ([0] if not wanted).
-std::tuple<Tensor, Tensor> bias_act_derivative(const Tensor& input, const std::optional<Tensor>& bias,
+std::tuple<Tensor, Tensor> bias_act_derivative(const Tensor& input, std::optional<Tensor> bias,
                                                const std::optional<Tensor>& output, double slope, double gain,
                                                double clamp, bool sum) {
   const auto format = (output ? *output : input).suggest_memory_format();
@@ -86,7 +92,7 @@ std::tuple<Tensor, Tensor> bias_act_derivative(const Tensor& input, const std::o
   }
   const Parts parts = parts_of(args);
   Tensor partial = parts.per_plane ? at::empty({t.size(0), t.size(1), parts.per_plane}, options)
-                                   : at::empty({parts.count, t.size(1), 1}, options);
+                                   : at::empty({parts.count * (args.channels / t.size(1)), t.size(1), 1}, options);
   args.partial_sums = partial.mutable_data_ptr();
   launch::bias_act_derivative(device_index(t), type_of(t), args);
   return {out, partial.sum(at::IntArrayRef{0, 2})};

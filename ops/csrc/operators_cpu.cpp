@@ -1,6 +1,9 @@
 // The CPU's side of operators.cpp: threads, the instruction set of this machine, and memory in large pages.
 #include <ATen/Parallel.h>
 
+#include <cstdlib>
+#include <cstring>
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -10,10 +13,16 @@
 namespace sarigan::launch {
 namespace {
 
+// ATEN_CPU_CAPABILITY=default, which holds PyTorch's own kernels to the baseline, holds these too.
+bool held_to_baseline() {
+  const char* capability = std::getenv("ATEN_CPU_CAPABILITY");
+  return capability && std::strcmp(capability, "default") == 0;
+}
+
 const CpuKernels& kernels(Type type) {
 #ifdef __x86_64__
-  static const bool avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  static const bool avx2 = !held_to_baseline() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                           __builtin_cpu_supports("f16c");
   if (avx2) return cpu_kernels_avx2(type);
 #endif
   return cpu_kernels_baseline(type);
@@ -25,6 +34,7 @@ constexpr int64_t kGrain = 32768;
 }  // namespace
 
 const int64_t part_elements = 16384;
+const int64_t min_channels = 64;
 
 // Fresh memory is mapped page by page on first touch, which for 4 KiB pages costs as much as the operator itself.
 void prepare_memory(void* memory, size_t bytes) {

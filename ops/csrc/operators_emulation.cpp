@@ -35,6 +35,7 @@ struct Loop {
 }  // namespace
 
 const int64_t part_elements = 4096;
+const int64_t min_channels = 1;
 
 void prepare_memory(void*, size_t) {}
 
