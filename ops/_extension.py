@@ -106,7 +106,8 @@ def _load(kind: str, may_build: bool) -> Any | None:
         torch.ops.load_library(library or build.build(kind, arches))
     except OSError as error:
         if library is None or not may_build:
-            raise build.BuildError(f"cannot load the operators ({error}); `python -m ops.build --force` compiles them anew")
+            remedy = "`python -m ops.build --force` compiles them anew"
+            raise build.BuildError(f"cannot load the operators ({error}); {remedy}") from error
         _cache.say(f"cannot load {library} ({error}); it is compiled anew")
         try:
             torch.ops.load_library(build.build(kind, arches, force=True))

@@ -100,7 +100,10 @@ def measure(case: Case, device: torch.device, dtype: torch.dtype, layout: str, s
         torch.autograd.grad(case.call(leaf, leaf_bias), [leaf, leaf_bias], grad, allow_unused=True)
 
     source, target = torch.empty_like(grad), torch.empty_like(grad)
-    copies, times = [], {(mode, work): [] for mode in ("native", "reference") for work in (forward, both)}
+    copies: list[float] = []
+    times: dict[tuple[str, Callable[[], None]], list[float]] = {
+        (mode, work): [] for mode in ("native", "reference") for work in (forward, both)
+    }
     deadline = time.perf_counter() + seconds
     while len(copies) < 3 or time.perf_counter() < deadline:
         copies.append(_seconds(lambda: target.copy_(source), device))

@@ -105,8 +105,7 @@ def _commands(kind: str, arches: Sequence[str], scratch: Path) -> tuple[list[lis
         units.append(("cuda_kernels.cu", "kernels", [nvcc, "-O3", "-std=c++17", *ccbin, *through, *generate]))
         libraries += ["-ltorch_cuda", "-lc10_cuda"]
     commands = [
-        [*command, "-c", str(_cache.SOURCES / source), "-o", str(scratch / f"{unit}.o")]
-        for source, unit, command in units
+        [*command, "-c", str(_cache.SOURCES / source), "-o", str(scratch / f"{unit}.o")] for source, unit, command in units
     ]
     objects = [str(scratch / f"{unit}.o") for _, unit, _ in units]
     link = [*host, "-shared", *objects, f"-L{torch_root / 'lib'}", *libraries, "-o", str(scratch / _cache.LIBRARY)]
@@ -169,7 +168,7 @@ def local_arches() -> tuple[str, ...]:
 
 
 def parse_arches(text: str) -> tuple[str, ...]:
-    """"7.5,8.0" as a sorted tuple. Raises InputError."""
+    """ "7.5,8.0" as a sorted tuple. Raises InputError."""
     arches = [arch.strip() for arch in re.split("[,; ]", text) if arch.strip()]
     for arch in arches:
         if not re.fullmatch(r"\d+\.\d", arch):

@@ -46,9 +46,7 @@ def bias_act(
     return _BiasAct.apply(x, bias, slope, gain, -1.0 if clamp is None else float(clamp), native)
 
 
-def _reference(
-    x: Tensor, bias: Tensor | None, activation: str, gain: float, clamp: float | None, slope: float
-) -> Tensor:
+def _reference(x: Tensor, bias: Tensor | None, activation: str, gain: float, clamp: float | None, slope: float) -> Tensor:
     if bias is not None:
         x = x + bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2))
     if activation == "leaky_relu":
@@ -101,9 +99,7 @@ class _Derivative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_sum: Tensor) -> tuple[Tensor | None, ...]:
         y = ctx.saved_tensors[0] if ctx.saved_tensors else None
-        grad_t, grad_c = _Derivative.apply(
-            grad, grad_sum if ctx.with_sum else None, y, *ctx.constants, ctx.needs_input_grad[1]
-        )
+        grad_t, grad_c = _Derivative.apply(grad, grad_sum if ctx.with_sum else None, y, *ctx.constants, ctx.needs_input_grad[1])
         return grad_t, grad_c if ctx.needs_input_grad[1] else None, None, None, None, None, None, None
 
 

@@ -24,9 +24,7 @@ Padding = int | tuple[int, int] | tuple[int, int, int, int]
 MAX_OUTER_TAPS = 6
 
 
-def upfirdn2d(
-    x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: Padding = 0, gain: float = 1.0
-) -> Tensor:
+def upfirdn2d(x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: Padding = 0, gain: float = 1.0) -> Tensor:
     """Resample the last two axes of x [N,C,H,W] with a FIR filter.
 
     filter: [K] for a separable filter (applied along both axes) or [Kh,Kw]; up, down: factor or (x, y) factors;
@@ -42,9 +40,7 @@ def upfirdn2d(
     if native is None:
         return _reference(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom), gain, height, width)
     offset = (filter.shape[0] - 1 - top, filter.shape[-1] - 1 - left)
-    return _Upfirdn2d.apply(
-        x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native
-    )
+    return _Upfirdn2d.apply(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native)
 
 
 def _reference(
@@ -62,8 +58,12 @@ def _reference(
         return x.new_zeros(n, c, height, width) + x.sum()  # the sum keeps the result in the graph
     (up_x, up_y), (down_x, down_y), (left, right, top, bottom) = up, down, padding
     if up_x > 1 or up_y > 1:
-        x = x.reshape(n, c, h, 1, w, 1)
-        x = F.pad(x, (0, up_x - 1, 0, 0, 0, up_y - 1)).reshape(n, c, h * up_y, w * up_x)
+        zeros = (0, up_x - 1, 0, 0, 0, up_y - 1)  # behind every pixel and every row
+        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            x = F.pad(x.reshape(n, c, h, 1, w, 1), zeros).reshape(n, c, h * up_y, w * up_x)
+        else:
+            x = F.pad(x.permute(0, 2, 3, 1).reshape(n, h, 1, w, 1, c), (0, 0, *zeros))
+            x = x.reshape(n, h * up_y, w * up_x, c).permute(0, 3, 1, 2)
     x = F.pad(x, [max(side, 0) for side in padding])
     x = x[:, :, max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     # Depthwise cross-correlation with the flipped filter is the convolution of the definition. Short separable filters

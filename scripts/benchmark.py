@@ -10,12 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
 
-import torch  # noqa: E402
-
-import ops.benchmark  # noqa: E402
-from sarigan.errors import exit_on_input_error  # noqa: E402
+import ops.benchmark
+from sarigan.errors import exit_on_input_error
 
 MODES = {"ops": ops.benchmark}
 

@@ -37,10 +37,10 @@ bool is_channels_last(at::MemoryFormat format) {
 BiasActArgs bias_act_args(const Tensor& x, std::optional<Tensor>& bias, at::MemoryFormat format, const Tensor& out,
                           double slope, double gain, double clamp) {
   TORCH_CHECK(x.dim() >= 2, "x must have at least two dimensions");
-  if (bias)
-    TORCH_CHECK(bias->scalar_type() == accumulator_of(x) && bias->dim() == 1 && bias->size(0) == x.size(1) &&
-                    bias->is_contiguous() && bias->device() == x.device(),
-                "bias does not fit x");
+  if (bias) {
+    TORCH_CHECK(bias->dim() == 1 && bias->size(0) == x.size(1) && bias->device() == x.device(), "bias does not fit x");
+    bias = bias->to(accumulator_of(x)).contiguous();
+  }
   int64_t channels = x.size(1), numel = x.numel();
   bool inner_channels = is_channels_last(format) || x.dim() == 2;
   int64_t inner = inner_channels ? 1 : numel / (x.size(0) * channels);
