@@ -5,6 +5,7 @@ there is a compiler (and, for GPUs, nvcc). Whatever is missing is left to `pytho
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def torch_is_installed() -> bool:
 
 def compile_operators(place: Path) -> None:
     """Whatever of the operators can be compiled here; what cannot is said (pip shows it with -v) and left out."""
+    shutil.rmtree(place, ignore_errors=True)  # what an earlier build of the same tree left
     sys.path.insert(0, str(ROOT))
     import torch
 

@@ -282,7 +282,7 @@ def test_baseline_instructions_give_the_same(library, tmp_path) -> None:
             for layout in (torch.contiguous_format, torch.channels_last):
                 z = x.contiguous(memory_format=layout).requires_grad_()
                 y = bias_act(z, torch.arange(5.0).to(dtype), clamp=3.0)
-                y = upfirdn2d(y, torch.tensor([1.0, 3.0, 3.0, 1.0]), up=2, padding=2)
+                y = upfirdn2d(y, torch.tensor([0.25, 0.75, 0.75, 0.25]), up=2, padding=2)
                 found += [y.detach(), torch.autograd.grad(y.float().square().sum(), z)[0]]
         torch.save(found, sys.argv[1])
     """
@@ -297,7 +297,9 @@ def test_baseline_instructions_give_the_same(library, tmp_path) -> None:
         assert done.returncode == 0, done.stderr
         results.append(torch.load(target))
     for baseline, usual in zip(*results, strict=True):
-        torch.testing.assert_close(baseline, usual, rtol=2 * torch.finfo(usual.dtype).eps, atol=1e-6)
+        # One has fused multiply-add.
+        eps = torch.finfo(usual.dtype).eps
+        torch.testing.assert_close(baseline, usual, rtol=4 * eps, atol=4 * eps * usual.abs().max().item())
 
 
 def test_a_waiting_process_says_so(fresh, monkeypatch, capfd) -> None:
