@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ops._arguments import check_floating, check_same_device
+from ops._autograd import Transformable
 from ops._extension import native_for
 
 DEFAULT_GAINS = {"linear": 1.0, "relu": math.sqrt(2.0), "leaky_relu": math.sqrt(2.0)}
@@ -43,7 +44,7 @@ def bias_act(
         return _reference(x, bias, activation, gain, clamp, slope)
     if bias is not None:
         bias = bias.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
-    return _BiasAct.apply(x, bias, slope, gain, -1.0 if clamp is None else float(clamp), native)
+    return _BiasAct.call(x, bias, slope, gain, -1.0 if clamp is None else float(clamp), native)
 
 
 def _reference(x: Tensor, bias: Tensor | None, activation: str, gain: float, clamp: float | None, slope: float) -> Tensor:
@@ -58,7 +59,7 @@ def _reference(x: Tensor, bias: Tensor | None, activation: str, gain: float, cla
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-class _BiasAct(torch.autograd.Function):
+class _BiasAct(Transformable):
     """The native forward pass; `clamp` < 0 means none."""
 
     @staticmethod
@@ -75,11 +76,11 @@ class _BiasAct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         y = ctx.saved_tensors[0] if ctx.saved_tensors else None
-        grad_x, grad_bias = _Derivative.apply(grad, None, y, *ctx.constants, ctx.needs_input_grad[1])
+        grad_x, grad_bias = _Derivative.call(grad, None, y, *ctx.constants, ctx.needs_input_grad[1])
         return grad_x, grad_bias if ctx.needs_input_grad[1] else None, None, None, None, None
 
 
-class _Derivative(torch.autograd.Function):
+class _Derivative(Transformable):
     """(t + c) * m(y) and, if `with_sum`, its sum over each channel (else an empty tensor)."""
 
     @staticmethod
@@ -99,7 +100,7 @@ class _Derivative(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_sum: Tensor) -> tuple[Tensor | None, ...]:
         y = ctx.saved_tensors[0] if ctx.saved_tensors else None
-        grad_t, grad_c = _Derivative.apply(grad, grad_sum if ctx.with_sum else None, y, *ctx.constants, ctx.needs_input_grad[1])
+        grad_t, grad_c = _Derivative.call(grad, grad_sum if ctx.with_sum else None, y, *ctx.constants, ctx.needs_input_grad[1])
         return grad_t, grad_c if ctx.needs_input_grad[1] else None, None, None, None, None, None, None
 
 

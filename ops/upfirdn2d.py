@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ops._arguments import check_floating, check_integers, check_same_device
+from ops._autograd import Transformable
 from ops._extension import native_for
 
 Pair = int | tuple[int, int]
@@ -40,7 +41,7 @@ def upfirdn2d(x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: 
     if native is None:
         return _reference(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom), gain, height, width)
     offset = (filter.shape[0] - 1 - top, filter.shape[-1] - 1 - left)
-    return _Upfirdn2d.apply(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native)
+    return _Upfirdn2d.call(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native)
 
 
 def _reference(
@@ -80,7 +81,7 @@ def _reference(
         return F.conv2d(x, along, stride=(down_y, 1), groups=c)
 
 
-class _Upfirdn2d(torch.autograd.Function):
+class _Upfirdn2d(Transformable):
     """The native operator. Pairs are (vertical, horizontal); `size` is that of the output."""
 
     @staticmethod
@@ -108,7 +109,7 @@ class _Upfirdn2d(torch.autograd.Function):
         (filter,) = ctx.saved_tensors
         up, down, (offset_y, offset_x), _, flip, gain, native = ctx.constants
         offset = (filter.shape[0] - 1 - offset_y, filter.shape[-1] - 1 - offset_x)
-        grad_x = _Upfirdn2d.apply(grad, filter, down, up, offset, ctx.size, not flip, gain, native)
+        grad_x = _Upfirdn2d.call(grad, filter, down, up, offset, ctx.size, not flip, gain, native)
         return grad_x, None, None, None, None, None, None, None, None
 
 

@@ -1,4 +1,4 @@
-// upfirdn2d on the host for the filters that matter most: separable, at most four taps, factors (1,1), (2,1) or (1,2) along
+// upfirdn2d on the host for the filters that matter most: separable, four taps, factors (1,1), (2,1) or (1,2) along
 // both axes. Four rows of output are made together, because they share most of the rows of input they need, with the taps
 // that meet known when compiling, as in device_upfirdn2d.h: counted from an output where down*m + offset is a multiple of Up,
 // output o takes input Down*o / Up - j at tap Down*o mod Up + Up*j.
@@ -19,16 +19,16 @@ class ShortFilter {
 
  public:
   static bool serves(const UpfirdnArgs& a) {
-    const auto fits = [](const Axis& axis) { return axis.taps <= kTaps && axis.up == Up && axis.down == Down; };
+    const auto fits = [](const Axis& axis) { return axis.taps == kTaps && axis.up == Up && axis.down == Down; };
     // Pixels of a few channels are too short for loops within a pixel and too long for shuffles.
     return a.separable && fits(a.h) && fits(a.w) && (Up * Down == 1 || a.inner == 1 || a.inner >= kLanes<A>);
   }
 
   explicit ShortFilter(const UpfirdnArgs& args) : a(args), h(args.h), w(args.w), inner(args.inner) {
-    const int64_t count = h.taps;
-    for (int64_t k = 0; k < kTaps; ++k)
-      taps[k] = k < count ? static_cast<const A*>(a.filter)[a.flip ? count - 1 - k : k] : A(0);
-    for (int64_t k = 0; k < kTaps; ++k) scaled[k] = A(a.gain) * taps[k];
+    for (int k = 0; k < kTaps; ++k) {
+      taps[k] = static_cast<const A*>(a.filter)[a.flip ? kTaps - 1 - k : k];
+      scaled[k] = A(a.gain) * taps[k];
+    }
     shift = floor_mod(w.offset, Up);
     // Windows of about 8 KiB; a pixel of many channels makes them larger. Short ones come in batches, since what was just
     // stored is slow to load again at another alignment.

@@ -16,11 +16,11 @@ __global__ void __launch_bounds__(256) elements_kernel(const Program program, ty
 }
 
 template <class Program>
-__global__ void __launch_bounds__(1024) blocks_kernel(const Program program, uint32_t count) {
+__global__ void __launch_bounds__(512) blocks_kernel(const Program program, typename Program::Index count) {
   extern __shared__ double memory[];
   auto* shared = reinterpret_cast<typename Program::A*>(memory);
   const int thread = threadIdx.x, threads = blockDim.x;
-  for (uint32_t block = blockIdx.x; block < count; block += gridDim.x) {
+  for (typename Program::Index block = blockIdx.x; block < count; block += gridDim.x) {
     program.template run<0>(block, thread, threads, shared);
     __syncthreads();
     program.template run<1>(block, thread, threads, shared);
@@ -54,7 +54,8 @@ class Launcher {
     if (status != cudaSuccess) return;
     const int64_t count = program.num_blocks(), most = int64_t(processors) * 32;
     const size_t bytes = program.shared_elements() * sizeof(typename Program::A);
-    blocks_kernel<<<unsigned(count < most ? count : most), program.num_threads(), bytes, stream>>>(program, uint32_t(count));
+    const unsigned grid = unsigned(count < most ? count : most);
+    blocks_kernel<<<grid, program.num_threads(), bytes, stream>>>(program, typename Program::Index(count));
     status = cudaGetLastError();
   }
 

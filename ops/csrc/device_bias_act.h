@@ -56,6 +56,7 @@ struct BiasActElements {
 template <class T, int V>
 struct BiasActSums {
   using A = acc_t<T>;
+  using Index = int64_t;
   static constexpr int kPhases = 3, kThreads = 256, kFold = 16, kLanes = 32;
   BiasActArgs a;
   Activation<A> act;
@@ -70,7 +71,7 @@ struct BiasActSums {
   int64_t shared_elements() const { return parts.per_plane ? kThreads + kFold : kThreads * V; }
 
   template <int Phase>
-  SARIGAN_METHOD void run(uint32_t block, int thread, int, A* shared) const {
+  SARIGAN_METHOD void run(Index block, int thread, int, A* shared) const {
     if (parts.per_plane)
       Phase == 0 ? plane(block, thread, shared) : add_plane<Phase>(block, thread, shared);
     else
@@ -91,7 +92,7 @@ struct BiasActSums {
     *reinterpret_cast<P*>(static_cast<T*>(a.out) + first) = t;
   }
 
-  SARIGAN_METHOD void plane(uint32_t block, int thread, A* shared) const {
+  SARIGAN_METHOD void plane(Index block, int thread, A* shared) const {
     const Range range = elements_of(a, parts, block);
     const A* bias = a.bias ? static_cast<const A*>(a.bias) + block / parts.per_plane % a.channels : nullptr;
     A sums[V] = {};
@@ -101,7 +102,7 @@ struct BiasActSums {
   }
 
   template <int Phase>
-  SARIGAN_METHOD void add_plane(uint32_t block, int thread, A* shared) const {
+  SARIGAN_METHOD void add_plane(Index block, int thread, A* shared) const {
     const int stride = kThreads / kFold;
     A sum = 0;
     if (Phase == 1 && thread < kFold) {
@@ -117,12 +118,12 @@ struct BiasActSums {
     int64_t part, first_pack;
     int lanes;
   };
-  SARIGAN_METHOD Slice slice_of(uint32_t block) const {
+  SARIGAN_METHOD Slice slice_of(Index block) const {
     int64_t slices = (packs + kLanes - 1) / kLanes, part = block / slices, first = (block - part * slices) * kLanes;
     return Slice{part, first, int(packs - first < kLanes ? packs - first : kLanes)};
   }
 
-  SARIGAN_METHOD void rows(uint32_t block, int thread, A* shared) const {
+  SARIGAN_METHOD void rows(Index block, int thread, A* shared) const {
     const Slice slice = slice_of(block);
     const Range range = elements_of(a, parts, slice.part);
     const int row = thread / slice.lanes, step = kThreads / slice.lanes;
@@ -136,7 +137,7 @@ struct BiasActSums {
   }
 
   template <int Phase>
-  SARIGAN_METHOD void add_rows(uint32_t block, int thread, A* shared) const {
+  SARIGAN_METHOD void add_rows(Index block, int thread, A* shared) const {
     const Slice slice = slice_of(block);
     for (int column = Phase == 1 ? thread : slice.lanes * V; column < slice.lanes * V; column += kThreads) {
       A sum = 0;

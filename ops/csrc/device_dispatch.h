@@ -52,26 +52,28 @@ void run_bias_act(Runner& runner, Type type, const BiasActArgs& a, bool derivati
   }
 }
 
-template <class T, int Up, int Down, class Runner>
-void run_tiles(Runner& runner, const UpfirdnArgs& a) {
-  if (a.h.taps <= 4)
-    runner.blocks(UpfirdnTiles<T, Up, Down, 4>(a));
-  else
-    runner.blocks(UpfirdnTiles<T, Up, Down, 8>(a));
+// Runs `Program` if it can: false for a filter of another length, or more tiles than its index counts.
+template <class Program, class Runner>
+bool run_tiles(Runner& runner, const UpfirdnArgs& a) {
+  if (a.h.taps != Program::kTaps || a.h.up != Program::kUp || a.h.down != Program::kDown) return false;
+  const Program program(a);
+  if (program.num_blocks() > kSmallIndex) return false;
+  runner.blocks(program);
+  return true;
+}
+
+template <class T, int Taps, class Runner>
+bool run_tiles(Runner& runner, const UpfirdnArgs& a) {
+  return run_tiles<UpfirdnTiles<T, 1, 1, Taps>>(runner, a) || run_tiles<UpfirdnTiles<T, 2, 1, Taps>>(runner, a) ||
+         run_tiles<UpfirdnTiles<T, 1, 2, Taps>>(runner, a);
 }
 
 template <class T, class Runner>
 void run_upfirdn2d(Runner& runner, const UpfirdnArgs& a) {
-  const int64_t outputs = a.outer * a.h.out * a.w.out * a.inner;
-  const auto factors = [&](int64_t up, int64_t down) {
-    return a.h.up == up && a.w.up == up && a.h.down == down && a.w.down == down;
-  };
-  if (a.separable && a.h.taps <= 8 && outputs / 16 < kSmallIndex) {  // a tile holds 16 outputs and more, or all of a plane
-    if (factors(1, 1)) return run_tiles<T, 1, 1>(runner, a);
-    if (factors(2, 1)) return run_tiles<T, 2, 1>(runner, a);
-    if (factors(1, 2)) return run_tiles<T, 1, 2>(runner, a);
-  }
-  runner.elements(UpfirdnElements<T>(a), outputs);
+  if (a.separable && a.h.up == a.w.up && a.h.down == a.w.down &&
+      (run_tiles<T, 4>(runner, a) || run_tiles<T, 3>(runner, a) || run_tiles<T, 2>(runner, a)))
+    return;
+  runner.elements(UpfirdnElements<T>(a), a.outer * a.h.out * a.w.out * a.inner);
 }
 
 template <class Runner>

@@ -39,7 +39,7 @@ struct UpfirdnElements {
   }
 };
 
-// A separable filter of at most Taps taps and the same factors along both axes. A block computes a tile of outputs in two
+// A separable filter of Taps taps and the same factors along both axes. A block computes a tile of outputs in two
 // phases: down the columns of the inputs it needs, from memory into registers into shared memory, then across the rows.
 // Tiles start where down*m + offset is a multiple of Up, so that within a tile the taps that meet are known when compiling:
 // output o takes input Down*o / Up - j (counted from that of o = 0) at tap Down*o mod Up + Up*j.
@@ -47,7 +47,9 @@ template <class T, int Up, int Down, int Taps>
 struct UpfirdnTiles {
   static_assert(Up == 1 || Down == 1, "the start of a tile is found for these only");
   using A = acc_t<T>;
-  static constexpr int kPhases = 2, kRows = 8;                            // outputs of a thread in the first phase
+  using Index = uint32_t;
+  static constexpr int kUp = Up, kDown = Down, kTaps = Taps, kPhases = 2;
+  static constexpr int kRows = 8;                                         // outputs of a thread in the first phase
   static constexpr int kReach = (Taps - 1) / Up;                          // inputs before the current one that meet a tap
   static constexpr int kWindow = Down * (kRows - 1) / Up + kReach + 1;    // inputs for kRows outputs
 
@@ -65,7 +67,7 @@ struct UpfirdnTiles {
     groups = smallest(depth == 1 ? 4 : 2, (a.h.out + shift_y + kRows - 1) / kRows);
     columns = (Down * (width - 1) / Up + kReach + 1) * depth;
     out_columns = width * depth;
-    threads = smallest(1024, largest(columns * groups < 320 ? columns * groups : (columns * groups + 1) / 2, out_columns));
+    threads = smallest(512, largest(columns * groups < 320 ? columns * groups : (columns * groups + 1) / 2, out_columns));
     threads = (threads + 31) / 32 * 32;
     tiles_y = tiles(a.h.out + shift_y, kRows * groups);
     tiles_x = tiles(a.w.out + shift_x, width);
@@ -83,21 +85,18 @@ struct UpfirdnTiles {
   struct Tile {
     int64_t plane, row, column, s;  // outputs; row and column may be -shift
   };
-  SARIGAN_METHOD Tile tile_of(uint32_t block) const {
+  SARIGAN_METHOD Tile tile_of(Index block) const {
     uint32_t rest = block / tiles_s, s = block - rest * tiles_s;
     uint32_t rows = rest / tiles_x, x = rest - rows * tiles_x, plane = rows / tiles_y, y = rows - plane * tiles_y;
     return Tile{plane, int64_t(y) * kRows * groups - shift_y, int64_t(x) * width - shift_x, int64_t(s) * depth};
   }
 
-  // The filter, reversed if asked, padded with zeros to Taps.
   SARIGAN_METHOD void load_taps(A* taps) const {
-    const int count = int(a.h.taps);
-    for (int k = 0; k < Taps; ++k)
-      taps[k] = k < count ? static_cast<const A*>(a.filter)[a.flip ? count - 1 - k : k] : A(0);
+    for (int k = 0; k < Taps; ++k) taps[k] = static_cast<const A*>(a.filter)[a.flip ? Taps - 1 - k : k];
   }
 
   template <int Phase>
-  SARIGAN_METHOD void run(uint32_t block, int thread, int num_threads, A* shared) const {
+  SARIGAN_METHOD void run(Index block, int thread, int num_threads, A* shared) const {
     Phase == 0 ? down(tile_of(block), thread, num_threads, shared) : across(tile_of(block), thread, num_threads, shared);
   }
 

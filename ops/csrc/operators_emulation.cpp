@@ -15,15 +15,15 @@ struct Loop {
 
   template <class Program>
   void blocks(const Program& program) {
-    for (uint32_t block = 0; block < program.num_blocks(); ++block) {
+    for (int64_t block = 0; block < program.num_blocks(); ++block) {
       // Exactly as large as the kernel's, so that a tool that watches memory sees what the device would not.
       std::vector<typename Program::A> shared(program.shared_elements());
-      phases<Program, 0>(program, block, shared.data());
+      phases<Program, 0>(program, typename Program::Index(block), shared.data());
     }
   }
 
   template <class Program, int Phase>
-  void phases(const Program& program, uint32_t block, typename Program::A* shared) {
+  void phases(const Program& program, typename Program::Index block, typename Program::A* shared) {
     if constexpr (Phase < Program::kPhases) {
       const int threads = program.num_threads();
       for (int thread = 0; thread < threads; ++thread) program.template run<Phase>(block, thread, threads, shared);

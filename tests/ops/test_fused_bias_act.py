@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ops import bias_act
 from ops._extension import native_for
@@ -203,6 +204,16 @@ def test_nested_function_transforms(path) -> None:
     torch.testing.assert_close(found, (6 * m**2 * call(x, bias)).sum(0))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_mapped_over_a_batch(path) -> None:
+    """torch.vmap and a Jacobian work too, if slowly."""
+    x, bias = torch.randn(3, 2, 4, device=path), torch.randn(4, device=path)
+    expected = torch.stack([bias_act(part, bias) for part in x])
+    torch.testing.assert_close(torch.vmap(lambda part: bias_act(part, bias))(x), expected)
+    jacobian = torch.func.jacrev(lambda b: bias_act(x[0], b).sum(0))(bias)
+    assert torch.equal(jacobian, torch.diag(jacobian.diag())) and (jacobian.diag() != 0).all()
+
+
 def test_autocast_keeps_the_type(path) -> None:
     x, bias = torch.randn(2, 3, 4, 4, device=path), torch.randn(3, device=path, requires_grad=True)
     with torch.autocast(path.type, torch.bfloat16):
@@ -223,6 +234,16 @@ def test_captured_whole_by_the_compiler(path) -> None:
     torch.testing.assert_close(compiled(x, bias), call(x, bias))
     found, expected = (torch.autograd.grad(f(x, bias).sum(), (x, bias)) for f in (compiled, call))
     torch.testing.assert_close(found, expected)
+
+
+def test_without_gradients_and_without_data(path) -> None:
+    x, bias = torch.randn(2, 3, 4, 4, device=path), torch.randn(3, device=path, requires_grad=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(bias_act(x, bias), bias_act(x, bias.detach()))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        y = bias_act(mode.from_tensor(x), bias, clamp=1.0)
+        assert y.shape == x.shape and y.device == path
+        torch.autograd.grad(y.sum(), bias)
 
 
 class Layer(torch.nn.Module):

@@ -1,5 +1,7 @@
 """upfirdn2d on every path against scipy in float64, and its derivatives against finite differences."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -176,6 +178,18 @@ def test_crop_that_leaves_only_padding(path) -> None:
     """Everything cropped on one side, zeros added on the other."""
     y = upfirdn2d(torch.ones(1, 2, 4, 4, device=path), resample_filter().to(path), padding=(-6, 9, -4, 4))
     assert y.shape == (1, 2, 1, 4) and not y.any()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("arguments", [{}, {"up": 2}, {"down": 2}])
+def test_a_value_that_is_not_finite_reaches_its_neighbours_only(path, size, arguments) -> None:
+    """No tap beyond the filter, not even one of zero, meets an infinity."""
+    x = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    x[0, 0, 8, 8] = math.inf
+    up, down = arguments.get("up", 1), arguments.get("down", 1)
+    reached = definition((x != 0).double().numpy(), np.ones(size), (up, up), (down, down), (4,) * 4, 1.0)
+    y = upfirdn2d(x.to(path), torch.ones(size, device=path), padding=4, **arguments)
+    assert np.array_equal(np.isinf(y.cpu().numpy()), reached != 0)
 
 
 def test_nested_function_transforms(path) -> None:
