@@ -12,10 +12,12 @@ import pytest
 import torch
 
 import sarigan.checkpoint
+import sarigan.training.hooks
 import sarigan.training.trainer
 from sarigan.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.logger import RunLogger
 from sarigan.training.hooks import CheckpointHook, Hook
 from sarigan.training.run import stop_on_signal, train
 from sarigan.training.trainer import Trainer
@@ -232,3 +234,20 @@ def test_several_processes_are_refused(run_config: Build, tmp_path: Path, monkey
     with pytest.raises(InputError, match="WORLD_SIZE=2"):
         train(run_config(), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("where", ["log", "image", "close"])
+def test_full_disk_at_the_log_is_one_line_too(
+    where: str, run_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log, a sample grid, or TensorBoard's buffer, which is flushed only when the run is closed."""
+    def full(*arguments: Any, **keywords: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if where == "image":
+        monkeypatch.setattr(sarigan.training.hooks, "save_grid", full)
+    else:
+        monkeypatch.setattr(RunLogger, where, full)
+    with pytest.raises(InputError, match="No space left on device; training stopped") as caught:
+        train(run_config(), tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
