@@ -47,14 +47,15 @@ def test_epilogue_i_takes_latent_i_and_noise_i() -> None:
     synthesis = AdaINSynthesis(8, 8, 64, 8).double()
     with torch.no_grad():
         for name, parameter in synthesis.named_parameters():
-            if name.endswith("noise.strength") or name.endswith("bias"):
+            if name.endswith(("noise.strength", "bias")):
                 parameter.normal_()
     latents = torch.randn(2, 4, 8, dtype=torch.float64)
     noise = [torch.randn(2, 1, r, r, dtype=torch.float64) for r in (4, 4, 8, 8)]
     x = synthesis.first_epilogue(torch.ones(2, 8, 4, 4, dtype=torch.float64), latents[:, 0], noise[0])
     for index, layer in enumerate(synthesis.layers, start=1):
         x = layer(x, latents[:, index], noise[index])
-    expected = torch.einsum("oc,nchw->nohw", synthesis.to_rgb.weight[:, :, 0, 0] / 8**0.5, x) + synthesis.rgb_bias[:, None, None]
+    expected = torch.einsum("oc,nchw->nohw", synthesis.to_rgb.weight[:, :, 0, 0] / 8**0.5, x)
+    expected = expected + synthesis.rgb_bias[:, None, None]
     output = synthesis(latents, noise)
     torch.testing.assert_close(output.images, expected)
     assert output.codes == {}
