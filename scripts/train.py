@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, help="where everything goes; default runs/<name of the config>")
     parser.add_argument("--dry-run", action="store_true", help="print configuration, model and data, then stop")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with exit_on_input_error():
         config = load_config(arguments.config, arguments.overrides)

@@ -24,7 +24,7 @@ STATE = {
     "step": 3,
     "config": {"a": 1.5, "b": None, "c": "text"},
     "weights": {"w": torch.arange(5000.0), "h": torch.ones(2, 3, dtype=torch.float64)},
-    "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "betas": (0.0, 0.99), "params": [0]}]},
+    "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "betas": (0.0, 0.99)}]},
 }
 
 

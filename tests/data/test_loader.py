@@ -1,5 +1,8 @@
 """From the configuration to batches: what is loaded, in which order, mirrored how, by how many processes."""
 
+import multiprocessing
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,25 @@ def test_worker_processes_change_nothing_not_even_the_global_generator() -> None
     worked = collect(3, position=0, batch_size=4, num_workers=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(a, b) for a, b in zip(plain, worked, strict=True))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_process_group_leaves_the_workers_at_work(number: int) -> None:
+    """Ctrl-C and schedulers signal workers too; only the training process may decide to stop."""
+    before = set(multiprocessing.active_children())
+    batches = training_batches(Numbered(), DataConfig(num_workers=2), seed=5, position=0, batch_size=4)
+    next(batches)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid, number)
+    for _ in range(12):  # more than were prefetched
+        assert next(batches).shape == (4, 3, 4, 4)
+    assert all(worker.is_alive() for worker in workers)
+    batches.close()
+    for worker in workers:
+        worker.join(timeout=20)
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_ranks_and_rounds_deal_out_the_batch() -> None:

@@ -217,13 +217,13 @@ def test_codes_and_groups_are_part_of_the_output() -> None:
 def test_activation_form_of_the_generator_starts_with_unit_features() -> None:
     """Without demodulation the variance is sum_i h_i^2: h of 1/sqrt(g), spread included, keeps it of order one."""
     torch.manual_seed(0)
-    config = SMALL | {"channel_base": 512, "channel_max": 64}
-    generator = Generator(GeneratorConfig(**config, form="activation", grouping=GroupingConfig(num_groups=8)))
+    config = SMALL | {"channel_base": 512, "channel_max": 64, "z_dim": 64, "style_dim": 64}
+    generator = Generator(GeneratorConfig(**config, form="activation", grouping=GroupingConfig(num_groups=16)))
     found = []
     for module in generator.modules():
         if isinstance(module, ActivationModulation):
             module.register_forward_hook(lambda m, i, output: found.append(output[:, :, 2:-2, 2:-2].var().item()))
-    generator(torch.randn(16, 8), noise="none")
+    generator(torch.randn(16, 64), noise="none")
     assert len(found) == 4 and all(0.5 < variance < 3 for variance in found)
 
 

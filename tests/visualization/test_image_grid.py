@@ -18,7 +18,10 @@ def test_values_are_rounded_and_clamped() -> None:
     assert to_uint8(every.bfloat16()).dtype == torch.uint8
 
 
-@pytest.mark.parametrize(("n", "columns", "shape"), [(4, None, (2, 2)), (5, None, (2, 3)), (6, 2, (3, 2)), (1, None, (1, 1)), (3, 5, (1, 5))])
+@pytest.mark.parametrize(
+    ("n", "columns", "shape"),
+    [(4, None, (2, 2)), (5, None, (2, 3)), (6, 2, (3, 2)), (1, None, (1, 1)), (3, 5, (1, 5))],
+)
 def test_layout(n: int, columns: int | None, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
     images = torch.rand(n, 3, 4, 6) * 2 - 1
