@@ -30,4 +30,4 @@ def decode(record: bytes | memoryview, resolution: int, encoding: str) -> np.nda
         pixels = np.asarray(picture)
     if pixels.shape != (resolution, resolution, 3):
         raise ValueError(f"pixels are {pixels.shape}, not {(resolution, resolution, 3)}")
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.array(pixels.transpose(2, 0, 1), order="C")

@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -23,7 +24,7 @@ from sarigan.data.avatars import RESOLUTIONS as AVATAR_RESOLUTIONS
 from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
 from sarigan.data.lmdb_format import Header
 from sarigan.data.prepare.avatar_source import AvatarSource
-from sarigan.data.prepare.destination_lock import destination_lock
+from sarigan.data.prepare.destination_lock import LOCK_NAME, destination_lock
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.listing import Listing
 from sarigan.data.prepare.opening import open_source
@@ -36,6 +37,7 @@ from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
 
 AVATARS = "avatars"
+LISTING_NAME = "listing.sqlite"
 _CHUNKS_AHEAD = 16  # of about 2 MB
 
 
@@ -50,8 +52,11 @@ class Options:
     attributes: str | None = None  # a CSV or JSON file | none | None: the source's own
     labels: str = "auto"  # auto | none
     seed: int = 0  # of avatars
+    commit_megabytes: float = 64.0  # of records, at most, that a kill can cost
 
     def __post_init__(self) -> None:
+        if self.commit_megabytes <= 0:
+            raise InputError(f"--commit-megabytes must be positive, got {self.commit_megabytes}")
         for name, lowest in {"num_workers": 1, "max_broken": 0, "num_images": 1}.items():
             value = getattr(self, name)
             if value is not None and value < lowest:
@@ -84,7 +89,11 @@ def prepare(source_path: str, destination: Path, recipe: Recipe, options: Option
             with closing(SetWriter(partial)) as writer:
                 is_finished = writer.is_finished  # but for its name: killed at the very end
             if not is_finished:
-                stopped = _write(source_path, partial, recipe, options)
+                try:
+                    stopped = _write(source_path, partial, recipe, options)
+                except InputError:
+                    _discard_if_empty(partial)
+                    raise
                 if stopped is not None:
                     return stopped
             return _publish(partial, destination)
@@ -100,9 +109,9 @@ def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) ->
     with ExitStack() as stack:
         # First of all, while there is nothing open that a fork would share.
         pool = stack.enter_context(WorkerPool(source, recipe, options.num_workers))
-        listing = Listing(source, partial / "listing.sqlite", options.attributes, options.labels)
+        listing = Listing(source, partial / LISTING_NAME, options.attributes, options.labels)
         stack.callback(listing.close)
-        writer = stack.enter_context(closing(SetWriter(partial)))
+        writer = stack.enter_context(closing(SetWriter(partial, options.commit_megabytes)))
         _check_task(writer, _task(recipe, options, listing), source, partial)
         stop = stack.enter_context(stop_flag())
         report = _run(pool, writer, listing, options, stop)
@@ -131,7 +140,7 @@ def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
 
 def _check_task(writer: SetWriter, task: dict[str, Any], source: Source, partial: Path) -> None:
     """Start the task, or make sure that it is the one that was interrupted."""
-    if writer.task is None:
+    if writer.task is None or not writer.state.num_images:
         writer.start(task)
         return
     before, now = writer.task["settings"], task["settings"]
@@ -199,7 +208,7 @@ def _check_broken(writer: SetWriter, name: str, reason: str, source: Source, opt
             f"{source.description}: more than {options.max_broken} broken pictures, the last {name}: {reason};"
             " if that is right, raise --max-broken"
         )
-    tqdm.write(f"skipped {name}: {reason}")
+    tqdm.write(f"skipped {name}: {reason}", file=sys.stderr)
 
 
 def _example(writer: SetWriter) -> str:
@@ -218,6 +227,17 @@ def _publish(partial: Path, destination: Path) -> Outcome:
     os.rename(partial, destination)
     _sync_folder(destination.parent)
     return Outcome(dataset.header, report["entries"], report["entries"], report)
+
+
+def _discard_if_empty(partial: Path) -> None:
+    """Leave nothing behind when not even one image was prepared."""
+    with closing(SetWriter(partial)) as writer:
+        is_empty = not writer.state.num_images
+    if is_empty:
+        for name in ("data.mdb", "lock.mdb", LISTING_NAME, LOCK_NAME):
+            (partial / name).unlink(missing_ok=True)
+        with suppress(OSError):  # an unpacked tar file stays
+            partial.rmdir()
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Any picture file -> an upright 8-bit RGB picture, by rules that are stated and counted, or a reason why not.
 
-Grey values repeat in all channels; palettes are looked up; 16-bit grey values are divided by 257 and rounded; EXIF
-orientation is applied. Transparency follows the recipe. Refused, because any guess could be silently wrong: CMYK and
-Lab (their profile decides the colours), floating-point pixels, animations, and decompression bombs.
+Grey values repeat in all channels; palettes are looked up; 16-bit grey values are divided by 257 and rounded, of 16-bit
+colours Pillow keeps the high byte; EXIF orientation is applied. Transparency follows the recipe. Refused, because any
+guess could be silently wrong: CMYK and Lab (their profile decides the colours), floating-point pixels, animations, and
+decompression bombs.
 """
 
 import io
@@ -33,8 +34,10 @@ def open_picture(data: bytes, alpha: str) -> tuple[Image.Image, list[str]]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the error at twice the size counts
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         _refuse(image)
+        has_16_bits = image.mode.startswith("RGB") and any("16" in str(tile[3]) for tile in image.tile)
         image.load()
-        return _to_rgb(image, alpha)
+        picture, notes = _to_rgb(image, alpha)
+        return picture, notes + ["16-bit colour"] * has_16_bits
     except BrokenPicture:
         raise
     except UnidentifiedImageError:  # its own message names an object's address

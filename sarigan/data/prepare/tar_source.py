@@ -85,7 +85,9 @@ def _unpacked(path: Path, workspace: Path) -> Path:
             open(temporary, "wb") as target,
         ):
             shutil.copyfileobj(source, target, 1 << 20)
+        os.replace(temporary, unpacked)
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: truncated or damaged compressed tar file ({error})") from None
-    os.replace(temporary, unpacked)
+    finally:
+        temporary.unlink(missing_ok=True)
     return unpacked

@@ -29,9 +29,9 @@ from sarigan.data.prepare.listing import Item
 from sarigan.data.prepare.worker_pool import Prepared, Result
 from sarigan.errors import InputError
 
-_COMMIT_BYTES = 64 << 20
 _COMMIT_SECONDS = 10.0
 _FIRST_MAP_BYTES = 1 << 30
+_LARGEST_ENTRY_BYTES = 400 << 20  # all resolutions up to 8192
 MAX_LISTED = 10_000  # left-out pictures that the set remembers by name
 
 
@@ -50,8 +50,9 @@ class State:
 class SetWriter:
     """Appends entries in order to the LMDB of an unfinished set. `task` is what must not change until it is finished."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commit_megabytes: float = 64.0) -> None:
         self.folder = folder
+        self._commit_bytes = commit_megabytes * 2**20
         with self._named_errors():
             self._lmdb = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, metasync=False, max_readers=8)
             with self._lmdb.begin() as transaction:
@@ -63,9 +64,11 @@ class SetWriter:
         self._pending_bytes, self._last_commit = 0, time.monotonic()
 
     def start(self, task: dict[str, Any]) -> None:
-        """Remember what is being prepared, and from what."""
-        self.task = task
-        self._begin()
+        """Begin anew: remember what is being prepared, and from what."""
+        self.task, self.state = task, State()
+        with self._begin().cursor() as cursor:
+            while cursor.set_range(SKIPPED_PREFIX) and bytes(cursor.key()).startswith(SKIPPED_PREFIX):
+                cursor.delete()
         self.commit()
 
     def append(self, item: Item, result: Result) -> None:
@@ -99,7 +102,7 @@ class SetWriter:
 
     def commit_if_due(self) -> None:
         """Between entries: commit what has gathered."""
-        if self._pending_bytes >= _COMMIT_BYTES or time.monotonic() - self._last_commit >= _COMMIT_SECONDS:
+        if self._pending_bytes >= self._commit_bytes or time.monotonic() - self._last_commit >= _COMMIT_SECONDS:
             self.commit()
 
     def commit(self) -> None:
@@ -142,8 +145,9 @@ class SetWriter:
             # Room for this transaction with its half-filled pages; on most systems the map costs nothing until used.
             info, page = self._lmdb.info(), self._lmdb.stat()["psize"]
             used = (info["last_pgno"] + 1) * page
-            if used + 8 * _COMMIT_BYTES > info["map_size"]:
-                self._lmdb.set_mapsize(2 * info["map_size"])
+            room = _LARGEST_ENTRY_BYTES + 2 * int(self._commit_bytes)
+            if used + room > info["map_size"]:
+                self._lmdb.set_mapsize(max(2 * info["map_size"], used + 2 * room))
             self._transaction = self._lmdb.begin(write=True)
         return self._transaction
 

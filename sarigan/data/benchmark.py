@@ -1,0 +1,233 @@
+"""Speed of preparing, storing and reading images, each against the plain way in the same run (docs/datasets.md).
+
+Rates of two ways are measured in turn, several times; ratios are of times taken one after the other.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from PIL import Image
+
+from sarigan.data.encodings import decode, encode
+from sarigan.data.image_folder import ImageFolderDataset
+from sarigan.data.lmdb_dataset import LmdbDataset
+from sarigan.data.loader import DataConfig, ImageDataset, training_batches
+from sarigan.data.prepare.job import Options, prepare
+from sarigan.data.recipe import Recipe
+
+PARTS = ("encodings", "preparing", "reading")
+_BATCH_SIZE = 32
+_WARM_UP_BATCHES = 4
+
+Row = dict[str, Any]
+Codec = tuple[Callable[[Image.Image], bytes], Callable[[bytes], np.ndarray]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--source", type=Path, required=True, help="a folder or zip file of photographs")
+    parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--num-images", type=int, default=1000, help="of the source, at most (default 1000)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of reading; preparing takes the most")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
+
+
+def run(arguments: argparse.Namespace) -> list[Row]:
+    """One row a way of doing it. InputError when the source cannot be read."""
+    images = ImageFolderDataset(arguments.source, arguments.resolution, crop="center")
+    if arguments.part == "encodings":
+        chosen = np.linspace(0, len(images) - 1, min(len(images), arguments.num_images)).round().astype(int)
+        return compare_encodings([images[int(index)] for index in chosen], arguments.repeats)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        compare = compare_preparing if arguments.part == "preparing" else compare_reading
+        return compare(images, Path(folder), arguments)
+
+
+def compare_encodings(images: list[np.ndarray], repeats: int) -> list[Row]:
+    """Size, milliseconds an image to encode and (best repeat) to decode into uint8 [3,R,R], and whether it is exact."""
+    pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in images]
+    resolution = images[0].shape[1]
+    rows = []
+    for name, (encoder, decoder) in _encodings(resolution).items():
+        start = time.perf_counter()
+        records = [encoder(picture) for picture in pictures]
+        encode_seconds = time.perf_counter() - start
+        decode_seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            decoded = [decoder(record) for record in records]
+            decode_seconds.append(time.perf_counter() - start)
+        rows.append(
+            {
+                "encoding": name,
+                "share of raw": round(sum(map(len, records)) / (len(images) * images[0].size), 3),
+                "encode ms": round(1000 * encode_seconds / len(images), 2),
+                "decode ms": round(1000 * min(decode_seconds) / len(images), 3),
+                "exact": all(np.array_equal(a, b) for a, b in zip(decoded, images, strict=True)),
+            }
+        )
+    return rows
+
+
+def compare_preparing(images: ImageFolderDataset, folder: Path, arguments: argparse.Namespace) -> list[Row]:
+    """Images a second from the source to a finished LMDB, by `prepare` and by a plain loop over Pillow in one process."""
+    resolution, workers = arguments.resolution, max(arguments.workers)
+    count = min(len(images), arguments.num_images)
+    rows = []
+    for encoding in ("raw", "webp"):
+        recipe = Recipe((resolution,), encoding=encoding)
+        options = Options(num_workers=workers, num_images=count, labels="none", attributes="none")
+        ours, plain = [], []
+        for repeat in range(arguments.repeats):
+            target = folder / f"prepared-{encoding}-{repeat}"
+            ours.append(_seconds(prepare, str(arguments.source), target, recipe, options))
+            loop = folder / f"plain-{encoding}-{repeat}"
+            plain.append(_seconds(_plain_loop, arguments.source, images.names[:count], resolution, loop, encoding))
+        rows.append(
+            {
+                "encoding": encoding,
+                "workers": workers,
+                "images/s": round(count / statistics.median(ours)),
+                "plain loop, images/s": round(count / statistics.median(plain)),
+                "ratio": round(statistics.median(b / a for a, b in zip(ours, plain, strict=True)), 2),
+            }
+        )
+    return rows
+
+
+def compare_reading(images: ImageFolderDataset, folder: Path, arguments: argparse.Namespace) -> list[Row]:
+    """Images a second that a training process gets, out of PNG files and out of prepared sets."""
+    count = min(len(images), arguments.num_images)
+    png_folder = folder / "png"
+    png_folder.mkdir()
+    for index in range(count):
+        Image.fromarray(images[index].transpose(1, 2, 0)).save(png_folder / f"{index:08d}.png")
+    datasets: dict[str, ImageDataset] = {"png": _PlainFolder(png_folder, arguments.resolution)}
+    for encoding in ("raw", "webp"):
+        path = folder / f"reading-{encoding}"
+        prepare(str(png_folder), path, Recipe((arguments.resolution,), encoding=encoding), Options(num_workers=1))
+        datasets[encoding] = LmdbDataset(path, arguments.resolution)
+    rows = []
+    for workers in arguments.workers:
+        seconds: dict[str, list[float]] = {name: [] for name in datasets}
+        for _ in range(arguments.repeats):
+            for name, dataset in datasets.items():
+                seconds[name].append(_read_seconds(dataset, workers, count))
+        for name in datasets:
+            rate = count / statistics.median(seconds[name])
+            ratio = statistics.median(a / b for a, b in zip(seconds["png"], seconds[name], strict=True))
+            rows.append({"stored as": name, "workers": workers, "images/s": round(rate), "against PNG": round(ratio, 2)})
+    return rows
+
+
+def _encodings(resolution: int) -> dict[str, Codec]:
+    codecs = {"raw (ours)": _ours("raw", resolution), "webp lossless, effort 0 (ours)": _ours("webp", resolution)}
+    codecs |= {f"webp lossless, effort {m}": _pillow("WEBP", lossless=True, quality=0, method=m) for m in (2, 4)}
+    codecs |= {f"png, level {level}": _pillow("PNG", compress_level=level) for level in (0, 1, 3, 6, 9)}
+    for level in (1, 6):
+        codecs[f"raw + zlib {level}"] = _packed(partial(zlib.compress, level=level), zlib.decompress, resolution)
+    for name in ("zstandard", "lz4.block"):  # compared where they are installed
+        with suppress(ImportError):
+            module: Any = import_module(name)
+            codecs[f"raw + {name.split('.')[0]}"] = _packed(module.compress, module.decompress, resolution)
+    with suppress(ImportError):
+        codecs["qoi"] = _qoi(import_module("qoi"))
+    codecs["jpeg, quality 95"] = _pillow("JPEG", quality=95, subsampling=0)
+    return codecs
+
+
+def _ours(encoding: str, resolution: int) -> Codec:
+    return lambda picture: encode(picture, encoding), lambda record: decode(record, resolution, encoding)
+
+
+def _packed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes], resolution: int) -> Codec:
+    return lambda picture: pack(encode(picture, "raw")), lambda record: decode(unpack(record), resolution, "raw")
+
+
+def _qoi(module: Any) -> Codec:
+    return lambda picture: module.encode(np.asarray(picture)), lambda record: _planes(module.decode(record))
+
+
+def _pillow(kind: str, **options: Any) -> Codec:
+    def encoder(picture: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    def decoder(record: bytes) -> np.ndarray:
+        with Image.open(io.BytesIO(record), formats=(kind,)) as picture:
+            return _planes(np.asarray(picture))
+
+    return encoder, decoder
+
+
+def _planes(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+class _PlainFolder:
+    """PNG files read with Pillow and nothing else."""
+
+    def __init__(self, folder: Path, resolution: int) -> None:
+        self.resolution = resolution
+        self._files = sorted(folder.iterdir())
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with Image.open(self._files[index]) as picture:
+            return np.asarray(picture).transpose(2, 0, 1)
+
+    def describe(self) -> str:
+        return f"{len(self)} PNG files"
+
+
+def _plain_loop(source: Path, names: list[str], resolution: int, path: Path, encoding: str) -> None:
+    """What one writes by hand: open, crop and resize each picture with Pillow, store the same bytes in an LMDB."""
+    archive = None if source.is_dir() else zipfile.ZipFile(source)
+    with closing(lmdb.open(str(path), map_size=1 << 40, sync=False)) as database:
+        for start in range(0, len(names), 1000):
+            with database.begin(write=True) as transaction:
+                for index, name in enumerate(names[start : start + 1000], start):
+                    picture = Image.open(io.BytesIO(archive.read(name)) if archive else source / name).convert("RGB")
+                    side = min(picture.size)
+                    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+                    picture = picture.crop((left, top, left + side, top + side))
+                    if side != resolution:
+                        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
+                    transaction.put(b"%08d" % index, encode(picture, encoding), append=True)
+        database.sync(True)
+
+
+def _read_seconds(dataset: ImageDataset, workers: int, count: int) -> float:
+    batches = training_batches(dataset, DataConfig(num_workers=workers), 0, 0, _BATCH_SIZE)
+    for _ in islice(batches, _WARM_UP_BATCHES):
+        pass
+    num_batches = max(1, count // _BATCH_SIZE)
+    start = time.perf_counter()
+    for _ in islice(batches, num_batches):
+        pass
+    return (time.perf_counter() - start) * count / (num_batches * _BATCH_SIZE)
+
+
+def _seconds(action: Callable[..., object], *arguments: Any) -> float:
+    start = time.perf_counter()
+    action(*arguments)
+    return time.perf_counter() - start

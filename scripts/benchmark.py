@@ -1,0 +1,67 @@
+"""Measure speed on this device: `python scripts/benchmark.py data`. Prints a table and, with --json, writes the figures.
+
+A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
+"""
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sarigan.data.benchmark
+from sarigan.errors import exit_on_input_error
+
+MODES = {"data": sarigan.data.benchmark}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    modes = parser.add_subparsers(dest="mode", required=True)
+    for name, module in MODES.items():
+        mode = modes.add_parser(name, help=(module.__doc__ or "").splitlines()[0])
+        mode.add_argument("--json", type=Path, help="write the device, the command and the records to this file")
+        module.add_arguments(mode)
+    options = parser.parse_args()
+    with exit_on_input_error():
+        records = MODES[options.mode].run(options)
+    print(describe_machine())
+    print(table(records))
+    if options.json:
+        command = " ".join(["python", *sys.argv])
+        options.json.write_text(json.dumps({"machine": describe_machine(), "command": command, "records": records}, indent=1))
+
+
+def describe_machine() -> str:
+    """The device and the software, in one line."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{_processor()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{device}; torch {torch.__version__}; {platform.system()} {platform.machine()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "CPU"
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Records with the same keys as a Markdown table."""
+    if not records:
+        return "(nothing measured)"
+    columns = list(records[0])
+    rows = [["x".join(map(str, v)) if isinstance(v, list) else str(v) for v in r.values()] for r in records]
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    lines = [columns, ["-" * width for width in widths], *rows]
+    return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
