@@ -16,9 +16,9 @@ PREPARE_SCRIPT = Path(__file__).with_name("prepare_data.py")
 
 def drill_prepare(arguments: argparse.Namespace) -> bool:
     """Print a line a kill; whether all of them ended well."""
-    options = ["--resolution", str(arguments.resolution), "--workers", str(arguments.workers), "--commit-megabytes", "4"]
-    if arguments.source == "avatars":
-        options += ["--num-images", "2000"]
+    options = ["--resolution", str(arguments.resolution), "--workers", str(arguments.workers), "--commit-megabytes", "2"]
+    if arguments.num_images or arguments.source == "avatars":
+        options += ["--num-images", str(arguments.num_images or 2000)]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         command = [sys.executable, str(PREPARE_SCRIPT), *options, arguments.source]
         expected, kills = drill_preparation(command, Path(folder) / "set", arguments.times, arguments.seed)
@@ -45,6 +45,7 @@ def main() -> None:
     prepare.add_argument("--times", type=int, default=20)
     prepare.add_argument("--source", default="avatars", help="as for prepare_data.py (default: the built-in avatars)")
     prepare.add_argument("--resolution", type=int, default=64)
+    prepare.add_argument("--num-images", type=int, help="at most (default: all; 2000 avatars)")
     prepare.add_argument("--workers", type=int, default=2)
     prepare.add_argument("--seed", type=int, default=0, help="of the moments")
     prepare.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")

@@ -57,10 +57,13 @@ class Options:
     def __post_init__(self) -> None:
         if self.commit_megabytes <= 0:
             raise InputError(f"--commit-megabytes must be positive, got {self.commit_megabytes}")
-        for name, lowest in {"num_workers": 1, "max_broken": 0, "num_images": 1}.items():
-            value = getattr(self, name)
+        for option, value, lowest in (
+            ("--workers", self.num_workers, 1),
+            ("--max-broken", self.max_broken, 0),
+            ("--num-images", self.num_images, 1),
+        ):
             if value is not None and value < lowest:
-                raise InputError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
+                raise InputError(f"{option} must be at least {lowest}, got {value}")
         if self.labels not in ("auto", "none"):
             raise InputError(f"--labels must be auto or none, got {self.labels!r}")
 

@@ -53,6 +53,9 @@ class SetWriter:
     def __init__(self, folder: Path, commit_megabytes: float = 64.0) -> None:
         self.folder = folder
         self._commit_bytes = commit_megabytes * 2**20
+        self._transaction: lmdb.Transaction | None = None
+        self._pending_bytes, self._last_commit = 0, time.monotonic()
+        self.state = State()
         with self._named_errors():
             self._lmdb = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, metasync=False, max_readers=8)
             with self._lmdb.begin() as transaction:
@@ -60,8 +63,6 @@ class SetWriter:
                 self.is_finished = transaction.get(HEADER_KEY) is not None
         self.task: dict[str, Any] | None = stored.get("task")  # None: nothing is written yet
         self.state = State(**stored.get("state", {}))
-        self._transaction: lmdb.Transaction | None = None
-        self._pending_bytes, self._last_commit = 0, time.monotonic()
 
     def start(self, task: dict[str, Any]) -> None:
         """Begin anew: remember what is being prepared, and from what."""
