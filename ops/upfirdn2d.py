@@ -3,11 +3,21 @@
 Along each axis, with filter f of length K, input x of length L and zero-inserted signal u[up*i] = x[i]:
     y[m] = gain * sum_k f[k] * u_padded[down*m + K-1-k],   u_padded = (pad0 zeros) u (pad1 zeros), len(u) = up*L.
 That is a true convolution, as in `scipy.signal.upfirdn`. Negative padding crops.
+
+Written over the inputs it is y[m] = gain * sum_i x[i] f[down*m - up*i + offset] with offset = K-1-pad0. Its adjoint,
+x[i] = gain * sum_m y[m] f[down*m - up*i + offset], is the same sum with up and down exchanged, f reversed and offset
+K-1-offset: one operator serves the forward pass and the backward pass of every order.
 """
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ops._arguments import check_floating, check_integers, check_same_device
+from ops._extension import native_for
 
 Pair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
@@ -20,60 +30,131 @@ def upfirdn2d(x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: 
     filter: [K] for a separable filter (applied along both axes) or [Kh,Kw]; up, down: factor or (x, y) factors;
     padding in pixels of the upsampled image: p, (px, py) or (left, right, top, bottom), negative crops.
     Returns [N,C,H',W'] with H' = (H*up_y + top + bottom - Kh) // down_y + 1, likewise W'.
-    Raises ValueError or TypeError naming the argument. Differentiable twice in x; the filter is a constant.
+    Raises ValueError or TypeError naming the argument. Differentiable any number of times in x; the filter is a constant.
     """
     (up_x, up_y), (down_x, down_y) = _pair("up", up), _pair("down", down)
     left, right, top, bottom = _padding(padding)
-    _check(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom))
+    height, width = _output_size(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom), gain)
+    filter = filter.detach()
+    native = native_for(x)
+    if native is None:
+        return _reference(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom), gain, height, width)
+    offset = (filter.shape[0] - 1 - top, filter.shape[-1] - 1 - left)
+    return _Upfirdn2d.apply(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native)
+
+
+def _reference(
+    x: Tensor,
+    filter: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    gain: float,
+    height: int,
+    width: int,
+) -> Tensor:
     n, c, h, w = x.shape
+    if n * c * h * w == 0:
+        return x.new_zeros(n, c, height, width) + x.sum()  # the sum keeps the result in the graph
+    (up_x, up_y), (down_x, down_y), (left, right, top, bottom) = up, down, padding
     if up_x > 1 or up_y > 1:
-        x = x.reshape(n, c, h, 1, w, 1)
-        x = F.pad(x, (0, up_x - 1, 0, 0, 0, up_y - 1)).reshape(n, c, h * up_y, w * up_x)
-    x = F.pad(x, (left, right, top, bottom))
+        zeros = (0, up_x - 1, 0, 0, 0, up_y - 1)  # behind every pixel and every row
+        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            x = F.pad(x.reshape(n, c, h, 1, w, 1), zeros).reshape(n, c, h * up_y, w * up_x)
+        else:
+            x = F.pad(x.permute(0, 2, 3, 1).reshape(n, h, 1, w, 1, c), (0, 0, *zeros))
+            x = x.reshape(n, h * up_y, w * up_x, c).permute(0, 3, 1, 2)
+    x = F.pad(x, [max(side, 0) for side in padding])
+    x = x[:, :, max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     # Depthwise cross-correlation with the flipped filter is the convolution of the definition. Short separable filters
     # are taken as one K x K pass: two passes over memory cost more than the multiplications they save.
+    taps = filter.to(torch.float64 if x.dtype == torch.float64 else torch.float32).flip(tuple(range(filter.ndim)))
     if filter.ndim == 1 and len(filter) <= MAX_OUTER_TAPS:
-        filter = filter[:, None] * filter[None, :]
-    taps = filter.to(x.dtype).flip(tuple(range(filter.ndim)))
-    if filter.ndim == 2:
-        return F.conv2d(x, (taps * gain).expand(c, 1, -1, -1), stride=(down_y, down_x), groups=c)
-    x = F.conv2d(x, (taps * gain).reshape(1, 1, 1, -1).expand(c, -1, -1, -1), stride=(1, down_x), groups=c)
-    return F.conv2d(x, taps.reshape(1, 1, -1, 1).expand(c, -1, -1, -1), stride=(down_y, 1), groups=c)
+        taps = taps[:, None] * taps[None, :]
+    scaled = (taps * gain).to(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):  # the result has the type of x
+        if taps.ndim == 2:
+            return F.conv2d(x, scaled.expand(c, 1, -1, -1), stride=(down_y, down_x), groups=c)
+        x = F.conv2d(x, scaled.reshape(1, 1, 1, -1).expand(c, -1, -1, -1), stride=(1, down_x), groups=c)
+        along = taps.to(x.dtype).reshape(1, 1, -1, 1).expand(c, -1, -1, -1)
+        return F.conv2d(x, along, stride=(down_y, 1), groups=c)
+
+
+class _Upfirdn2d(torch.autograd.Function):
+    """The native operator. Pairs are (vertical, horizontal); `size` is that of the output."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        filter: Tensor,
+        up: tuple[int, int],
+        down: tuple[int, int],
+        offset: tuple[int, int],
+        size: tuple[int, int],
+        flip: bool,
+        gain: float,
+        native: Any,
+    ) -> Tensor:
+        return native.upfirdn2d(x, filter, up, down, offset, size, flip, gain)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        x, filter, *ctx.constants = inputs
+        ctx.size = tuple(x.shape[2:])
+        ctx.save_for_backward(filter)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (filter,) = ctx.saved_tensors
+        up, down, (offset_y, offset_x), _, flip, gain, native = ctx.constants
+        offset = (filter.shape[0] - 1 - offset_y, filter.shape[-1] - 1 - offset_x)
+        grad_x = _Upfirdn2d.apply(grad, filter, down, up, offset, ctx.size, not flip, gain, native)
+        return grad_x, None, None, None, None, None, None, None, None
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
-    x, y = (value, value) if isinstance(value, int) else value
+    x, y = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
+    check_integers(name, (x, y))
     if x < 1 or y < 1:
         raise ValueError(f"{name} must be a positive factor, got {value}")
     return x, y
 
 
 def _padding(value: Padding) -> tuple[int, int, int, int]:
-    if isinstance(value, int):
-        return value, value, value, value
-    if len(value) == 2:
-        return value[0], value[0], value[1], value[1]
-    if len(value) != 4:
+    sides = tuple(value) if isinstance(value, tuple | list) else (value,) * 4
+    check_integers("padding", sides)
+    if len(sides) == 2:
+        return sides[0], sides[0], sides[1], sides[1]
+    if len(sides) != 4:
         raise ValueError(f"padding must be an integer, (x, y) or (left, right, top, bottom), got {value}")
-    return value
+    return sides
 
 
-def _check(x: Tensor, filter: Tensor, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int]) -> None:
-    if not x.is_floating_point():
-        raise TypeError(f"x must be a floating-point tensor, got {x.dtype}")
+def _output_size(
+    x: Tensor,
+    filter: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    gain: float,
+) -> tuple[int, int]:
+    """(height, width) of the output, once every argument has been checked."""
+    check_floating("x", x)
     if x.ndim != 4:
         raise ValueError(f"x must have four dimensions [N,C,H,W], got shape {tuple(x.shape)}")
+    check_floating("filter", filter)
     if filter.ndim not in (1, 2) or filter.numel() == 0:
         raise ValueError(f"filter must have one or two dimensions and at least one tap, got shape {tuple(filter.shape)}")
-    if filter.device != x.device:
-        raise ValueError(f"filter must be on the device of x ({x.device}), got {filter.device}")
-    taps_y, taps_x = filter.shape if filter.ndim == 2 else (len(filter), len(filter))
-    height = x.shape[2] * up[1] + padding[2] + padding[3] - taps_y
-    width = x.shape[3] * up[0] + padding[0] + padding[1] - taps_x
+    check_same_device("filter", filter, x)
+    if not math.isfinite(gain):
+        raise ValueError(f"gain must be finite, got {gain}")
+    height = x.shape[2] * up[1] + padding[2] + padding[3] - filter.shape[0]
+    width = x.shape[3] * up[0] + padding[0] + padding[1] - filter.shape[-1]
     if height < 0 or width < 0:
         raise ValueError(
             f"padding {padding} leaves less than one output pixel for x {tuple(x.shape)} and filter {tuple(filter.shape)}"
         )
+    return height // down[1] + 1, width // down[0] + 1
 
 
 def resample_filter(taps: tuple[float, ...] = (1.0, 3.0, 3.0, 1.0)) -> Tensor:
