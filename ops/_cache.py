@@ -48,7 +48,7 @@ def root() -> Path:
 def name_of(kind: str, arches: Sequence[str] = ()) -> str:
     """The directory of a build: kind `cpu` or `cuda`, with the compute capabilities of the latter (`9.0`)."""
     digest = hashlib.sha256()
-    for source in sorted(SOURCES.iterdir()):
+    for source in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     abi = (torch.__version__, torch.version.cuda, torch.compiled_with_cxx11_abi(), platform.machine(), sys.platform)
     digest.update(repr(abi).encode())

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sarigan.errors import InputError
-
 MODES = ("auto", "native", "reference")
 
 _lock = threading.Lock()
@@ -69,6 +67,8 @@ def _mode_from_environment() -> str:
 
 def _checked(mode: str) -> str:
     if mode not in MODES:
+        from sarigan.errors import InputError  # sarigan imports ops
+
         raise InputError(f"SARIGAN_OPS must be one of {', '.join(MODES)}, got {mode!r}")
     return mode
 

@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 
 from ops import _cache
-from sarigan.errors import InputError, exit_on_input_error
 
 USUALLY = {"cpu": "less than a minute", "cuda": "about a minute", "emulation": "less than a minute"}
 
@@ -80,7 +79,7 @@ def _commands(kind: str, arches: Sequence[str], scratch: Path) -> tuple[list[lis
         f"-DSARIGAN_LIBRARY=sarigan_{kind}",
         f"-DSARIGAN_KEY={'CUDA' if kind == 'cuda' else 'CPU'}",
     ]
-    flags = ["-O2", "-fPIC", "-fvisibility=hidden", "-Wno-psabi"]
+    flags = ["-O1" if kind == "emulation" else "-O2", "-fPIC", "-fvisibility=hidden", "-Wno-psabi"]
     units: list[tuple[str, str, list[str]]] = [("operators.cpp", "operators", [*host, *flags, *torch_flags])]
     libraries = ["-ltorch", "-ltorch_cpu", "-lc10"]
     if kind == "emulation":  # the device programs, looped over on the host: for the tests
@@ -168,27 +167,27 @@ def local_arches() -> tuple[str, ...]:
 
 
 def parse_arches(text: str) -> tuple[str, ...]:
-    """ "7.5,8.0" as a sorted tuple. Raises InputError."""
+    """Compute capabilities as in `7.5,8.0`, sorted. Raises argparse.ArgumentTypeError."""
     arches = [arch.strip() for arch in re.split("[,; ]", text) if arch.strip()]
     for arch in arches:
         if not re.fullmatch(r"\d+\.\d", arch):
-            raise InputError(f"--arch: {arch!r} is no compute capability; write for example 7.5,8.0,9.0")
+            raise argparse.ArgumentTypeError(f"{arch!r} is no compute capability; write for example 7.5,8.0,9.0")
     return tuple(sorted(set(arches), key=lambda arch: [int(part) for part in arch.split(".")]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Compile and print where the libraries are; one line on stderr and exit code 1 if that fails."""
     parser = argparse.ArgumentParser(prog="python -m ops.build", description="Compile the native operators.")
-    parser.add_argument("--arch", default="", help="compute capabilities, e.g. 7.5,8.0,9.0 (default: the local GPUs')")
+    parser.add_argument("--arch", type=parse_arches, help="compute capabilities, as in 7.5,8.0,9.0 (default: of the GPUs here)")
     parser.add_argument("--force", action="store_true", help="compile even if there is a build already")
     options = parser.parse_args(arguments)
-    with exit_on_input_error():
-        arches = parse_arches(options.arch) or local_arches()
-        try:
-            print(build("cpu", force=options.force))
-            if arches:
-                print(build("cuda", arches, force=options.force))
-        except BuildError as error:
-            raise SystemExit(f"error: {error}") from None
+    arches = options.arch or local_arches()
+    try:
+        print(build("cpu", force=options.force))
+        if arches:
+            print(build("cuda", arches, force=options.force))
+    except BuildError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -63,9 +63,7 @@ def test_equals_the_definition_forward_and_backward(path: torch.device, call: di
     # Steps of 1/32, exact in every type; kinks (v = 0, |y| = clamp) fall between the steps or are avoided below.
     x = torch.randint(-64, 64, shape, generator=generator).to(torch.float64) / 32
     bias = torch.randint(-16, 16, shape[1:2], generator=generator).to(torch.float64) / 32 * call["bias"] + 1 / 64
-    truth, derivative = definition(
-        x.numpy(), bias.numpy(), call["activation"], call["gain"], call["clamp"], call["slope"]
-    )
+    truth, derivative = definition(x.numpy(), bias.numpy(), call["activation"], call["gain"], call["clamp"], call["slope"])
     layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     layout = layouts.get(len(shape), torch.contiguous_format) if call["channels_last"] else torch.contiguous_format
     leaf = x.to(path, dtype).clone(memory_format=layout).requires_grad_()
