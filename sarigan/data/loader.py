@@ -79,9 +79,8 @@ class _Samples(torch.utils.data.Dataset):
 
 
 def _start_worker(worker: int) -> None:
-    # Ctrl-C, and a scheduler's SIGTERM, reach the whole process group; the training process decides when to stop.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Ctrl-C reaches the whole process group; the training process decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

@@ -220,11 +220,10 @@ def test_corrupt_image_is_named_and_checkpoints_stay(run_config: Build, tmp_path
     train(run_config(f"data.path={folder}", "training.total_kimg=0.016"), tmp_path / "run")
     for path in sorted(folder.iterdir())[1:]:
         path.write_bytes(path.read_bytes()[:40])
-    for workers in (0, 1):
-        with pytest.raises(InputError) as caught:
-            train(run_config(f"data.path={folder}", f"data.num_workers={workers}"), tmp_path / "run")
-        assert str(folder) in str(caught.value) and ".png: not a readable image" in str(caught.value)
-        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        train(run_config(f"data.path={folder}"), tmp_path / "run")
+    assert str(folder) in str(caught.value) and ".png: not a readable image" in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert steps_of_checkpoints(tmp_path / "run") == [2]
 
 
