@@ -27,8 +27,10 @@ from sarigan.data.loader import DataConfig, ImageDataset, training_batches
 from sarigan.data.prepare.job import prepare
 from sarigan.data.prepare.options import Options
 from sarigan.data.recipe import Recipe
+from sarigan.data.scale_benchmark import measure_scale
+from sarigan.errors import InputError
 
-PARTS = ("encodings", "preparing", "reading")
+PARTS = ("encodings", "preparing", "reading", "scale")
 _BATCH_SIZE = 32
 _WARM_UP_BATCHES = 4
 
@@ -38,7 +40,7 @@ Row = dict[str, Any]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--source", type=Path, required=True, help="a folder or zip file of photographs")
+    parser.add_argument("--source", type=Path, help="a folder or zip file of photographs; not for scale")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--num-images", type=int, default=1000, help="of the source, at most (default 1000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of reading; preparing takes the most")
@@ -48,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> list[Row]:
     """One row a way of doing it. InputError when the source cannot be read."""
+    if arguments.part == "scale":
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            return measure_scale(Path(folder), arguments.num_images, max(arguments.workers))
+    if arguments.source is None:
+        raise InputError(f"{arguments.part}: --source must be a folder or zip file of photographs, got nothing")
     images = ImageFolderDataset(arguments.source, arguments.resolution, crop="center")
     if arguments.part == "encodings":
         chosen = np.linspace(0, len(images) - 1, min(len(images), arguments.num_images)).round().astype(int)
