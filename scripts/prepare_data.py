@@ -11,7 +11,8 @@ from pathlib import Path
 from sarigan.data.encodings import ENCODINGS
 from sarigan.data.lmdb_dataset import LmdbDataset
 from sarigan.data.prepare.inspection import SHEET_NAME, report_text, save_contact_sheet, verify
-from sarigan.data.prepare.job import Options, prepare
+from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.options import Options
 from sarigan.data.recipe import ALPHAS, CROPS, FILTERS, Recipe
 from sarigan.errors import exit_on_input_error
 

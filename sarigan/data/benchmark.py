@@ -9,11 +9,8 @@ import statistics
 import tempfile
 import time
 import zipfile
-import zlib
 from collections.abc import Callable
-from contextlib import closing, suppress
-from functools import partial
-from importlib import import_module
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,25 +19,28 @@ import lmdb
 import numpy as np
 from PIL import Image
 
-from sarigan.data.encodings import decode, encode
+from sarigan.data.encoding_benchmark import compare_encodings
+from sarigan.data.encodings import encode
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.data.lmdb_dataset import LmdbDataset
 from sarigan.data.loader import DataConfig, ImageDataset, training_batches
-from sarigan.data.prepare.job import Options, prepare
+from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.options import Options
 from sarigan.data.recipe import Recipe
+from sarigan.data.scale_benchmark import measure_scale
+from sarigan.errors import InputError
 
-PARTS = ("encodings", "preparing", "reading")
+PARTS = ("encodings", "preparing", "reading", "scale")
 _BATCH_SIZE = 32
 _WARM_UP_BATCHES = 4
 
 Row = dict[str, Any]
-Codec = tuple[Callable[[Image.Image], bytes], Callable[[bytes], np.ndarray]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--source", type=Path, required=True, help="a folder or zip file of photographs")
+    parser.add_argument("--source", type=Path, help="a folder or zip file of photographs; not for scale")
     parser.add_argument("--resolution", type=int, default=256)
     parser.add_argument("--num-images", type=int, default=1000, help="of the source, at most (default 1000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of reading; preparing takes the most")
@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> list[Row]:
     """One row a way of doing it. InputError when the source cannot be read."""
+    if arguments.part == "scale":
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            return measure_scale(Path(folder), arguments.num_images, max(arguments.workers))
+    if arguments.source is None:
+        raise InputError(f"{arguments.part}: --source must be a folder or zip file of photographs, got nothing")
     images = ImageFolderDataset(arguments.source, arguments.resolution, crop="center")
     if arguments.part == "encodings":
         chosen = np.linspace(0, len(images) - 1, min(len(images), arguments.num_images)).round().astype(int)
@@ -57,32 +62,6 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         compare = compare_preparing if arguments.part == "preparing" else compare_reading
         return compare(images, Path(folder), arguments)
-
-
-def compare_encodings(images: list[np.ndarray], repeats: int) -> list[Row]:
-    """Size, milliseconds an image to encode and (best repeat) to decode into uint8 [3,R,R], and whether it is exact."""
-    pictures = [Image.fromarray(image.transpose(1, 2, 0)) for image in images]
-    resolution = images[0].shape[1]
-    rows = []
-    for name, (encoder, decoder) in _encodings(resolution).items():
-        start = time.perf_counter()
-        records = [encoder(picture) for picture in pictures]
-        encode_seconds = time.perf_counter() - start
-        decode_seconds = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            decoded = [decoder(record) for record in records]
-            decode_seconds.append(time.perf_counter() - start)
-        rows.append(
-            {
-                "encoding": name,
-                "share of raw": round(sum(map(len, records)) / (len(images) * images[0].size), 3),
-                "encode ms": round(1000 * encode_seconds / len(images), 2),
-                "decode ms": round(1000 * min(decode_seconds) / len(images), 3),
-                "exact": all(np.array_equal(a, b) for a, b in zip(decoded, images, strict=True)),
-            }
-        )
-    return rows
 
 
 def compare_preparing(images: ImageFolderDataset, folder: Path, arguments: argparse.Namespace) -> list[Row]:
@@ -134,51 +113,6 @@ def compare_reading(images: ImageFolderDataset, folder: Path, arguments: argpars
             ratio = statistics.median(a / b for a, b in zip(seconds["png"], seconds[name], strict=True))
             rows.append({"stored as": name, "workers": workers, "images/s": round(rate), "against PNG": round(ratio, 2)})
     return rows
-
-
-def _encodings(resolution: int) -> dict[str, Codec]:
-    codecs = {"raw (ours)": _ours("raw", resolution), "webp lossless, effort 0 (ours)": _ours("webp", resolution)}
-    codecs |= {f"webp lossless, effort {m}": _pillow("WEBP", lossless=True, quality=0, method=m) for m in (2, 4)}
-    codecs |= {f"png, level {level}": _pillow("PNG", compress_level=level) for level in (0, 1, 3, 6, 9)}
-    for level in (1, 6):
-        codecs[f"raw + zlib {level}"] = _packed(partial(zlib.compress, level=level), zlib.decompress, resolution)
-    for name in ("zstandard", "lz4.block"):  # compared where they are installed
-        with suppress(ImportError):
-            module: Any = import_module(name)
-            codecs[f"raw + {name.split('.')[0]}"] = _packed(module.compress, module.decompress, resolution)
-    with suppress(ImportError):
-        codecs["qoi"] = _qoi(import_module("qoi"))
-    codecs["jpeg, quality 95"] = _pillow("JPEG", quality=95, subsampling=0)
-    return codecs
-
-
-def _ours(encoding: str, resolution: int) -> Codec:
-    return lambda picture: encode(picture, encoding), lambda record: decode(record, resolution, encoding)
-
-
-def _packed(pack: Callable[[bytes], bytes], unpack: Callable[[bytes], bytes], resolution: int) -> Codec:
-    return lambda picture: pack(encode(picture, "raw")), lambda record: decode(unpack(record), resolution, "raw")
-
-
-def _qoi(module: Any) -> Codec:
-    return lambda picture: module.encode(np.asarray(picture)), lambda record: _planes(module.decode(record))
-
-
-def _pillow(kind: str, **options: Any) -> Codec:
-    def encoder(picture: Image.Image) -> bytes:
-        buffer = io.BytesIO()
-        picture.save(buffer, kind, **options)
-        return buffer.getvalue()
-
-    def decoder(record: bytes) -> np.ndarray:
-        with Image.open(io.BytesIO(record), formats=(kind,)) as picture:
-            return _planes(np.asarray(picture))
-
-    return encoder, decoder
-
-
-def _planes(pixels: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 class _PlainFolder:

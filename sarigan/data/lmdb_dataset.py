@@ -108,7 +108,10 @@ def read_header(file: LmdbFile) -> Header:
     if not path.exists():
         if partial_path(path).exists():
             raise InputError(f"{path}: its preparation was interrupted; run the same {PREPARE} command again to go on")
-        raise InputError(f"{path}: no such data set; prepare it with {PREPARE} (docs/datasets.md has the commands)")
+        raise InputError(
+            f"{path}: no such data set; prepare it with {PREPARE} (the command is at the top of its configuration and in"
+            " docs/datasets.md)"
+        )
     data = file.get(HEADER_KEY)
     if data is None and file.get(STATE_KEY) is not None:
         raise InputError(f"{path}: an unfinished preparation; run the same {PREPARE} command again to go on")

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from sarigan.data.lmdb_dataset import LmdbDataset
-from sarigan.data.prepare.job import Options, prepare
+from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.options import Options
 from sarigan.data.recipe import Recipe
 
 

@@ -141,7 +141,7 @@ def test_wrong_files(prepared: Path, tmp_path: Path) -> None:
                 dataset[index]
         assert str(caught.value).startswith(message) and "\n" not in str(caught.value), str(caught.value)
 
-    fails(tmp_path / "no", f"{tmp_path / 'no'}: no such data set; prepare it with scripts/prepare_data.py (docs/datasets.md")
+    fails(tmp_path / "no", f"{tmp_path / 'no'}: no such data set; prepare it with scripts/prepare_data.py (the command")
     fails(tmp_path, f"{tmp_path}: no such LMDB (the folder has no data.mdb)")
     foreign = tmp_path / "foreign"
     foreign.mkdir()

@@ -24,9 +24,10 @@ from PIL import Image
 from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
 from sarigan.data.lmdb_format import image_key, info_key
 from sarigan.data.prepare import job
-from sarigan.data.prepare.destination_lock import destination_lock
+from sarigan.data.prepare.destination import destination_lock
 from sarigan.data.prepare.inspection import save_contact_sheet, verify
-from sarigan.data.prepare.job import Options, prepare
+from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.options import Options
 from sarigan.data.prepare.run_ahead import run_ahead
 from sarigan.data.prepare.source import FileSource
 from sarigan.data.recipe import Recipe
@@ -196,6 +197,9 @@ def test_a_destination_that_exists_or_is_in_use(pictures: Path, tmp_path: Path, 
         with pytest.raises(InputError, match=f"{target}: exists already; delete it or name another destination"):
             make_set(pictures, target, 8)
         assert target.exists() and not partial_path(target).exists()
+    inside = pictures / "set"
+    with pytest.raises(InputError, match=f"{inside}: lies inside the source {pictures}, which is never written"):
+        make_set(pictures, inside, 8)
     target = partial_path(tmp_path / "set")
     target.mkdir()
     ready, locked = os.pipe()

@@ -1,71 +1,37 @@
-"""One preparation from start to end, or from wherever the last one was stopped.
-
-Everything happens in DEST.partial, which is renamed to DEST at the very end: DEST is finished or does not exist.
-"""
+"""One preparation from start to end, or from wherever the last one was stopped."""
 
 import datetime
-import os
 import platform
-import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import PIL
 from tqdm import tqdm
 
 from sarigan.data.avatars import RESOLUTIONS as AVATAR_RESOLUTIONS
-from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
+from sarigan.data.lmdb_dataset import partial_path
 from sarigan.data.lmdb_format import Header
 from sarigan.data.prepare.avatar_source import AvatarSource
-from sarigan.data.prepare.destination_lock import LOCK_NAME, destination_lock
-from sarigan.data.prepare.inspection import REPORT_NAME, report_text
+from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
 from sarigan.data.prepare.opening import open_source
+from sarigan.data.prepare.options import Options
 from sarigan.data.prepare.prepared_source import PreparedSource
 from sarigan.data.prepare.run_ahead import run_ahead
 from sarigan.data.prepare.source import Source
+from sarigan.data.prepare.stop_flag import stop_flag
 from sarigan.data.prepare.worker_pool import Skipped, WorkerPool
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
 
 AVATARS = "avatars"
-LISTING_NAME = "listing.sqlite"
 _CHUNKS_AHEAD = 16  # of about 2 MB
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to prepare, apart from what decides the pixels."""
-
-    num_workers: int = 2
-    strict: bool = False  # stop at the first broken picture
-    max_broken: int = 1000  # stop when there are more
-    num_images: int | None = None  # at most so many, the first by key; None: all
-    attributes: str | None = None  # a CSV or JSON file | none | None: the source's own
-    labels: str = "auto"  # auto | none
-    seed: int = 0  # of avatars
-    commit_megabytes: float = 64.0  # of records, at most, that a kill can cost
-
-    def __post_init__(self) -> None:
-        if self.commit_megabytes <= 0:
-            raise InputError(f"--commit-megabytes must be positive, got {self.commit_megabytes}")
-        for option, value, lowest in (
-            ("--workers", self.num_workers, 1),
-            ("--max-broken", self.max_broken, 0),
-            ("--num-images", self.num_images, 1),
-        ):
-            if value is not None and value < lowest:
-                raise InputError(f"{option} must be at least {lowest}, got {value}")
-        if self.labels not in ("auto", "none"):
-            raise InputError(f"--labels must be auto or none, got {self.labels!r}")
 
 
 @dataclass(frozen=True)
@@ -83,8 +49,7 @@ def prepare(source_path: str, destination: Path, recipe: Recipe, options: Option
 
     Raises InputError for whatever the user can put right.
     """
-    if destination.exists():
-        raise InputError(f"{destination}: exists already; delete it or name another destination")
+    check_destination(destination, Path(source_path))
     partial = partial_path(destination)
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -95,15 +60,17 @@ def prepare(source_path: str, destination: Path, recipe: Recipe, options: Option
                 try:
                     stopped = _write(source_path, partial, recipe, options)
                 except InputError:
-                    _discard_if_empty(partial)
+                    discard_if_empty(partial)
                     raise
                 if stopped is not None:
                     return stopped
-            return _publish(partial, destination)
+            dataset = publish(partial, destination)
     except sqlite3.Error as error:
         raise InputError(f"{partial}: cannot write the list of the source ({error})") from None
     except OSError as error:
         raise InputError(f"{error.filename or partial}: {error.strerror or error}") from None
+    report = dataset.report()
+    return Outcome(dataset.header, report["entries"], report["entries"], report)
 
 
 def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) -> Outcome | None:
@@ -115,20 +82,20 @@ def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) ->
         listing = Listing(source, partial / LISTING_NAME, options.attributes, options.labels)
         stack.callback(listing.close)
         writer = stack.enter_context(closing(SetWriter(partial, options.commit_megabytes)))
-        _check_task(writer, _task(recipe, options, listing), source, partial)
-        stop = stack.enter_context(stop_flag())
-        report = _run(pool, writer, listing, options, stop)
-        if report is None:
+        _start_or_go_on(writer, _task(recipe, options, listing), source)
+        if not _run(pool, writer, listing, options, stack.enter_context(stop_flag())):
             return Outcome(None, writer.state.num_entries, listing.num_entries, {})
-        writer.finish(Header(writer.state.num_images, recipe, listing.label_names, listing.attributes), report)
-        return None
+        header = Header(writer.state.num_images, recipe, listing.label_names, listing.attributes)
+        writer.finish(header, _report(writer, listing))
+    return None
 
 
 def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -> tuple[Source, Recipe]:
     """The source, and the recipe as it applies to it: pictures of some sources are cropped already."""
     if source_path == AVATARS:
-        if recipe.resolutions[-1] not in AVATAR_RESOLUTIONS:
-            raise InputError(f"--resolution of avatars must be in {AVATAR_RESOLUTIONS}, got {recipe.resolutions[-1]}")
+        for resolution in recipe.resolutions:
+            if resolution not in AVATAR_RESOLUTIONS:
+                raise InputError(f"--resolution of avatars must be in {AVATAR_RESOLUTIONS}, got {resolution}")
         recipe = Recipe(recipe.resolutions, crop="none", resize_filter="box", alpha="drop", encoding=recipe.encoding)
         return AvatarSource(options.num_images or 100_000, options.seed, recipe), recipe
     source = open_source(Path(source_path), workspace)
@@ -136,13 +103,14 @@ def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -
 
 
 def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
+    """What must be the same when an interrupted preparation goes on."""
     settings = {**asdict(recipe), "resolutions": list(recipe.resolutions)}
     settings |= {"num_images": options.num_images, "labels": options.labels}
     return {"settings": settings, "fingerprint": listing.fingerprint}
 
 
-def _check_task(writer: SetWriter, task: dict[str, Any], source: Source, partial: Path) -> None:
-    """Start the task, or make sure that it is the one that was interrupted."""
+def _start_or_go_on(writer: SetWriter, task: dict[str, Any], source: Source) -> None:
+    """InputError when another task was interrupted here."""
     if writer.task is None or not writer.state.num_images:
         writer.start(task)
         return
@@ -150,19 +118,17 @@ def _check_task(writer: SetWriter, task: dict[str, Any], source: Source, partial
     differing = [f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in now if before.get(name) != now[name]]
     if differing:
         raise InputError(
-            f"{partial}: was begun with other settings ({'; '.join(differing)}); finish it with those, or delete it to"
+            f"{writer.folder}: was begun with other settings ({'; '.join(differing)}); finish it with those, or delete it to"
             " start over"
         )
     if writer.task["fingerprint"] != task["fingerprint"]:
         raise InputError(
-            f"{source.description}: has changed since the preparation was interrupted; delete {partial} to start over"
+            f"{source.description}: has changed since the preparation was interrupted; delete {writer.folder} to start over"
         )
 
 
-def _run(
-    pool: WorkerPool, writer: SetWriter, listing: Listing, options: Options, stop: threading.Event
-) -> dict[str, Any] | None:
-    """Prepare the rest; the report, or None when stopped before the end."""
+def _run(pool: WorkerPool, writer: SetWriter, listing: Listing, options: Options, stop: threading.Event) -> bool:
+    """Prepare the rest; False when stopped before the end."""
     state = writer.state
     # The pool works on while the writer waits for the disk.
     results = run_ahead(pool.run(listing.items(bytes.fromhex(state.key))), _CHUNKS_AHEAD)
@@ -180,15 +146,21 @@ def _run(
                 break
             if stop.is_set():
                 writer.commit()
-                return None
+                return False
     writer.commit()
     if not state.num_images:
-        raise InputError(f"{listing.source.description}: none of its {state.num_entries} pictures is usable{_example(writer)}")
+        first = writer.first_skipped()
+        example = f"; the first, {first['name']}: {first['reason']}" if first else ""
+        raise InputError(f"{listing.source.description}: none of its {state.num_entries} pictures is usable{example}")
+    return True
+
+
+def _report(writer: SetWriter, listing: Listing) -> dict[str, Any]:
     return {
         "source": listing.source.description,
         "entries": listing.num_entries,
-        "skipped": state.skipped,
-        "converted": state.converted,
+        "skipped": writer.state.skipped,
+        "converted": writer.state.converted,
         "ignored": dict(listing.ignored),
         "table_rows_without_picture": listing.rows_without_image,
         "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -212,62 +184,3 @@ def _check_broken(writer: SetWriter, name: str, reason: str, source: Source, opt
             " if that is right, raise --max-broken"
         )
     tqdm.write(f"skipped {name}: {reason}", file=sys.stderr)
-
-
-def _example(writer: SetWriter) -> str:
-    first = writer.first_skipped()
-    return f"; the first, {first['name']}: {first['reason']}" if first else ""
-
-
-def _publish(partial: Path, destination: Path) -> Outcome:
-    """Give the finished set its name."""
-    dataset = LmdbDataset(partial)
-    report = dataset.report()
-    (partial / REPORT_NAME).write_text(report_text(dataset.header, report, dataset.skipped()))
-    for leftover in partial.iterdir():
-        if leftover.name not in ("data.mdb", REPORT_NAME):
-            leftover.unlink()
-    os.rename(partial, destination)
-    _sync_folder(destination.parent)
-    return Outcome(dataset.header, report["entries"], report["entries"], report)
-
-
-def _discard_if_empty(partial: Path) -> None:
-    """Leave nothing behind when not even one image was prepared."""
-    with closing(SetWriter(partial)) as writer:
-        is_empty = not writer.state.num_images
-    if is_empty:
-        for name in ("data.mdb", "lock.mdb", LISTING_NAME, LOCK_NAME):
-            (partial / name).unlink(missing_ok=True)
-        with suppress(OSError):  # an unpacked tar file stays
-            partial.rmdir()
-
-
-@contextmanager
-def stop_flag() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C stops at once."""
-    stop = threading.Event()
-
-    def request_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
-        yield stop
-        return
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
