@@ -1,6 +1,7 @@
 // The host kernels, compiled once for each instruction set (SARIGAN_ISA: baseline, avx2).
 #include "cpu_bias_act.h"
 #include "cpu_upfirdn2d.h"
+#include "cpu_short_filter.h"
 
 namespace sarigan {
 

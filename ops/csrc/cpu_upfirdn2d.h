@@ -158,10 +158,5 @@ class RowFilter {
   int num_allocations = 0;
 };
 
-template <class T>
-void upfirdn2d(const UpfirdnArgs& a, int64_t begin, int64_t end) {
-  RowFilter<T>(a).run(begin, end);
-}
-
 }  // namespace
 }  // namespace sarigan

@@ -78,6 +78,27 @@ SARIGAN_FN void store(Half* p, Float8 v) {
 #endif
 }
 
+#ifdef __clang__
+#define SARIGAN_SHUFFLE4(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define SARIGAN_SHUFFLE8(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+typedef int64_t Int4x64 __attribute__((vector_size(32)));
+#define SARIGAN_SHUFFLE4(a, b, ...) __builtin_shuffle(a, b, Int4x64{__VA_ARGS__})
+#define SARIGAN_SHUFFLE8(a, b, ...) __builtin_shuffle(a, b, Int8x32{__VA_ARGS__})
+#endif
+
+// Every other element of a followed by b, from the first or the second on.
+SARIGAN_FN Float8 evens(Float8 a, Float8 b) { return SARIGAN_SHUFFLE8(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
+SARIGAN_FN Float8 odds(Float8 a, Float8 b) { return SARIGAN_SHUFFLE8(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+SARIGAN_FN Double4 evens(Double4 a, Double4 b) { return SARIGAN_SHUFFLE4(a, b, 0, 2, 4, 6); }
+SARIGAN_FN Double4 odds(Double4 a, Double4 b) { return SARIGAN_SHUFFLE4(a, b, 1, 3, 5, 7); }
+
+// a and b taken in turns: the first and the second half.
+SARIGAN_FN Float8 zip_low(Float8 a, Float8 b) { return SARIGAN_SHUFFLE8(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+SARIGAN_FN Float8 zip_high(Float8 a, Float8 b) { return SARIGAN_SHUFFLE8(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+SARIGAN_FN Double4 zip_low(Double4 a, Double4 b) { return SARIGAN_SHUFFLE4(a, b, 0, 4, 1, 5); }
+SARIGAN_FN Double4 zip_high(Double4 a, Double4 b) { return SARIGAN_SHUFFLE4(a, b, 2, 6, 3, 7); }
+
 template <class A>
 SARIGAN_FN A sum_lanes(Vector<A> v) {
   A total = 0;
