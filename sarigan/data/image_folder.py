@@ -9,7 +9,7 @@ import os
 import zipfile
 import zlib
 from operator import index as as_int
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -139,10 +139,9 @@ class ImageFolderDataset:
 
 def is_image_name(name: str) -> bool:
     """Whether a POSIX path has an image's extension and is neither hidden nor macOS's shadow of a file."""
-    parts = PurePosixPath(name).parts
-    if name.endswith("/") or any(part.startswith(".") or part == "__MACOSX" for part in parts):
+    if not name.lower().endswith(EXTENSIONS):
         return False
-    return name.lower().endswith(EXTENSIONS)
+    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

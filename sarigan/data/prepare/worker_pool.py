@@ -7,14 +7,17 @@ import hashlib
 import multiprocessing
 import signal
 import sys
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from multiprocessing.connection import wait
+from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
 from sarigan.data.encodings import encode
 from sarigan.data.prepare.listing import Item
 from sarigan.data.prepare.picture import BrokenPicture, UnfitPicture
+from sarigan.data.prepare.result_pipe import SLOTS, Pipe, ResultPipe, shared_memory
 from sarigan.data.prepare.source import Source
 from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
@@ -23,7 +26,6 @@ from sarigan.errors import InputError
 _CHUNK_BYTES = 2 << 20
 _CHUNK_ITEMS = 256
 _CHUNK_LOCATOR_BYTES = 32 << 10  # a chunk's message always fits into the pipe, so sending one never waits
-_CHUNKS_A_WORKER = 2  # one in work, one waiting
 _CHUNKS_AHEAD = 4  # a worker's finished chunks that may wait for an earlier one
 
 
@@ -49,7 +51,6 @@ class _SourceError(NamedTuple):
 
 
 Result = Prepared | Skipped
-Pipe = Any  # multiprocessing.connection.Connection, whose name and type differ between systems
 
 
 class WorkerPool:
@@ -57,16 +58,18 @@ class WorkerPool:
 
     def __init__(self, source: Source, recipe: Recipe, num_workers: int) -> None:
         self._source, self._recipe = source, recipe
-        # Forking starts a worker in a hundredth of the time; elsewhere than on Linux it is not safe.
+        # Forking starts a worker in a hundredth of the time and shares memory; elsewhere than on Linux it is not safe.
         method = "fork" if sys.platform == "linux" else "spawn"
         context: Any = multiprocessing.get_context(method)
-        self._pipes: list[Pipe] = []
+        self._pipes: list[ResultPipe] = []
         self._processes = []
         for _ in range(num_workers):
             mine, theirs = context.Pipe()
-            self._pipes.append(mine)
-            inherited = self._pipes if method == "fork" else []
-            process = context.Process(target=_work, args=(theirs, source, recipe, inherited), daemon=True)
+            memory = shared_memory(max(_CHUNK_BYTES, recipe.raw_bytes)) if method == "fork" else None
+            self._pipes.append(ResultPipe(mine, memory))
+            inherited = [pipe.pipe for pipe in self._pipes] if method == "fork" else []
+            arguments = (ResultPipe(theirs, memory), source, recipe, inherited)
+            process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()
             self._processes.append(process)
@@ -76,7 +79,7 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         for pipe in self._pipes:
-            pipe.close()
+            pipe.pipe.close()
         for process in self._processes:
             process.terminate()
             process.join()
@@ -86,36 +89,37 @@ class WorkerPool:
         chunks = self._chunks(items)
         sent: dict[int, list[Item]] = {}
         done: dict[int, list[Result | _SourceError]] = {}
-        in_work: dict[Pipe, list[int]] = {pipe: [] for pipe in self._pipes}
+        in_work: dict[Pipe, deque[int]] = {pipe.pipe: deque() for pipe in self._pipes}
         next_in = next_out = 0
         chunk: list[Item] | None = []
         while True:
             for pipe in self._pipes:
-                while len(in_work[pipe]) < _CHUNKS_A_WORKER and next_in - next_out < _CHUNKS_AHEAD * len(self._pipes):
+                while len(in_work[pipe.pipe]) < SLOTS and next_in - next_out < _CHUNKS_AHEAD * len(self._pipes):
                     chunk = next(chunks, None) if chunk is not None else None
                     if chunk is None:
                         break
                     sent[next_in] = chunk
-                    in_work[pipe].append(next_in)
-                    self._send(pipe, next_in, chunk)
+                    in_work[pipe.pipe].append(next_in)
+                    self._send(pipe.pipe, chunk)
                     next_in += 1
             if next_in == next_out:
                 return
-            ready: list[Pipe] = wait([pipe for pipe in self._pipes if in_work[pipe]])
-            for pipe in ready:
+            ready = wait([pipe for pipe, numbers in in_work.items() if numbers])
+            for pipe in self._pipes:
+                if pipe.pipe not in ready:
+                    continue
+                number = in_work[pipe.pipe].popleft()
                 try:
-                    number, results = pipe.recv()
+                    done[number] = pipe.receive_result()
                 except (EOFError, OSError):
-                    raise self._death(sent[in_work[pipe][0]]) from None
-                in_work[pipe].remove(number)
-                done[number] = results
+                    raise self._death(sent[number]) from None
             while next_out in done:
                 yield self._paired(sent.pop(next_out), done.pop(next_out))
                 next_out += 1
 
-    def _send(self, pipe: Pipe, number: int, chunk: list[Item]) -> None:
+    def _send(self, pipe: Pipe, chunk: list[Item]) -> None:
         try:
-            pipe.send((number, [item.locator for item in chunk]))
+            pipe.send([item.locator for item in chunk])
         except OSError:
             raise self._death(chunk) from None
 
@@ -150,7 +154,7 @@ class WorkerPool:
         )
 
 
-def _work(pipe: Pipe, source: Source, recipe: Recipe, inherited: list[Pipe]) -> None:
+def _work(pipe: ResultPipe, source: Source, recipe: Recipe, inherited: list[Pipe]) -> None:
     # Ctrl-C reaches the whole process group; the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -158,8 +162,8 @@ def _work(pipe: Pipe, source: Source, recipe: Recipe, inherited: list[Pipe]) -> 
         other.close()
     with suppress(EOFError, OSError):  # the parent is gone
         while True:
-            number, locators = pipe.recv()
-            pipe.send((number, [_prepare(source, locator, recipe) for locator in locators]))
+            locators = pipe.pipe.recv()
+            pipe.send_result([_prepare(source, locator, recipe) for locator in locators])
 
 
 def _prepare(source: Source, locator: bytes, recipe: Recipe) -> Result | _SourceError:
@@ -171,5 +175,9 @@ def _prepare(source: Source, locator: bytes, recipe: Recipe) -> Result | _Source
         return Skipped("unfit", str(error))
     except (OSError, InputError) as error:
         return _SourceError(getattr(error, "strerror", None) or str(error))
-    records = {r: encode(image, recipe.encoding) for r, image in zip(recipe.resolutions, images, strict=True)}
-    return Prepared(records, {r: hashlib.sha256(record).digest() for r, record in records.items()}, notes)
+    records: dict[int, Any] = {}
+    digests = {}
+    for resolution, image in zip(recipe.resolutions, images, strict=True):
+        record = encode(image, recipe.encoding)
+        records[resolution], digests[resolution] = PickleBuffer(record), hashlib.sha256(record).digest()
+    return Prepared(records, digests, notes)
