@@ -152,6 +152,7 @@ def _seconds(work: Callable[[], Any], device: torch.device) -> float:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
+    """Arguments of `scripts/benchmark.py ops`."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", nargs="+", default=["float32"], choices=DTYPES)
     parser.add_argument("--layout", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)

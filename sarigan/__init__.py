@@ -1,5 +1,17 @@
 """SariGAN: Learning Semantic-aware Normalization for Generative Adversarial Networks (NeurIPS 2020)."""
 
-from sarigan.pretrained import load_generator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sarigan.pretrained import load_generator
 
 __all__ = ["load_generator"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: whoever only prepares data does not wait seconds for PyTorch, in no worker process either.
+    if name == "load_generator":
+        from sarigan.pretrained import load_generator
+
+        return load_generator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

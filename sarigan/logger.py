@@ -15,7 +15,7 @@ class RunLogger:
         if self.path.exists():
             lines = [line for line in self.path.read_text().splitlines() if _step(line) <= resume_step]
             self.path.write_text("".join(f"{line}\n" for line in lines))
-        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=resume_step + 1 if resume_step else 0)
 
     def log(self, step: int, kimg: float, seconds: float, scalars: dict[str, float]) -> None:
         """One tick: kimg thousand images seen, seconds of training over all starts."""

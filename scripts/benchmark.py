@@ -1,4 +1,4 @@
-"""Measure speed on this device: `python scripts/benchmark.py ops`. Prints a table and, with --json, writes the figures.
+"""Measure speed on this device: `python scripts/benchmark.py ops|step|data`. Prints a table and, with --json, the figures.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -13,9 +13,11 @@ from typing import Any
 import torch
 
 import ops.benchmark
+import sarigan.data.benchmark
+import sarigan.training.benchmark
 from sarigan.errors import exit_on_input_error
 
-MODES = {"ops": ops.benchmark}
+MODES = {"ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark}
 
 
 def main() -> None:

@@ -5,12 +5,11 @@ import logging
 from pathlib import Path
 
 from sarigan.config import load_config
-from sarigan.data.loader import open_dataset
 from sarigan.errors import exit_on_input_error
 from sarigan.training.precision import resolve_precision
 from sarigan.training.run import train
 from sarigan.training.state import TrainingState
-from sarigan.training.summary import dry_run_report
+from sarigan.training.summary import data_summary, dry_run_report
 
 
 def main() -> None:
@@ -20,13 +19,13 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, help="where everything goes; default runs/<name of the config>")
     parser.add_argument("--dry-run", action="store_true", help="print configuration, model and data, then stop")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with exit_on_input_error():
         config = load_config(arguments.config, arguments.overrides)
         if arguments.dry_run:
-            dataset = open_dataset(config.data, config.generator.resolution)
-            print(dry_run_report(config, TrainingState(config, resolve_precision(config.training)), dataset))
+            data = data_summary(config)
+            print(dry_run_report(config, TrainingState(config, resolve_precision(config.training)), data))
             return
         run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         trainer = train(config, run_dir)

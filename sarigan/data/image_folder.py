@@ -9,7 +9,7 @@ import os
 import zipfile
 import zlib
 from operator import index as as_int
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -95,12 +95,12 @@ class ImageFolderDataset:
         for folder, _, files in os.walk(self.path):
             relative = Path(folder).relative_to(self.path)
             found += [(relative / file).as_posix() for file in files]
-        return sorted(filter(_is_image_name, found))
+        return sorted(filter(is_image_name, found))
 
     def _list_zip(self) -> list[str]:
         if self.path.suffix.lower() != ".zip" and not zipfile.is_zipfile(self.path):
             raise InputError(f"{self.path}: neither a folder nor a zip file")
-        return sorted({name for name in self._zip().namelist() if _is_image_name(name)})
+        return sorted({name for name in self._zip().namelist() if is_image_name(name)})
 
     def _zip(self) -> zipfile.ZipFile:
         # A forked process would share the file position with its parent: each opens its own.
@@ -137,11 +137,11 @@ class ImageFolderDataset:
             raise InputError(f"{where}: is {found}, smaller than data.resolution={self.resolution}")
 
 
-def _is_image_name(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    if name.endswith("/") or any(part.startswith(".") or part == "__MACOSX" for part in parts):
+def is_image_name(name: str) -> bool:
+    """Whether a POSIX path has an image's extension and is neither hidden nor macOS's shadow of a file."""
+    if not name.lower().endswith(EXTENSIONS):
         return False
-    return name.lower().endswith(EXTENSIONS)
+    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from sarigan.data.avatars import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
+from sarigan.data.lmdb_dataset import LmdbDataset
 from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
 from sarigan.errors import InputError
 
@@ -34,8 +35,8 @@ class ImageDataset(Protocol):
 class DataConfig:
     """The training images. The resolution is the generator's."""
 
-    name: str = "avatars"  # avatars (built in, procedural) | folder (a folder or a zip file of images)
-    path: str | None = None  # of `folder`
+    name: str = "avatars"  # avatars (built in, procedural) | folder (a folder or a zip file of images) | lmdb (prepared)
+    path: str | None = None  # of `folder` and `lmdb`
     crop: str = "none"  # of `folder`: none (images are square and of one size) | center
     num_images: int = 100_000  # of `avatars`
     seed: int = 0  # of `avatars`
@@ -43,10 +44,12 @@ class DataConfig:
     num_workers: int = 2  # processes that decode images; 0: the training process itself
 
     def __post_init__(self) -> None:
-        if self.name not in ("avatars", "folder"):
-            raise InputError(f"data.name must be one of avatars, folder, got {self.name!r}")
+        if self.name not in ("avatars", "folder", "lmdb"):
+            raise InputError(f"data.name must be one of avatars, folder, lmdb, got {self.name!r}")
         if self.name == "folder" and not self.path:
             raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
+        if self.name == "lmdb" and not self.path:
+            raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
         if self.num_images < 1:
             raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
         if self.num_workers < 0:
@@ -58,6 +61,8 @@ def open_dataset(config: DataConfig, resolution: int) -> ImageDataset:
     if config.name == "avatars":
         return AvatarDataset(resolution, config.num_images, config.seed)
     assert config.path is not None
+    if config.name == "lmdb":
+        return LmdbDataset(config.path, resolution)
     return ImageFolderDataset(config.path, resolution, config.crop)
 
 

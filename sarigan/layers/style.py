@@ -41,6 +41,8 @@ class ChannelStyle(nn.Module):
 class GroupStyle(nn.Module):
     """SariGAN's style: z (per channel) from w_z and h (per group) from w_h, biases 1; optionally z_b, h_b, biases 0.
 
+    h_init scales h, its spread included, at the start.
+
     latent [N,2D] = [w_h, w_z], membership [I,G] -> StyleCodes.
     """
 
@@ -56,6 +58,8 @@ class GroupStyle(nn.Module):
         super().__init__()
         self.style_dim, self.empty_group = style_dim, empty_group
         self.h_scale = EqualizedLinear(style_dim, num_groups, bias_init=h_init)
+        with torch.no_grad():
+            self.h_scale.weight.mul_(h_init)
         self.z_scale = EqualizedLinear(style_dim, num_channels, bias_init=1.0)
         self.h_bias = EqualizedLinear(style_dim, num_groups) if biases else None
         self.z_bias = EqualizedLinear(style_dim, num_channels) if biases else None

@@ -118,7 +118,7 @@ class SkipSynthesis(nn.Module):
             style: nn.Module = ChannelStyle(self.style_dim, in_channels)
             return SynthesisLayer(in_channels, out_channels, style, WeightModulation(), None, up)
         activation_form = self.form == "activation"
-        # Eq. 4 leaves features of variance sum_i h_i^2, which no demodulation removes: g codes of 1/sqrt(g) keep it at 1.
+        # Eq. 4 leaves features of variance sum_i h_i^2, which no demodulation removes: g codes of 1/sqrt(g) keep it near 1.
         h_init = grouping.num_groups**-0.5 if activation_form else 1.0
         style = GroupStyle(
             self.style_dim, in_channels, grouping.num_groups, self.style_biases, self.grouping_config.empty_group, h_init

@@ -52,6 +52,8 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"training.device={config.device}: PyTorch sees no CUDA device; use auto or cpu")
     device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"training.device={config.device}: PyTorch sees {torch.cuda.device_count()} CUDA devices, from cuda:0")
     precision = config.precision
     if precision == "auto" and recorded is not None:
         precision = recorded

@@ -25,7 +25,7 @@ from sarigan.logger import RunLogger
 from sarigan.training.hooks import CheckpointHook, LogHook, ProgressHook, SampleHook
 from sarigan.training.precision import PRECISIONS, resolve_precision
 from sarigan.training.state import TrainingState, numeric_platform
-from sarigan.training.summary import group_caps
+from sarigan.training.summary import group_caps, overfitting_warning
 from sarigan.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,9 @@ def train(config: Config, run_dir: Path) -> Trainer:
     for line in group_caps(state.generator):
         log.info(line)
     log.info(f"data: {dataset.describe()}")
+    overfitting = overfitting_warning(len(dataset), config.training.total_kimg)
+    if overfitting:
+        log.warning(overfitting)
     training = config.training
     # Logging looks for non-finite losses first, so nothing else is written after one.
     hooks = [

@@ -1,11 +1,18 @@
-"""What a configuration amounts to, for a person: the model table and capped group counts."""
+"""What a configuration amounts to, for a person: the model table, the data, capped group counts, and warnings."""
+
+from pathlib import Path
 
 from torch import nn
 
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset
+from sarigan.data.loader import open_dataset
+from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.training.state import TrainingState
+
+# Below 20,000 images and beyond 50 showings of each, overfitting is near (docs/datasets.md, "Small sets").
+SMALL_SET = 20_000
+LONG_EPOCHS = 50
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -44,8 +51,31 @@ def model_table(state: TrainingState) -> str:
     return "\n".join(f"{name:<{width}}  {count:>12,}  {text}".rstrip() for name, count, text in rows)
 
 
-def dry_run_report(config: Config, state: TrainingState, dataset: ImageDataset) -> str:
-    """Resolved configuration, model table, data summary."""
+def data_summary(config: Config) -> str:
+    """One line about the training images; of a prepared set that is not there yet, what to do. InputError otherwise."""
+    try:
+        dataset = open_dataset(config.data, config.generator.resolution)
+    except InputError as error:
+        if config.data.name != "lmdb" or Path(str(config.data.path)).exists():
+            raise
+        return f"missing: {error}"
+    warning = overfitting_warning(len(dataset), config.training.total_kimg)
+    return dataset.describe() + (f"\n{warning}" if warning else "")
+
+
+def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
+    """A line when a small set is shown so often that the discriminator may learn it by heart."""
+    epochs = total_kimg * 1000 / num_images
+    if num_images >= SMALL_SET or epochs <= LONG_EPOCHS:
+        return None
+    return (
+        f"warning: {num_images:,} images are few for {total_kimg:g} kimg, which show each {epochs:.0f} times: expect"
+        f" overfitting after about {LONG_EPOCHS} (watch FID, keep the best checkpoint; docs/datasets.md)"
+    )
+
+
+def dry_run_report(config: Config, state: TrainingState, data: str) -> str:
+    """Resolved configuration, model table, the line of `data_summary`."""
     training = config.training
     steps = -(-round(training.total_kimg * 1000) // training.batch_size)
     lines = [
@@ -53,7 +83,7 @@ def dry_run_report(config: Config, state: TrainingState, dataset: ImageDataset) 
         "",
         model_table(state),
         "",
-        f"data: {dataset.describe()}",
+        f"data: {data}",
         f"run: {steps:,} steps of {training.batch_size} images in {training.accumulation_rounds} round(s),"
         f" {state.precision.name} on {state.precision.device}",
         *group_caps(state.generator),

@@ -110,9 +110,9 @@ class Trainer:
             self.dataset, self.state.config.data, self.state.config.training.seed, self.state.seen_images,
             self.batch_size, distributed.rank(), distributed.world_size(), self.rounds, self.device.type == "cuda",
         )  # fmt: skip
-        for hook in self.hooks:
-            hook.before_training(self)
         try:
+            for hook in self.hooks:
+                hook.before_training(self)
             while not self.is_finished():
                 start = time.perf_counter()
                 self.train_step(batches)

@@ -10,7 +10,7 @@ from sarigan.config import Config, load_config
 from sarigan.data.loader import open_dataset
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
-from sarigan.training.summary import count_parameters, dry_run_report
+from sarigan.training.summary import count_parameters, data_summary, dry_run_report
 from sarigan.training.trainer import Trainer
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
@@ -27,7 +27,7 @@ def test_dry_run(name: str) -> None:
     config = load_config(FOLDER / name, CPU)
     if config.data.name == "folder":
         pytest.skip("needs images of the user's")
-    dataset = open_dataset(config.data, config.generator.resolution)
+    data = data_summary(config)
     # As scripts/train.py --dry-run does, except that weights are not drawn: they are counted, not used.
     start = {"initial_threshold": config.generator.grouping.initial_threshold or 0.25}
     with torch.device("meta"):
@@ -35,8 +35,10 @@ def test_dry_run(name: str) -> None:
         generator = dataclasses.replace(config.generator, grouping=grouping)
         precision = Precision(torch.device("meta"), "float32")
         state = TrainingState(dataclasses.replace(config, generator=generator), precision)
-    report = dry_run_report(config, state, dataset)
-    assert f"resolution: {config.generator.resolution}" in report and dataset.describe() in report
+    report = dry_run_report(config, state, data)
+    assert f"resolution: {config.generator.resolution}" in report and f"\ndata: {data}\n" in report
+    if config.data.name == "lmdb":
+        assert data.startswith(f"missing: {config.data.path}: no such data set; prepare it with ")
     assert f"{count_parameters(state.generator):,}" in report and f"{count_parameters(state.discriminator):,}" in report
 
 
@@ -127,5 +129,5 @@ def test_capped_groups_are_reported() -> None:
         [*CPU, "generator.channel_max=8", "discriminator.channel_max=8", "generator.grouping.max_group_share=0.25"],
     )
     state = TrainingState(config, resolve_precision(config.training))
-    report = dry_run_report(config, state, open_dataset(config.data, config.generator.resolution))
+    report = dry_run_report(config, state, data_summary(config))
     assert "groups: 8x8.up has 2 instead of 16 (max_group_share 0.25 of 8 channels)" in report

@@ -105,7 +105,7 @@ def circular_convolution(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def test_weight_form_approximates_normalisation_as_one_over_sqrt_of_pixels() -> None:
-    """Eq. 6 assumes normal features: IN(conv(diag(f) IN(X))) and conv_{w''}(X) then differ by about 1.4/sqrt(HW), relative RMS."""
+    """Eq. 6 assumes normal features: IN(conv(diag(f) IN(X))) and conv_{w''}(X) differ by 1.4/sqrt(HW), relative RMS."""
     torch.manual_seed(0)
     channels, out, groups, batch = 64, 32, 8, 8
     membership = F.one_hot(torch.arange(channels) % groups, groups).double()

@@ -1,0 +1,167 @@
+"""Speed of preparing, storing and reading images, each against the plain way in the same run (docs/datasets.md).
+
+Rates of two ways are measured in turn, several times; ratios are of times taken one after the other.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from PIL import Image
+
+from sarigan.data.encoding_benchmark import compare_encodings
+from sarigan.data.encodings import encode
+from sarigan.data.image_folder import ImageFolderDataset
+from sarigan.data.lmdb_dataset import LmdbDataset
+from sarigan.data.loader import DataConfig, ImageDataset, training_batches
+from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.options import Options
+from sarigan.data.recipe import Recipe
+from sarigan.data.scale_benchmark import measure_scale
+from sarigan.errors import InputError
+
+PARTS = ("encodings", "preparing", "reading", "scale")
+_BATCH_SIZE = 32
+_WARM_UP_BATCHES = 4
+
+Row = dict[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--source", type=Path, help="a folder or zip file of photographs; not for scale")
+    parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--num-images", type=int, default=1000, help="of the source, at most (default 1000)")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of reading; preparing takes the most")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
+
+
+def run(arguments: argparse.Namespace) -> list[Row]:
+    """One row a way of doing it. InputError when the source cannot be read."""
+    if arguments.part == "scale":
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            return measure_scale(Path(folder), arguments.num_images, max(arguments.workers))
+    if arguments.source is None:
+        raise InputError(f"{arguments.part}: --source must be a folder or zip file of photographs, got nothing")
+    images = ImageFolderDataset(arguments.source, arguments.resolution, crop="center")
+    if arguments.part == "encodings":
+        chosen = np.linspace(0, len(images) - 1, min(len(images), arguments.num_images)).round().astype(int)
+        return compare_encodings([images[int(index)] for index in chosen], arguments.repeats)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        compare = compare_preparing if arguments.part == "preparing" else compare_reading
+        return compare(images, Path(folder), arguments)
+
+
+def compare_preparing(images: ImageFolderDataset, folder: Path, arguments: argparse.Namespace) -> list[Row]:
+    """Images a second from the source to a finished LMDB, by `prepare` and by a plain loop over Pillow in one process."""
+    resolution, workers = arguments.resolution, max(arguments.workers)
+    count = min(len(images), arguments.num_images)
+    rows = []
+    for encoding in ("raw", "webp"):
+        recipe = Recipe((resolution,), encoding=encoding)
+        options = Options(num_workers=workers, num_images=count, labels="none", attributes="none")
+        ours, plain = [], []
+        for repeat in range(arguments.repeats):
+            target = folder / f"prepared-{encoding}-{repeat}"
+            ours.append(_seconds(prepare, str(arguments.source), target, recipe, options))
+            loop = folder / f"plain-{encoding}-{repeat}"
+            plain.append(_seconds(_plain_loop, arguments.source, images.names[:count], resolution, loop, encoding))
+        rows.append(
+            {
+                "encoding": encoding,
+                "workers": workers,
+                "images/s": round(count / statistics.median(ours)),
+                "plain loop, images/s": round(count / statistics.median(plain)),
+                "ratio": round(statistics.median(b / a for a, b in zip(ours, plain, strict=True)), 2),
+            }
+        )
+    return rows
+
+
+def compare_reading(images: ImageFolderDataset, folder: Path, arguments: argparse.Namespace) -> list[Row]:
+    """Images a second that a training process gets, out of PNG files and out of prepared sets."""
+    count = min(len(images), arguments.num_images)
+    png_folder = folder / "png"
+    png_folder.mkdir()
+    for index in range(count):
+        Image.fromarray(images[index].transpose(1, 2, 0)).save(png_folder / f"{index:08d}.png")
+    datasets: dict[str, ImageDataset] = {"png": _PlainFolder(png_folder, arguments.resolution)}
+    for encoding in ("raw", "webp"):
+        path = folder / f"reading-{encoding}"
+        prepare(str(png_folder), path, Recipe((arguments.resolution,), encoding=encoding), Options(num_workers=1))
+        datasets[encoding] = LmdbDataset(path, arguments.resolution)
+    rows = []
+    for workers in arguments.workers:
+        seconds: dict[str, list[float]] = {name: [] for name in datasets}
+        for _ in range(arguments.repeats):
+            for name, dataset in datasets.items():
+                seconds[name].append(_read_seconds(dataset, workers, count))
+        for name in datasets:
+            rate = count / statistics.median(seconds[name])
+            ratio = statistics.median(a / b for a, b in zip(seconds["png"], seconds[name], strict=True))
+            rows.append({"stored as": name, "workers": workers, "images/s": round(rate), "against PNG": round(ratio, 2)})
+    return rows
+
+
+class _PlainFolder:
+    """PNG files read with Pillow and nothing else."""
+
+    def __init__(self, folder: Path, resolution: int) -> None:
+        self.resolution = resolution
+        self._files = sorted(folder.iterdir())
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        with Image.open(self._files[index]) as picture:
+            return np.asarray(picture).transpose(2, 0, 1)
+
+    def describe(self) -> str:
+        return f"{len(self)} PNG files"
+
+
+def _plain_loop(source: Path, names: list[str], resolution: int, path: Path, encoding: str) -> None:
+    """What one writes by hand: open, crop and resize each picture with Pillow, store the same bytes in an LMDB."""
+    archive = None if source.is_dir() else zipfile.ZipFile(source)
+    with closing(lmdb.open(str(path), map_size=1 << 40, sync=False)) as database:
+        for start in range(0, len(names), 1000):
+            with database.begin(write=True) as transaction:
+                for index, name in enumerate(names[start : start + 1000], start):
+                    picture = Image.open(io.BytesIO(archive.read(name)) if archive else source / name).convert("RGB")
+                    side = min(picture.size)
+                    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+                    picture = picture.crop((left, top, left + side, top + side))
+                    if side != resolution:
+                        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
+                    transaction.put(b"%08d" % index, encode(picture, encoding), append=True)
+        database.sync(True)
+
+
+def _read_seconds(dataset: ImageDataset, workers: int, count: int) -> float:
+    batches = training_batches(dataset, DataConfig(num_workers=workers), 0, 0, _BATCH_SIZE)
+    for _ in islice(batches, _WARM_UP_BATCHES):
+        pass
+    num_batches = max(1, count // _BATCH_SIZE)
+    start = time.perf_counter()
+    for _ in islice(batches, num_batches):
+        pass
+    return (time.perf_counter() - start) * count / (num_batches * _BATCH_SIZE)
+
+
+def _seconds(action: Callable[..., object], *arguments: Any) -> float:
+    start = time.perf_counter()
+    action(*arguments)
+    return time.perf_counter() - start

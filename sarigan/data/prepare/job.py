@@ -1,0 +1,186 @@
+"""One preparation from start to end, or from wherever the last one was stopped."""
+
+import datetime
+import platform
+import sqlite3
+import sys
+import threading
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import PIL
+from tqdm import tqdm
+
+from sarigan.data.avatars import RESOLUTIONS as AVATAR_RESOLUTIONS
+from sarigan.data.lmdb_dataset import partial_path
+from sarigan.data.lmdb_format import Header
+from sarigan.data.prepare.avatar_source import AvatarSource
+from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
+from sarigan.data.prepare.listing import Listing
+from sarigan.data.prepare.opening import open_source
+from sarigan.data.prepare.options import Options
+from sarigan.data.prepare.prepared_source import PreparedSource
+from sarigan.data.prepare.run_ahead import run_ahead
+from sarigan.data.prepare.source import Source
+from sarigan.data.prepare.stop_flag import stop_flag
+from sarigan.data.prepare.worker_pool import Skipped, WorkerPool
+from sarigan.data.prepare.writer import SetWriter
+from sarigan.data.recipe import Recipe
+from sarigan.errors import InputError
+
+AVATARS = "avatars"
+_CHUNKS_AHEAD = 16  # of about 2 MB
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of `prepare`."""
+
+    header: Header | None  # None: stopped before the end
+    num_entries: int  # done so far, of num_all
+    num_all: int
+    report: dict[str, Any]
+
+
+def prepare(source_path: str, destination: Path, recipe: Recipe, options: Options) -> Outcome:
+    """Prepare a set, or go on with it. Ctrl-C and SIGTERM stop between pictures; everything so far is kept.
+
+    Raises InputError for whatever the user can put right.
+    """
+    check_destination(destination, Path(source_path))
+    partial = partial_path(destination)
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        with destination_lock(partial):
+            with closing(SetWriter(partial)) as writer:
+                is_finished = writer.is_finished  # but for its name: killed at the very end
+            if not is_finished:
+                try:
+                    stopped = _write(source_path, partial, recipe, options)
+                except InputError:
+                    discard_if_empty(partial)
+                    raise
+                if stopped is not None:
+                    return stopped
+            dataset = publish(partial, destination)
+    except sqlite3.Error as error:
+        raise InputError(f"{partial}: cannot write the list of the source ({error})") from None
+    except OSError as error:
+        raise InputError(f"{error.filename or partial}: {error.strerror or error}") from None
+    report = dataset.report()
+    return Outcome(dataset.header, report["entries"], report["entries"], report)
+
+
+def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) -> Outcome | None:
+    """Write the whole set, or what is missing of it; an outcome only when stopped before the end."""
+    source, recipe = _open(source_path, partial, recipe, options)
+    with ExitStack() as stack:
+        # First of all, while there is nothing open that a fork would share.
+        pool = stack.enter_context(WorkerPool(source, recipe, options.num_workers))
+        listing = Listing(source, partial / LISTING_NAME, options.attributes, options.labels)
+        stack.callback(listing.close)
+        writer = stack.enter_context(closing(SetWriter(partial, options.commit_megabytes)))
+        _start_or_go_on(writer, _task(recipe, options, listing), source)
+        if not _run(pool, writer, listing, options, stack.enter_context(stop_flag())):
+            return Outcome(None, writer.state.num_entries, listing.num_entries, {})
+        header = Header(writer.state.num_images, recipe, listing.label_names, listing.attributes)
+        writer.finish(header, _report(writer, listing))
+    return None
+
+
+def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -> tuple[Source, Recipe]:
+    """The source, and the recipe as it applies to it: pictures of some sources are cropped already."""
+    if source_path == AVATARS:
+        for resolution in recipe.resolutions:
+            if resolution not in AVATAR_RESOLUTIONS:
+                raise InputError(f"--resolution of avatars must be in {AVATAR_RESOLUTIONS}, got {resolution}")
+        recipe = Recipe(recipe.resolutions, crop="none", resize_filter="box", alpha="drop", encoding=recipe.encoding)
+        return AvatarSource(options.num_images or 100_000, options.seed, recipe), recipe
+    source = open_source(Path(source_path), workspace)
+    return source, source.adapt(recipe) if isinstance(source, PreparedSource) else recipe
+
+
+def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
+    """What must be the same when an interrupted preparation goes on."""
+    settings = {**asdict(recipe), "resolutions": list(recipe.resolutions)}
+    settings |= {"num_images": options.num_images, "labels": options.labels}
+    return {"settings": settings, "fingerprint": listing.fingerprint}
+
+
+def _start_or_go_on(writer: SetWriter, task: dict[str, Any], source: Source) -> None:
+    """InputError when another task was interrupted here."""
+    if writer.task is None or not writer.state.num_images:
+        writer.start(task)
+        return
+    before, now = writer.task["settings"], task["settings"]
+    differing = [f"{name} was {before.get(name)!r}, is {now[name]!r}" for name in now if before.get(name) != now[name]]
+    if differing:
+        raise InputError(
+            f"{writer.folder}: was begun with other settings ({'; '.join(differing)}); finish it with those, or delete it to"
+            " start over"
+        )
+    if writer.task["fingerprint"] != task["fingerprint"]:
+        raise InputError(
+            f"{source.description}: has changed since the preparation was interrupted; delete {writer.folder} to start over"
+        )
+
+
+def _run(pool: WorkerPool, writer: SetWriter, listing: Listing, options: Options, stop: threading.Event) -> bool:
+    """Prepare the rest; False when stopped before the end."""
+    state = writer.state
+    # The pool works on while the writer waits for the disk.
+    results = run_ahead(pool.run(listing.items(bytes.fromhex(state.key))), _CHUNKS_AHEAD)
+    with closing(results) as chunks, _progress(state.num_entries, listing) as bar:
+        for chunk in chunks:
+            for item, result in chunk:
+                if state.num_images == options.num_images:
+                    break
+                if isinstance(result, Skipped) and result.kind == "broken":
+                    _check_broken(writer, item.info["name"], result.reason, listing.source, options)
+                writer.append(item, result)
+            bar.update(state.num_entries - bar.n)
+            writer.commit_if_due()
+            if state.num_images == options.num_images:
+                break
+            if stop.is_set():
+                writer.commit()
+                return False
+    writer.commit()
+    if not state.num_images:
+        first = writer.first_skipped()
+        example = f"; the first, {first['name']}: {first['reason']}" if first else ""
+        raise InputError(f"{listing.source.description}: none of its {state.num_entries} pictures is usable{example}")
+    return True
+
+
+def _report(writer: SetWriter, listing: Listing) -> dict[str, Any]:
+    return {
+        "source": listing.source.description,
+        "entries": listing.num_entries,
+        "skipped": writer.state.skipped,
+        "converted": writer.state.converted,
+        "ignored": dict(listing.ignored),
+        "table_rows_without_picture": listing.rows_without_image,
+        "finished": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), "pillow": PIL.__version__},
+    }
+
+
+def _progress(initial: int, listing: Listing) -> "tqdm[Any]":
+    return tqdm(total=listing.num_entries, initial=initial, desc="preparing", unit="img", dynamic_ncols=True, mininterval=0.5)
+
+
+def _check_broken(writer: SetWriter, name: str, reason: str, source: Source, options: Options) -> None:
+    """InputError when this broken picture is one too many; what was done before it is kept."""
+    if options.strict:
+        writer.commit()
+        raise InputError(f"{source.description}: {name}: {reason}")
+    if writer.state.skipped.get("broken", 0) >= options.max_broken:
+        writer.commit()
+        raise InputError(
+            f"{source.description}: more than {options.max_broken} broken pictures, the last {name}: {reason};"
+            " if that is right, raise --max-broken"
+        )
+    tqdm.write(f"skipped {name}: {reason}", file=sys.stderr)

@@ -1,0 +1,32 @@
+"""How a set is prepared, apart from what decides its pixels."""
+
+from dataclasses import dataclass
+
+from sarigan.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Validated when made; `InputError` names the option of scripts/prepare_data.py."""
+
+    num_workers: int = 2
+    strict: bool = False  # stop at the first broken picture
+    max_broken: int = 1000  # stop when there are more
+    num_images: int | None = None  # at most so many, the first by key; None: all
+    attributes: str | None = None  # a CSV or JSON file | none | None: the source's own
+    labels: str = "auto"  # auto | none
+    seed: int = 0  # of avatars
+    commit_megabytes: float = 64.0  # of records that a kill can cost, at most
+
+    def __post_init__(self) -> None:
+        if self.commit_megabytes <= 0:
+            raise InputError(f"--commit-megabytes must be positive, got {self.commit_megabytes}")
+        for option, value, lowest in (
+            ("--workers", self.num_workers, 1),
+            ("--max-broken", self.max_broken, 0),
+            ("--num-images", self.num_images, 1),
+        ):
+            if value is not None and value < lowest:
+                raise InputError(f"{option} must be at least {lowest}, got {value}")
+        if self.labels not in ("auto", "none"):
+            raise InputError(f"--labels must be auto or none, got {self.labels!r}")

@@ -1,0 +1,183 @@
+"""Processes that load, fit and encode pictures, their results in order however many there are.
+
+A worker that dies is noticed, and workers notice when their parent dies: both sides see the other's end of the pipe close.
+"""
+
+import hashlib
+import multiprocessing
+import signal
+import sys
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from multiprocessing.connection import wait
+from pickle import PickleBuffer
+from typing import Any, NamedTuple
+
+from sarigan.data.encodings import encode
+from sarigan.data.prepare.listing import Item
+from sarigan.data.prepare.picture import BrokenPicture, UnfitPicture
+from sarigan.data.prepare.result_pipe import SLOTS, Pipe, ResultPipe, shared_memory
+from sarigan.data.prepare.source import Source
+from sarigan.data.recipe import Recipe
+from sarigan.errors import InputError
+
+# Pixels in a chunk, in bytes: large enough to make messages cheap, small enough to keep all workers busy and memory low.
+_CHUNK_BYTES = 2 << 20
+_CHUNK_ITEMS = 256
+_CHUNK_LOCATOR_BYTES = 32 << 10  # a chunk's message always fits into the pipe, so sending one never waits
+_CHUNKS_AHEAD = 4  # a worker's finished chunks that may wait for an earlier one
+
+
+class Prepared(NamedTuple):
+    """By resolution, ascending: the records of one entry and their SHA-256; and what was converted."""
+
+    records: dict[int, bytes]
+    digests: dict[int, bytes]
+    notes: list[str]
+
+
+class Skipped(NamedTuple):
+    """An entry that is left out: `broken`, or `unfit` for the recipe."""
+
+    kind: str
+    reason: str
+
+
+class _SourceError(NamedTuple):
+    """The source itself cannot be read."""
+
+    reason: str
+
+
+Result = Prepared | Skipped
+
+
+class WorkerPool:
+    """Use as a context manager; start it before anything that must not be forked is open."""
+
+    def __init__(self, source: Source, recipe: Recipe, num_workers: int) -> None:
+        self._source, self._recipe = source, recipe
+        # Forking starts a worker in a hundredth of the time and shares memory; elsewhere than on Linux it is not safe.
+        method = "fork" if sys.platform == "linux" else "spawn"
+        context: Any = multiprocessing.get_context(method)
+        self._pipes: list[ResultPipe] = []
+        self._processes = []
+        for _ in range(num_workers):
+            mine, theirs = context.Pipe()
+            memory = shared_memory(max(_CHUNK_BYTES, recipe.raw_bytes)) if method == "fork" else None
+            self._pipes.append(ResultPipe(mine, memory))
+            inherited = [pipe.pipe for pipe in self._pipes] if method == "fork" else []
+            arguments = (ResultPipe(theirs, memory), source, recipe, inherited)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            self._processes.append(process)
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in self._pipes:
+            pipe.pipe.close()
+        for process in self._processes:
+            process.terminate()
+            process.join()
+
+    def run(self, items: Iterator[Item]) -> Generator[list[tuple[Item, Result]], None, None]:
+        """Chunk after chunk of the items with their results. InputError when the source fails or a worker dies."""
+        chunks = self._chunks(items)
+        sent: dict[int, list[Item]] = {}
+        done: dict[int, list[Result | _SourceError]] = {}
+        in_work: dict[Pipe, deque[int]] = {pipe.pipe: deque() for pipe in self._pipes}
+        next_in = next_out = 0
+        chunk: list[Item] | None = []
+        while True:
+            for pipe in self._pipes:
+                while len(in_work[pipe.pipe]) < SLOTS and next_in - next_out < _CHUNKS_AHEAD * len(self._pipes):
+                    chunk = next(chunks, None) if chunk is not None else None
+                    if chunk is None:
+                        break
+                    sent[next_in] = chunk
+                    in_work[pipe.pipe].append(next_in)
+                    self._send(pipe.pipe, chunk)
+                    next_in += 1
+            if next_in == next_out:
+                return
+            ready = wait([pipe for pipe, numbers in in_work.items() if numbers])
+            for pipe in self._pipes:
+                if pipe.pipe not in ready:
+                    continue
+                number = in_work[pipe.pipe].popleft()
+                try:
+                    done[number] = pipe.receive_result()
+                except (EOFError, OSError):
+                    raise self._death(sent[number]) from None
+            while next_out in done:
+                yield self._paired(sent.pop(next_out), done.pop(next_out))
+                next_out += 1
+
+    def _send(self, pipe: Pipe, chunk: list[Item]) -> None:
+        try:
+            pipe.send([item.locator for item in chunk])
+        except OSError:
+            raise self._death(chunk) from None
+
+    def _chunks(self, items: Iterator[Item]) -> Iterator[list[Item]]:
+        most = max(1, min(_CHUNK_ITEMS, _CHUNK_BYTES // self._recipe.raw_bytes))
+        chunk: list[Item] = []
+        locator_bytes = 0
+        for item in items:
+            chunk.append(item)
+            locator_bytes += len(item.locator)
+            if len(chunk) == most or locator_bytes > _CHUNK_LOCATOR_BYTES:
+                yield chunk
+                chunk, locator_bytes = [], 0
+        if chunk:
+            yield chunk
+
+    def _paired(self, chunk: list[Item], results: list[Result | _SourceError]) -> list[tuple[Item, Result]]:
+        pairs = []
+        for item, result in zip(chunk, results, strict=True):
+            if isinstance(result, _SourceError):
+                raise InputError(
+                    f"{self._source.description}: cannot read {item.info['name']} ({result.reason}); the same command goes on"
+                )
+            pairs.append((item, result))
+        return pairs
+
+    def _death(self, chunk: list[Item]) -> InputError:
+        first, last = chunk[0].info["name"], chunk[-1].info["name"]
+        return InputError(
+            f"{self._source.description}: a worker process was killed between {first} and {last}, perhaps for want of"
+            " memory; the same command goes on, with fewer --workers if it happens again"
+        )
+
+
+def _work(pipe: ResultPipe, source: Source, recipe: Recipe, inherited: list[Pipe]) -> None:
+    # Ctrl-C reaches the whole process group; the parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for other in inherited:
+        other.close()
+    with suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            locators = pipe.pipe.recv()
+            pipe.send_result([_prepare(source, locator, recipe) for locator in locators])
+
+
+def _prepare(source: Source, locator: bytes, recipe: Recipe) -> Result | _SourceError:
+    try:
+        images, notes = source.load(locator, recipe)
+    except BrokenPicture as error:
+        return Skipped("broken", str(error))
+    except UnfitPicture as error:
+        return Skipped("unfit", str(error))
+    except (OSError, InputError) as error:
+        return _SourceError(getattr(error, "strerror", None) or str(error))
+    records: dict[int, Any] = {}
+    digests = {}
+    for resolution, image in zip(recipe.resolutions, images, strict=True):
+        record = encode(image, recipe.encoding)
+        records[resolution], digests[resolution] = PickleBuffer(record), hashlib.sha256(record).digest()
+    return Prepared(records, digests, notes)

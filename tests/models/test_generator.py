@@ -1,0 +1,107 @@
+"""The generator's interface: latents, mixing, truncation, noise, and errors."""
+
+import pytest
+import torch
+
+from sarigan.errors import InputError
+from sarigan.layers.grouping import GroupingConfig
+from sarigan.models.generator import Generator, GeneratorConfig, LatentMixing
+
+SMALL = {"resolution": 8, "z_dim": 6, "style_dim": 8, "mapping_layers": 2, "channel_base": 32, "channel_max": 8}
+
+
+@pytest.fixture
+def generator() -> Generator:
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(**SMALL, grouping=GroupingConfig(num_groups=4)))
+    with torch.no_grad():
+        for name, parameter in generator.named_parameters():
+            if name.endswith("noise.strength"):
+                parameter.fill_(0.5)
+    return generator.eval()
+
+
+def z(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
+
+
+def test_w_is_shared_by_all_latents(generator: Generator) -> None:
+    output = generator(z(3))
+    assert output.images.shape == (3, 3, 8, 8) and output.latents.shape == (3, 4, 16)
+    for layer in range(4):
+        assert torch.equal(output.latents[:, layer], generator.mapping(z(3)))
+
+
+def test_without_groups_w_has_one_half() -> None:
+    generator = Generator(GeneratorConfig(**SMALL, grouping=GroupingConfig(kind="none")))
+    output = generator(z(2))
+    assert output.latents.shape == (2, 4, 8) and output.codes == {} and output.groups == {}
+
+
+def test_layer_mixing_changes_latents_from_the_crossover_on(generator: Generator) -> None:
+    latents = generator.latents(z(2), LatentMixing(z(2, seed=1), "layers", crossover=3))
+    first, second = generator.mapping(z(2)), generator.mapping(z(2, seed=1))
+    assert all(torch.equal(latents[:, layer], first) for layer in (0, 1, 2)) and torch.equal(latents[:, 3], second)
+
+
+def test_halves_mixing_takes_w_h_of_the_first_and_w_z_of_the_second(generator: Generator) -> None:
+    latents = generator.latents(z(2), LatentMixing(z(2, seed=1), "halves"))
+    first, second = generator.mapping(z(2)), generator.mapping(z(2, seed=1))
+    for layer in range(4):
+        assert torch.equal(latents[:, layer, :8], first[:, :8]) and torch.equal(latents[:, layer, 8:], second[:, 8:])
+
+
+def test_mean_latent_is_the_mean_of_ten_thousand_fixed_latents(generator: Generator) -> None:
+    torch.manual_seed(77)
+    generator.update_mean_latent()
+    source = torch.Generator().manual_seed(0)
+    expected = generator.mapping(torch.randn(10_000, 6, generator=source)).mean(dim=0)
+    torch.testing.assert_close(generator.mean_latent, expected, rtol=1e-4, atol=1e-6)
+    assert generator.mean_latent.abs().max() > 0.01
+
+
+def test_truncation_pulls_towards_the_mean(generator: Generator) -> None:
+    generator.update_mean_latent()
+    plain = generator(z(3)).latents
+    for psi in (0.0, 0.5, 0.7):
+        truncated = generator(z(3), truncation_psi=psi).latents
+        torch.testing.assert_close(truncated, generator.mean_latent + psi * (plain - generator.mean_latent))
+    torch.testing.assert_close(generator(z(3), truncation_psi=1.0).latents, plain)
+
+
+def test_truncation_of_the_first_latents_only(generator: Generator) -> None:
+    generator.update_mean_latent()
+    plain, cut = generator(z(3)).latents, generator(z(3), truncation_psi=0.0, truncation_cutoff=2).latents
+    assert torch.allclose(cut[:, :2], generator.mean_latent.expand(3, 2, -1)) and torch.equal(cut[:, 2:], plain[:, 2:])
+
+
+def test_psi_zero_gives_one_image(generator: Generator) -> None:
+    generator.update_mean_latent()
+    images = generator(z(3), truncation_psi=0.0, noise="fixed").images
+    torch.testing.assert_close(images[1:], images[:1].expand(2, -1, -1, -1))
+    assert not torch.allclose(generator(z(3), noise="fixed").images[0], images[0])
+
+
+def test_noise_kinds(generator: Generator) -> None:
+    fixed = [generator(z(2), noise="fixed").images for _ in range(2)]
+    assert torch.equal(*fixed)
+    random = [generator(z(2), noise="random").images for _ in range(2)]
+    assert not torch.equal(*random)
+    none = generator(z(2), noise="none").images
+    zeros = [torch.zeros(2, 1, h, w) for h, w in generator.synthesis.noise_shapes()]
+    torch.testing.assert_close(generator(z(2), noise=zeros).images, none)
+    assert not torch.equal(none, fixed[0])
+    # Fixed noise is the same for every sample: equal latents give equal images.
+    twins = generator(z(1).expand(2, -1), noise="fixed").images
+    torch.testing.assert_close(twins[0], twins[1])
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 7), (2, 6, 1)])
+def test_wrong_latents_are_named(generator: Generator, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"z must have shape \(N, 6\), got"):
+        generator(torch.zeros(shape))
+
+
+def test_wrong_noise_is_named(generator: Generator) -> None:
+    with pytest.raises(InputError, match="noise must be random, fixed, none or a list of tensors, got 'const'"):
+        generator(z(1), noise="const")

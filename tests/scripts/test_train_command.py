@@ -1,0 +1,199 @@
+"""scripts/train.py as a user meets it: killed and started again, interrupted, and given wrong input."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.config import Config, load_config
+from sarigan.training.run import train
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
+Build = Callable[..., Any]
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, tiny_config: Build, png_folder: Path) -> Path:
+    """A run of 40 steps with a checkpoint every 8."""
+    config: Config = tiny_config(
+        "data.name=folder", f"data.path={png_folder}", "training.total_kimg=0.32", "training.checkpoint_kimg=0.064",
+        "training.num_checkpoints=100",
+    )  # fmt: skip
+    path = tmp_path / "tiny.yaml"
+    path.write_text(config.to_yaml())
+    return path
+
+
+def command(config_file: Path, run_dir: Path, *arguments: str) -> dict[str, Any]:
+    """Arguments of `subprocess` for the script, from this checkout, on one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    return {
+        "args": [sys.executable, str(SCRIPT), "--config", str(config_file), "--run-dir", str(run_dir), *arguments],
+        "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+    }  # fmt: skip
+
+
+def stop_after_new_checkpoint(process: subprocess.Popen, run_dir: Path, number: int) -> None:
+    """Wait for a checkpoint that was not there before, then send the signal."""
+    before, deadline = len(list_checkpoints(run_dir / "checkpoints")), time.monotonic() + 120
+    while len(list_checkpoints(run_dir / "checkpoints")) == before:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+
+
+def test_killed_and_interrupted_runs_go_on_as_if_nothing_had_happened(config_file: Path, tmp_path: Path) -> None:
+    """kill -9 after a checkpoint, the same command, Ctrl-C, the same command: the weights of an uninterrupted run."""
+    run_dir = tmp_path / "run"
+    with subprocess.Popen(**command(config_file, run_dir)) as process:
+        stop_after_new_checkpoint(process, run_dir, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    killed_at = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])["step"]
+    assert 8 <= killed_at < 40
+
+    with subprocess.Popen(**command(config_file, run_dir)) as process:
+        stop_after_new_checkpoint(process, run_dir, signal.SIGINT)
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors and f"at {killed_at * 8 / 1000:.1f} kimg" in errors and "stopped at" in output
+    interrupted_at = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])["step"]
+    assert killed_at < interrupted_at < 40
+
+    done = subprocess.run(**command(config_file, run_dir))
+    assert done.returncode == 0 and "finished at 0.3 kimg" in done.stdout, done.stderr
+    uninterrupted = train(load_config(config_file), tmp_path / "uninterrupted").state.state_dict()
+    resumed = load_checkpoint(checkpoint_path(run_dir / "checkpoints", 40))
+    assert resumed["platform"] == uninterrupted["platform"]
+    for name in ("generator", "discriminator", "ema_generator"):
+        for key, value in uninterrupted[name].items():
+            assert torch.equal(value, resumed[name][key]), (name, key)
+    for name in ("generator_optimizer", "discriminator_optimizer", "grouping_optimizer"):
+        for index, state in uninterrupted[name]["state"].items():
+            assert all(torch.equal(value, resumed[name]["state"][index][key]) for key, value in state.items())
+    assert torch.equal(uninterrupted["mean_path_length"], resumed["mean_path_length"])
+
+
+def test_a_wrong_key_in_a_process_of_its_own(config_file: Path, tmp_path: Path) -> None:
+    """What a shell sees: exit code 2, one line on stderr, nothing on stdout, no run directory."""
+    done = subprocess.run(**command(config_file, tmp_path / "run", "training.batchsize=4"))
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: argument 'training.batchsize=4'") and "Did you mean: 'batch_size'" in line
+    assert not (tmp_path / "run").exists()
+
+
+# The other inputs go through main() in this process, which takes a hundredth of the time.
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
+    """main(arguments...) -> exit code, stdout, lines of stderr."""
+    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments: Any) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            module.main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def test_dry_run_prints_and_stops(
+    main: Build, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output, errors = main("--config", config_file, "training.seed=7", "--dry-run", "training.batch_size=4")
+    assert (code, errors) == (0, [])
+    for part in ("seed: 7", "batch_size: 4", "generator  ", "discriminator  ", "Q head", "8 channels in 3 groups", "24 images"):
+        assert part in output, part
+    assert "run: 80 steps of 4 images in 1 round(s), float32 on cpu" in output
+    assert not (tmp_path / "runs").exists()
+
+
+def folder_of(tmp_path: Path, *sizes: int) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index, size in enumerate(sizes):
+        Image.fromarray(np.zeros((size, size, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("generator.grouping.num_groups=9", ["num_groups must be at most the 8 channels of layer 8x8.up, got 9"]),
+        ("generator.resolution=12", ["generator.resolution must be a power of two", "12"]),
+        ("training.batch_size=four", ["'four'", "training.batch_size"]),
+        ("generator.resolution=32", ["16x16", "32"]),  # larger than the images
+        ("data.path=nowhere/at/all", ["nowhere/at/all: no such file or folder"]),
+        ("training.device=cuda:99", ["training.device"]),
+        ("discriminator.channel_base=3", ["discriminator.channel_base must be at least 4", "3"]),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    main: Build, config_file: Path, tmp_path: Path, override: str, parts: list[str]
+) -> None:
+    code, output, errors = main("--config", config_file, "--run-dir", tmp_path / "run", override)
+    assert (code, output, len(errors)) == (2, "", 1), errors
+    assert errors[0].startswith("error: ") and all(part in errors[0] for part in parts), errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_data_is_one_line(main: Build, config_file: Path, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path)
+    arguments = ("--config", config_file, "--run-dir", tmp_path / "run", f"data.path={folder}")
+    code, _, (line,) = main(*arguments)
+    assert code == 2 and line.startswith(f"error: {folder}: no images found")
+    (folder / "0.png").write_bytes(b"\x89PNG but no more")
+    code, _, (line,) = main(*arguments)
+    assert code == 2 and f"{folder}/0.png: not a readable image" in line
+    shutil.rmtree(folder)
+    folder_of(tmp_path, 16, 12, 12, 12)
+    code, _, lines = main(*arguments, "training.batch_size=4")
+    assert code == 2 and "is 12x12, the first image is 16x16; data.crop=center accepts mixed sizes" in lines[-1]
+
+
+def test_missing_configuration(main: Build, tmp_path: Path) -> None:
+    code, _, (line,) = main("--config", tmp_path / "none.yaml")
+    assert code == 2 and line == f"error: {tmp_path / 'none.yaml'}: cannot read the configuration (No such file or directory)"
+
+
+def test_wrong_checkpoints_are_one_line_and_stay_as_they_are(main: Build, config_file: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    train(load_config(config_file, ["training.total_kimg=0.128"]), run_dir)
+    paths = list_checkpoints(run_dir / "checkpoints")
+    assert len(paths) == 2
+    arguments = ("--config", config_file, "--run-dir", run_dir)
+    code, _, (line,) = main(*arguments, "generator.style_dim=16")
+    assert code == 2 and f"{paths[1]}: checkpoint of another architecture; it differs in generator.style_dim" in line
+
+    contents = [path.read_bytes() for path in paths]
+    paths[1].write_bytes(contents[1][:5000])
+    code, _, (line,) = main(*arguments)
+    assert code == 2 and line.startswith(f"error: {paths[1]}: not a readable checkpoint, truncated or damaged")
+    assert paths[0].read_bytes() == contents[0] and paths[1].read_bytes() == contents[1][:5000]
+    # Without the damaged one the run goes on from the one before.
+    paths[1].unlink()
+    code, output, errors = main(*arguments, "training.total_kimg=0.08")
+    assert code == 0 and "finished at 0.1 kimg" in output

@@ -1,0 +1,40 @@
+"""Derived seeds, and the one exception a script turns into a line."""
+
+import pytest
+
+from sarigan.errors import InputError, exit_on_input_error
+from sarigan.seeding import derive_seed
+
+
+def test_seeds_are_functions_of_their_key() -> None:
+    assert derive_seed(0, "generator", 7) == derive_seed(0, "generator", 7)
+    keys = [(seed, phase, step) for seed in range(3) for phase in ("discriminator", "generator") for step in range(500)]
+    seeds = [derive_seed(*key) for key in keys]
+    assert len(set(seeds)) == len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derive_seed(1, 23) != derive_seed(12, 3) and derive_seed("1") != derive_seed(1)
+
+
+def test_seeds_do_not_depend_on_the_process() -> None:
+    """Unlike hash(), which is salted anew in every process: a resumed run needs the same ones."""
+    assert derive_seed(0, "weights") == 2934036865011653446
+
+
+def test_seeds_look_uniform() -> None:
+    seeds = [derive_seed(0, "x", step) for step in range(4000)]
+    for bit in (0, 1, 31, 32, 61, 62):
+        assert 0.45 < sum(seed >> bit & 1 for seed in seeds) / 4000 < 0.55
+
+
+def test_an_input_error_becomes_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, exit_on_input_error():
+        raise InputError("a.yaml: batch_size must be at least 1, got 0")
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: a.yaml: batch_size must be at least 1, got 0\n" and captured.out == ""
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), exit_on_input_error():
+        raise ZeroDivisionError
+    assert issubclass(InputError, ValueError)
