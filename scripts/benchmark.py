@@ -1,4 +1,4 @@
-"""Measure speed on this device: `python scripts/benchmark.py ops|step|data`. Prints a table and, with --json, the figures.
+"""Measure speed on this device: `benchmark.py ops|step|data|inference`. Prints a table and, with --json, the figures.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -15,9 +15,15 @@ import torch
 import ops.benchmark
 import sarigan.data.benchmark
 import sarigan.training.benchmark
+import sarigan.training.inference_benchmark
 from sarigan.errors import exit_on_input_error
 
-MODES = {"ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark}
+MODES = {
+    "ops": ops.benchmark,
+    "step": sarigan.training.benchmark,
+    "data": sarigan.data.benchmark,
+    "inference": sarigan.training.inference_benchmark,
+}
 
 
 def main() -> None:

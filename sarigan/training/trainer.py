@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
 from sarigan.ema import ema_decay
 from sarigan.errors import InputError
 from sarigan.training.hooks import Hook
-from sarigan.training.host_memory import keep_freed_memory
 from sarigan.training.phase import Phase, Scalars, Shard
 from sarigan.training.randomness import Randomness
 from sarigan.training.state import TrainingState
