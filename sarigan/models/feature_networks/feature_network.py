@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from sarigan.errors import InputError
 from sarigan.models.feature_networks.preprocessing import TF, Preprocessing
 
+CPU_CHUNK = 8  # images at a time on a CPU: more leave its caches, and the time goes into memory
+
 
 class Features(NamedTuple):
     """What a network says of N images."""
@@ -38,8 +40,13 @@ class FeatureNetwork(nn.Module, ABC):
 
     @torch.inference_mode()
     def forward(self, images: Tensor, preprocessing: Preprocessing = TF) -> Features:
-        if images.ndim != 4 or images.shape[1] != 3:
+        if images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
             raise InputError(f"images must have shape (N, 3, H, W), got {tuple(images.shape)}")
+        parts = [self._features(part, preprocessing) for part in images.split(CPU_CHUNK if images.is_cpu else len(images))]
+        logits = [part.logits for part in parts if part.logits is not None]
+        return Features(torch.cat([part.features for part in parts]), torch.cat(logits) if logits else None)
+
+    def _features(self, images: Tensor, preprocessing: Preprocessing) -> Features:
         x = self.normalize(preprocessing(images, self.input_size), preprocessing)
         return self.extract(x.contiguous(memory_format=torch.channels_last))
 

@@ -13,9 +13,7 @@ from sarigan.models.feature_networks.vgg16 import Vgg16
 NETWORKS = ("inception", "efficientnet", "vgg16")
 
 
-def open_network(
-    name: str, device: torch.device | str = "cpu", inception_weights: str | Path | None = None
-) -> FeatureNetwork:
+def open_network(name: str, device: torch.device | str = "cpu", inception_weights: str | Path | None = None) -> FeatureNetwork:
     """One of NETWORKS, frozen, on a device. InputError for another name, or for weights that are missing or wrong."""
     if name == "inception":
         from sarigan.models.feature_networks.inception import WEIGHTS, InceptionV3  # torch-fidelity takes seconds to import
