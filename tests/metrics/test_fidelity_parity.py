@@ -14,7 +14,7 @@ from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.inception_score import ClassStatistics
 from sarigan.models.feature_networks.inception import InceptionV3
 
-COUNT = 16
+COUNT = 10
 
 
 def test_fid_kid_and_inception_score(
