@@ -1,4 +1,4 @@
-"""Measure speed on this device: `benchmark.py ops|step|data|inference`. Prints a table and, with --json, the figures.
+"""Measure speed on this device: `benchmark.py ops|step|data|inference|metrics`. Prints a table; --json writes it.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -14,6 +14,7 @@ import torch
 
 import ops.benchmark
 import sarigan.data.benchmark
+import sarigan.metrics.benchmark
 import sarigan.training.benchmark
 import sarigan.training.inference_benchmark
 from sarigan.errors import exit_on_input_error
@@ -23,6 +24,7 @@ MODES = {
     "step": sarigan.training.benchmark,
     "data": sarigan.data.benchmark,
     "inference": sarigan.training.inference_benchmark,
+    "metrics": sarigan.metrics.benchmark,
 }
 
 
