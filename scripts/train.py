@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sarigan.config import load_config
 from sarigan.errors import exit_on_input_error
+from sarigan.training.evaluation_hook import describe_metrics
 from sarigan.training.precision import resolve_precision
 from sarigan.training.run import train
 from sarigan.training.state import TrainingState
@@ -31,6 +32,8 @@ def main() -> None:
         trainer = train(config, run_dir)
         done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
         print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
+        for line in describe_metrics(run_dir):
+            print(line)
         print(f"samples:     {run_dir / 'samples'}")
         print(f"checkpoints: {run_dir / 'checkpoints'}")
         print(f"log:         {run_dir / 'log.jsonl'}, and tensorboard --logdir {run_dir / 'tensorboard'}")

@@ -22,7 +22,8 @@ from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
 from sarigan.logger import RunLogger
-from sarigan.training.hooks import CheckpointHook, LogHook, ProgressHook, SampleHook
+from sarigan.training.evaluation_hook import EvaluationHook
+from sarigan.training.hooks import CheckpointHook, Hook, LogHook, ProgressHook, SampleHook
 from sarigan.training.precision import PRECISIONS, resolve_precision
 from sarigan.training.state import TrainingState, numeric_platform
 from sarigan.training.summary import group_caps, overfitting_warning
@@ -52,12 +53,14 @@ def train(config: Config, run_dir: Path) -> Trainer:
         log.warning(overfitting)
     training = config.training
     # Logging looks for non-finite losses first, so nothing else is written after one.
-    hooks = [
+    hooks: list[Hook] = [
         ProgressHook(),
         LogHook(logger, training.tick_kimg),
         CheckpointHook(run_dir / "checkpoints", training.checkpoint_kimg, training.num_checkpoints),
         SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg),
     ]
+    if config.metrics.names:
+        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset))
     trainer = Trainer(state, dataset, hooks)
     try:
         # Closing flushes, which a full disk refuses.
