@@ -157,6 +157,14 @@ class SkipSynthesis(nn.Module):
         """The number of groups of every grouped layer, by layer name."""
         return {layer.name: layer.grouping.num_groups for layer in self.grouped_layers()}
 
+    def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
+        """Codes of every grouped layer for latents [N,L,w_dim], without making images."""
+        return {
+            name: layer.style(latents[:, index], layer.grouping.membership())
+            for index, (name, layer) in enumerate(self.named_layers())  # layer i takes latent i
+            if layer.grouping is not None
+        }
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """(H, W) of the noise of every layer, in order."""
         return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]

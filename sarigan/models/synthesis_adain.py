@@ -17,6 +17,7 @@ from sarigan.layers.intervention import Intervention, by_layer
 from sarigan.layers.modulation.adain import AdaINEpilogue
 from sarigan.layers.normalization import full_precision
 from sarigan.layers.resample import Resample2d
+from sarigan.layers.style import StyleCodes
 from sarigan.models.channel_widths import block_resolutions, channels_at
 from sarigan.models.synthesis import GroupedLayer, SynthesisOutput
 
@@ -61,6 +62,10 @@ class AdaINSynthesis(nn.Module):
         return []
 
     def num_groups(self) -> dict[str, int]:
+        """Empty: StyleGAN has no groups."""
+        return {}
+
+    def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
         """Empty: StyleGAN has no groups."""
         return {}
 
