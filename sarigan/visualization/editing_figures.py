@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -60,15 +59,16 @@ def groups_overview(
         rows.append([image, *(pictures(column)[0] for column in first)])
         size = len(group_channels(generator, family(0.0).layer, group))
         label = f" - {labels[group]}" if labels and group in labels else ""
-        names.append(f"group {group} ({size} ch){label}")
+        names.append(f"group {group} ({size} ch){label}\nup to {float(maps[-1].max()) * 127.5:.1f}")
     edit = next(iter(families.values()))(amounts[-1])
-    heat, scale = _heat(torch.stack(maps))
+    heat = [_heat(m[None])[0][0] for m in maps]
     return make_sheet(
         [[*row, picture] for row, picture in zip(rows, heat, strict=True)],
         [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
         names,
         f"Edits: {edit.code}_i of the groups in {edit.layer}",
-        f"{caption} {_scale_text(scale, amounts[-1])}",
+        f"{caption} Change at {amounts[-1]:g}: mean |difference| over colours and images, each row on a scale of its own,"
+        " whose bright end is the number beside it, in grey levels of 255.",
         separate_columns=[0, len(amounts)],
     )
 
