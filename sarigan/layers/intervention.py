@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.layers.style import StyleCodes
+from sarigan.layers.grouping import one_hot
+from sarigan.layers.style import StyleCodes, channel_affine
 
 CODES = ("z", "h")
 OPERATIONS = ("scale", "move", "shift")
@@ -90,6 +91,34 @@ class Intervention:
         return torch.where(where, code + self.amount * values, code)
 
 
+@dataclass(frozen=True)
+class Regrouping:
+    """Another partition of a layer's channels, the image unchanged: later edits then act on the new groups' h and z.
+
+    With f of Eq. 5, z' = f and h'_i = sqrt(1/c sum_{C'_i} f_j^2) give the same f for the new groups C'. All h' are
+    positive. Random partitions of a model are the control for its own. groups [c]: the new group of every channel.
+    """
+
+    layer: str
+    groups: Tensor
+    group: None = None  # of an edit; a regrouping is of the whole layer
+
+    def __call__(self, codes: StyleCodes) -> StyleCodes:
+        assert codes.membership is not None and codes.h_scale is not None
+        scale, offset = channel_affine(codes, epsilon=0.0)
+        if offset is not None:
+            raise InputError(f"layer {self.layer}: codes with biases cannot be regrouped")
+        num_groups = codes.membership.shape[1]
+        if len(self.groups) != scale.shape[1] or not 0 <= int(self.groups.min()) <= int(self.groups.max()) < num_groups:
+            raise InputError(f"layer {self.layer}: a regrouping has {scale.shape[1]} groups of 0 to {num_groups - 1}")
+        member = one_hot(self.groups.to(scale.device), num_groups, scale.dtype)
+        length = (scale.square() @ member / scale.shape[1]).sqrt()
+        return StyleCodes(scale, length, membership=member)
+
+
+Edit = Intervention | Regrouping
+
+
 def group_code(codes: StyleCodes, group: int, code: str) -> Tensor:
     """z_i [N,n_i] or h_i [N,1] of a group, followed by its biases where the layer has them."""
     assert codes.membership is not None and codes.h_scale is not None
@@ -110,9 +139,9 @@ def check_place(layer: str, group: int | None, num_groups: Mapping[str, int]) ->
         raise InputError(f"no group {group} in layer {layer}: the groups are 0 to {num_groups[layer] - 1}")
 
 
-def by_layer(interventions: Sequence[Intervention], num_groups: Mapping[str, int]) -> dict[str, list[Intervention]]:
+def by_layer(interventions: Sequence[Edit], num_groups: Mapping[str, int]) -> dict[str, list[Edit]]:
     """Interventions of every layer, in the order given. InputError for a layer or group that is not there."""
-    found: dict[str, list[Intervention]] = {}
+    found: dict[str, list[Edit]] = {}
     for intervention in interventions:
         check_place(intervention.layer, intervention.group, num_groups)
         found.setdefault(intervention.layer, []).append(intervention)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
-from sarigan.layers.intervention import Intervention
+from sarigan.layers.intervention import Edit
 from sarigan.layers.style import StyleCodes
 from sarigan.models.channel_widths import check_widths
 from sarigan.models.mapping import MappingNetwork
@@ -129,7 +129,7 @@ class Generator(nn.Module):
         noise: Noise = "random",
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
-        interventions: Sequence[Intervention] = (),
+        interventions: Sequence[Edit] = (),
     ) -> GeneratorOutput:
         """Generate.
 
@@ -166,7 +166,7 @@ class Generator(nn.Module):
         return torch.where(first[None, :, None], truncated, latents)
 
     def synthesize(
-        self, latents: Tensor, noise: Noise = "random", interventions: Sequence[Intervention] = ()
+        self, latents: Tensor, noise: Noise = "random", interventions: Sequence[Edit] = ()
     ) -> GeneratorOutput:
         """latents [N,L,w_dim] -> GeneratorOutput."""
         if isinstance(noise, str):

@@ -16,7 +16,7 @@ from ops import bias_act
 from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.grouping import Grouping, GroupingConfig, SimilarityGrouping, build_grouping
-from sarigan.layers.intervention import Intervention, by_layer
+from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.demodulation import WeightModulation
 from sarigan.layers.modulation.group_adagn import ActivationModulation
 from sarigan.layers.noise import NoiseInjection
@@ -59,7 +59,7 @@ class SynthesisLayer(nn.Module):
         self.activation = BiasLeakyReLU(out_channels)
 
     def forward(
-        self, x: Tensor, latent: Tensor, noise: Tensor | None, interventions: Sequence[Intervention] = ()
+        self, x: Tensor, latent: Tensor, noise: Tensor | None, interventions: Sequence[Edit] = ()
     ) -> tuple[Tensor, StyleCodes]:
         codes = self.style(latent, None if self.grouping is None else self.grouping.membership())
         for intervention in interventions:
@@ -170,7 +170,7 @@ class SkipSynthesis(nn.Module):
         return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]
 
     def forward(
-        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Intervention] = ()
+        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
     ) -> SynthesisOutput:
         edits = by_layer(interventions, self.num_groups()) if interventions else {}
         x = self.constant.expand(latents.shape[0], -1, -1, -1)

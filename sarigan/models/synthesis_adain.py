@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ops import bias_act
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.intervention import Intervention, by_layer
+from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.adain import AdaINEpilogue
 from sarigan.layers.normalization import full_precision
 from sarigan.layers.resample import Resample2d
@@ -74,7 +74,7 @@ class AdaINSynthesis(nn.Module):
         return [(r, r) for r in self.resolutions for _ in range(2)]
 
     def forward(
-        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Intervention] = ()
+        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
     ) -> SynthesisOutput:
         by_layer(interventions, self.num_groups())
         x = self.first_epilogue(self.constant.expand(latents.shape[0], -1, -1, -1), latents[:, 0], noise[0])

@@ -7,7 +7,6 @@ import json
 import logging
 import platform
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ import torch
 
 from sarigan import distributed
 from sarigan.checkpoint import list_checkpoints, load_checkpoint
+from sarigan.code_version import git_commit
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
@@ -102,16 +102,6 @@ def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunL
     }
     (run_dir / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
     return RunLogger(run_dir, state.step)
-
-
-def git_commit() -> str | None:
-    """The commit of this source tree, None outside a repository."""
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sarigan.layers.intervention import Intervention
+from sarigan.layers.intervention import Edit, Intervention
 from sarigan.models.generator import Generator
 from sarigan.visualization.seeds import noise_of_seeds
 
@@ -18,7 +18,7 @@ def render(
     latents: Tensor,
     noise: str | Sequence[Tensor | None] = "fixed",
     noise_seeds: Sequence[int] | None = None,
-    interventions: Sequence[Intervention] = (),
+    interventions: Sequence[Edit] = (),
     batch_size: int = 16,
     description: str | None = None,
 ) -> Tensor:
@@ -37,7 +37,9 @@ def render(
         else:
             maps = [None if m is None else (m if len(m) == 1 else m[part]).expand(part.stop - start, -1, -1, -1) for m in noise]
         edits = [
-            replace(edit, values=edit.values[part]) if edit.values is not None and edit.values.ndim == 2 else edit
+            replace(edit, values=edit.values[part])
+            if isinstance(edit, Intervention) and edit.values is not None and edit.values.ndim == 2
+            else edit
             for edit in interventions
         ]
         images.append(generator.synthesize(latents[part], maps, edits).images.float().cpu())

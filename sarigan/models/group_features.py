@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from sarigan.layers.intervention import check_place
@@ -34,3 +35,12 @@ def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator
     finally:
         for handle in handles:
             handle.remove()
+
+
+def group_responses(features: Tensor, membership: Tensor, absolute: bool = False) -> Tensor:
+    """The mean feature of every group (Fig. 3), or its mean absolute feature: [N,C,H,W], [C,G] -> [N,G,H,W]; empty: 0."""
+    if absolute:
+        features = features.abs()
+    member = membership.to(features.dtype)
+    weight = member / member.sum(dim=0).clamp_min(1)
+    return torch.einsum("nchw,cg->nghw", features, weight)
