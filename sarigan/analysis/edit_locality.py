@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from sarigan.analysis.permutation_null import NullTest, null_test, random_partitions
-from sarigan.layers.intervention import Intervention, Regrouping
+from sarigan.layers.intervention import Edit, Intervention, Regrouping
 from sarigan.models.generator import Generator
 
 MEAN_CHANGE = 0.02  # of images in -1..1
@@ -92,14 +92,15 @@ def _change_map(
         low, high = (middle, high) if change < MEAN_CHANGE else (low, middle)
         if abs(change / MEAN_CHANGE - 1) < 0.03:
             break
-    edits = [regroup, _shift(layer, group, float(np.exp(middle)))]
-    return (_images(generator, latents, edits, batch_size) - _images(generator, latents, [regroup], batch_size)).abs().mean(dim=1)
+    before = _images(generator, latents, [regroup], batch_size)
+    after = _images(generator, latents, [regroup, _shift(layer, group, float(np.exp(middle)))], batch_size)
+    return (after - before).abs().mean(dim=1)
 
 
 def _shift(layer: str, group: int, delta: float) -> Intervention:
     return Intervention(layer, group, "h", "shift", float(delta), torch.ones(1))
 
 
-def _images(generator: Generator, latents: Tensor, edits: Sequence[Intervention | Regrouping], batch_size: int) -> Tensor:
+def _images(generator: Generator, latents: Tensor, edits: Sequence[Edit], batch_size: int) -> Tensor:
     parts = [generator.synthesize(part, "fixed", edits).images.float().cpu() for part in latents.split(batch_size)]
     return torch.cat(parts)
