@@ -16,12 +16,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the classifier of attributes or the segmenter of parts of avatars.")
     parser.add_argument("network", choices=["classifier", "segmenter"])
     parser.add_argument("--output", type=Path, help="a .npz file, its .json goes beside; default: the package's own file")
-    parser.add_argument("--num-images", type=int, help="avatars to train on; default 24000 and 10000")
+    parser.add_argument("--num-images", type=int, help="avatars to train on; default 24000 and 30000")
     parser.add_argument("--seed", type=int, default=1, help="of the training avatars and of the first weights")
     arguments = parser.parse_args()
     classify = arguments.network == "classifier"
     with exit_on_input_error():
-        num_images = arguments.num_images or (24_000 if classify else 10_000)
+        num_images = arguments.num_images or (24_000 if classify else 30_000)
         config = AvatarTrainingConfig(num_images, seed=arguments.seed, batch_size=64 if classify else 32)
         start = time.process_time()
         try:
