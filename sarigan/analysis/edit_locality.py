@@ -22,7 +22,9 @@ from sarigan.models.generator import Generator
 
 MEAN_CHANGE = 0.02  # of images in -1..1
 NUM_CALIBRATION_IMAGES = 16
-NUM_BISECTIONS = 8
+MAX_TRIALS = 10
+TOLERANCE = 0.05  # of MEAN_CHANGE
+MAX_DELTA = 1000.0
 
 
 @dataclass
@@ -49,11 +51,13 @@ def edit_locality(
     partitions = [groups.cpu(), *random_partitions(groups, num_partitions)]
     lifts, spreads, shares = [], [], []
     bar = tqdm(total=len(partitions) * len(occupied), desc="edits", disable=not show_progress)
+    before = _images(generator, latents, (), batch_size)  # regrouping alone changes nothing
+    delta = 0.3
     for partition in partitions:
         regroup = Regrouping(layer, partition)
         share, spread = [], []
         for group in occupied:
-            change = _change_map(generator, regroup, layer, group, latents, batch_size)
+            change, delta = _change_map(generator, regroup, group, latents, before, min(delta, 10.0), batch_size)
             share.append(torch.einsum("nhw,nhwk->k", change, weight) / change.sum())
             p = (change / change.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)).flatten(start_dim=1)
             spread.append((torch.special.entr(p).sum(dim=1).exp() / p.shape[1]).mean())
@@ -78,23 +82,23 @@ def edit_locality(
 
 
 def _change_map(
-    generator: Generator, regroup: Regrouping, layer: str, group: int, latents: Tensor, batch_size: int
-) -> Tensor:
-    """Mean |change| over colours [N,R,R] at the delta that changes the first images by MEAN_CHANGE on average."""
-    few = latents[:NUM_CALIBRATION_IMAGES]
-    before = _images(generator, few, [regroup], batch_size)
-    # exp(bisection of log delta): the change grows with delta until the group alone is left.
-    low, high = np.log(1e-3), np.log(1e3)
-    for _ in range(NUM_BISECTIONS + 4):
-        middle = (low + high) / 2
-        after = _images(generator, few, [regroup, _shift(layer, group, np.exp(middle))], batch_size)
-        change = float((after - before).abs().mean())
-        low, high = (middle, high) if change < MEAN_CHANGE else (low, middle)
-        if abs(change / MEAN_CHANGE - 1) < 0.03:
+    generator: Generator, regroup: Regrouping, group: int, latents: Tensor, before: Tensor, start: float, batch_size: int
+) -> tuple[Tensor, float]:
+    """Mean |change| over colours [N,R,R] at the delta that changes the first images by MEAN_CHANGE on average, and delta."""
+    few = NUM_CALIBRATION_IMAGES
+    delta, low, high = start, 0.0, MAX_DELTA
+    for _ in range(MAX_TRIALS):
+        edited = _images(generator, latents[:few], [regroup, _shift(regroup.layer, group, delta)], batch_size)
+        change = float((edited - before[:few]).abs().mean())
+        if abs(change / MEAN_CHANGE - 1) < TOLERANCE or delta == MAX_DELTA:
             break
-    before = _images(generator, latents, [regroup], batch_size)
-    after = _images(generator, latents, [regroup, _shift(layer, group, float(np.exp(middle)))], batch_size)
-    return (after - before).abs().mean(dim=1)
+        low, high = (delta, high) if change < MEAN_CHANGE else (low, delta)
+        # The change is nearly proportional to a small delta; where it is not, halve the bracket.
+        delta = delta * MEAN_CHANGE / max(change, 1e-9)
+        if not low < delta < high:
+            delta = (low + high) / 2 if high < MAX_DELTA else min(8 * low, MAX_DELTA)
+    edited = _images(generator, latents, [regroup, _shift(regroup.layer, group, delta)], batch_size)
+    return (edited - before).abs().mean(dim=1), delta
 
 
 def _shift(layer: str, group: int, delta: float) -> Intervention:
