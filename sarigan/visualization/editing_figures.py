@@ -58,7 +58,7 @@ def groups_overview(
         maps.append(difference_map(originals, last))
         rows.append([image, *(pictures(column)[0] for column in first)])
         size = len(group_channels(generator, family(0.0).layer, group))
-        label = f" - {labels[group]}" if labels and group in labels else ""
+        label = f"\n{labels[group]}" if labels and group in labels else ""
         names.append(f"group {group} ({size} ch){label}\nup to {float(maps[-1].max()) * 127.5:.1f}")
     edit = next(iter(families.values()))(amounts[-1])
     heat = [_heat(m[None])[0][0] for m in maps]

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 WIDTH, HEIGHT = 520, 250
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 34
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
 MAX_POINTS = 400
 
 Series = Sequence[tuple[float, float]]
@@ -29,15 +29,14 @@ def line_chart(title: str, series: dict[str, Series], x_label: str = "thousand i
         return f"{px:.1f},{py:.1f}"
 
     parts = []
-    for tick in nice_ticks(y_low, y_high):
-        value = 10**tick if log_scale else tick
+    for value in log_ticks(10**y_low, 10**y_high) if log_scale else nice_ticks(y_low, y_high):
         _, y = place(x_low, value).split(",")
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y}" text-anchor="end" dominant-baseline="middle">{_number(value)}</text>')
     for tick in nice_ticks(x_low, x_high):
         x, _ = place(tick, 10**y_low if log_scale else y_low).split(",")
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_number(tick)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{html.escape(x_label)}</text>')
+        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{_number(tick)}</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x_label)}</text>')
     for index, points in enumerate(kept.values()):
         path = " ".join(place(x, y) for x, y in points)
         parts.append(f'<polyline class="line c{index % 6}" points="{path}"/>')
@@ -61,6 +60,13 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [k * step for k in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten within low..high; powers alone over more than three of them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) <= 4 else (1,)
+    return [m * 10.0**power for power in powers for m in steps if low <= m * 10.0**power <= high]
 
 
 def _shown(point: tuple[float, float], log_scale: bool) -> bool:
