@@ -1,4 +1,4 @@
-"""Measure speed on this device: `python scripts/benchmark.py ops|step|data`. Prints a table and, with --json, the figures.
+"""Measure speed on this device: `python scripts/benchmark.py ops|step|data|metrics`. Prints a table; --json writes it.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -14,10 +14,12 @@ import torch
 
 import ops.benchmark
 import sarigan.data.benchmark
+import sarigan.metrics.benchmark
 import sarigan.training.benchmark
 from sarigan.errors import exit_on_input_error
 
-MODES = {"ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark}
+MODES = {"ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark,
+         "metrics": sarigan.metrics.benchmark}  # fmt: skip
 
 
 def main() -> None:

@@ -81,6 +81,7 @@ class PrecisionRecall(_FeatureMetric):
     """Improved precision and recall; without a network of its own in VGG16 where its weights are, else EfficientNet."""
 
     def network_of(self, evaluation: "Evaluation") -> str:
+        """Its own network, else VGG16 where the weights are, else EfficientNet."""
         if self.network_name:
             return self.network_name
         present = "vgg16" in evaluation.networks or vgg16.WEIGHTS.find() is not None

@@ -19,7 +19,8 @@ class ClassStatistics:
         order = torch.arange(num_images)
         if shuffle:
             order = torch.randperm(num_images, generator=torch.Generator().manual_seed(0))
-        self.split_of = order * self.num_splits // num_images
+        starts = torch.arange(1, self.num_splits) * num_images // self.num_splits
+        self.split_of = torch.bucketize(order, starts, right=True)
         self.counts = torch.zeros(self.num_splits, dtype=torch.float64)
         self.probabilities = torch.zeros(self.num_splits, num_classes, dtype=torch.float64)
         self.negative_entropies = torch.zeros(self.num_splits, dtype=torch.float64)

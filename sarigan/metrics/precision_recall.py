@@ -17,6 +17,9 @@ def precision_recall(fake: Tensor, real: Tensor, num_neighbors: int = NUM_NEIGHB
     for name, features in (("generated", fake), ("real", real)):
         if len(features) <= num_neighbors:
             raise InputError(f"precision and recall need more than k={num_neighbors} {name} images, got {len(features)}")
+    # Products of large features would cost digits of their distances; a shift costs none.
+    center = real.mean(dim=0)
+    fake, real = fake - center, real - center
     precision = _share_covered(fake, real, neighbor_radii(real, num_neighbors))
     recall = _share_covered(real, fake, neighbor_radii(fake, num_neighbors))
     return precision, recall
