@@ -12,6 +12,7 @@ from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
 from sarigan.ema import ema_decay
 from sarigan.errors import InputError
 from sarigan.training.hooks import Hook
+from sarigan.training.host_memory import keep_freed_memory
 from sarigan.training.phase import Phase, Scalars, Shard
 from sarigan.training.randomness import Randomness
 from sarigan.training.state import TrainingState
@@ -96,6 +97,8 @@ class Trainer:
         training = state.config.training
         self.batch_size, self.rounds = training.batch_size, training.accumulation_rounds
         self.device, self.dtype = state.precision.device, state.precision.parameter_dtype
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.phases = build_phases(state)
         self.randomness = Randomness(training.seed, state.generator, state.config.objective, self.device, self.dtype)
         self.scalars = ScalarSums()
