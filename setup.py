@@ -82,5 +82,5 @@ setup(
     cmdclass={"build_py": BuildWithOperators},
     distclass=PlatformDistribution,
     install_requires=requirements("requirements.txt"),
-    extras_require={"dev": requirements("requirements-dev.txt")},
+    extras_require={"dev": requirements("requirements-dev.txt"), "video": ["imageio-ffmpeg>=0.5"]},
 )

@@ -51,7 +51,8 @@ def verdict(layer: str, iou: PartIoU, edits: EditLocality) -> str:
         more = "more local than" if test.above_chance else "not more local than"
         kind = "best part IoU" if name == "responses" else "best part lift"
         texts.append(f"{name} of the groups of {layer} are {more} those of random groups of equal sizes ({kind} {numbers})")
-    return "; ".join(texts).capitalize() + "."
+    text = "; ".join(texts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _group_rows(groups: torch.Tensor, iou: PartIoU, edits: EditLocality, masks: PartMasks) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]  # images [1,3,S,S] twice, in -1..
 
 @dataclass(frozen=True)
 class ProjectionConfig:
-    """space: one w for all layers, `w+` one a layer, `codes` also z_i and h_i of all groups; each starts where the last ended."""
+    """space: one w, `w+` one a layer, `codes` also z_i and h_i of all groups; each starts where the one before ended."""
 
     space: str = "w"
     num_steps: int = 300  # in each space

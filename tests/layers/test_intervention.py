@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
-from sarigan.layers.intervention import Intervention, group_code
-from sarigan.layers.style import StyleCodes
+from sarigan.layers.intervention import Intervention, Regrouping, group_code
+from sarigan.layers.style import StyleCodes, channel_affine
 from sarigan.models.generator import Generator, GeneratorConfig
 
 SMALL = {"resolution": 16, "z_dim": 16, "style_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 32}
@@ -201,3 +201,28 @@ def test_gradients_pass_through_values() -> None:
     assert values.grad is not None and bool((values.grad != 0).all())
     # The image does not depend on the length of z_i: the gradient is orthogonal to it.
     assert abs(F.cosine_similarity(values.grad, values.detach(), dim=0).item()) < 1e-3
+
+
+@pytest.mark.parametrize("variant", ["weight", "activation"])
+def test_regrouping_keeps_the_image_and_hands_over_the_groups(variant: str) -> None:
+    generator = build(variant)
+    before = images(generator)
+    groups = torch.randint(0, 5, (32,), generator=torch.Generator().manual_seed(0))
+    regroup = Regrouping(LAYER, groups)
+    torch.testing.assert_close(images(generator, regroup), before, rtol=0, atol=1e-4)  # of images up to 2
+    found = codes(generator, regroup)
+    assert torch.equal(found.membership.argmax(dim=1), groups) and bool((found.h_scale >= 0).all())
+    scale, _ = channel_affine(found, 0.0)
+    torch.testing.assert_close(scale, channel_affine(codes(generator), 0.0)[0])
+    # Its h then scales the new group's channels alone.
+    edited, _ = channel_affine(codes(generator, regroup, Intervention(LAYER, 3, "h", "scale", 2.0)), 0.0)
+    factor = torch.where(groups == 3, 2.0, 1.0)
+    torch.testing.assert_close(edited, scale * factor)
+
+
+def test_regroupings_that_do_not_fit() -> None:
+    for groups in (torch.zeros(31, dtype=torch.long), torch.full((32,), 6)):
+        with pytest.raises(InputError, match="a regrouping has 32 groups of 0 to 5"):
+            images(build("weight"), Regrouping(LAYER, groups))
+    with pytest.raises(InputError, match="codes with biases cannot be regrouped"):
+        images(build("biases"), Regrouping(LAYER, torch.zeros(32, dtype=torch.long)))
