@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sarigan import distributed
 from sarigan.config import TrainingConfig
 from sarigan.errors import InputError
 
@@ -49,6 +50,10 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if distributed.world_size() > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise InputError(f"training.device must be auto, cpu or cuda with several processes, got {name}")
+        name = f"cuda:{distributed.local_rank()}"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"training.device={config.device}: PyTorch sees no CUDA device; use auto or cpu")
     device = torch.device(name)
@@ -60,6 +65,8 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
     elif precision == "auto":
         precision = "bfloat16" if device.type == "cpu" and bfloat16_speedup() > WORTHWHILE_SPEEDUP else "float32"
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = config.tf32
         torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = True
