@@ -192,7 +192,8 @@ def replicate(module: nn.Module, apart: Iterable[nn.Parameter] = ()) -> nn.Modul
     # channels_last kernels of 1x1 have strides of two kinds, which the reducer copes with and remarks upon.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
-    replica = DistributedDataParallel(module, **{"forward_sync_buffers" if newer else "broadcast_buffers": False})
+    settings: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    replica = DistributedDataParallel(module, **settings)
     for parameter, requires_grad in zip(module.parameters(), before, strict=True):
         parameter.requires_grad_(requires_grad)
     return replica

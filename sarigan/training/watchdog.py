@@ -68,7 +68,9 @@ class Watchdog:
             self._end.wait(self.interval / 4)
             with self._lock:
                 silent = [s for s in self._others() if s.silent_seconds() > 4 * self.interval]
-            if silent:
+            if time.monotonic() - self._contact > 3 * self.interval:
+                self._leave(f"{self._out_of_reach()} ({_first_line(error)})", FAILURE_CODE, prints=True)
+            elif silent:
                 self._finish(f"{silent[0].describe('is gone')} ({_first_line(error)})", FAILURE_CODE, [s.rank for s in silent])
         return None
 
@@ -111,18 +113,21 @@ class Watchdog:
                     for status in self._statuses.values():
                         status.restart()
                 before = now
-                silent = [s for s in self._others() if s.silent_seconds() > self.timeout]
+                reach = now - self._contact < 3 * self.interval  # without it, no beat says anything
+                silent = [s for s in self._others() if s.silent_seconds() > self.timeout and reach]
                 stuck = furthest_behind(list(self._statuses.values()), self.timeout, UNLIMITED)
             if now - self._contact > self.timeout:
-                place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-                line = f"rank {self.rank} cannot reach rank 0's machine ({place}) for {self.timeout:g} s"
-                self._leave(line, FAILURE_CODE, prints=True)
+                self._leave(f"{self._out_of_reach()} for {self.timeout:g} s", FAILURE_CODE, prints=True)
             elif silent:
                 names = "; ".join(s.describe(f"has not answered for {self.timeout:g} s") for s in silent)
                 self._finish(names, FAILURE_CODE, [s.rank for s in silent])
             elif stuck is not None:
                 line = stuck.describe(f"has come no further for {self.timeout:g} s and all others wait")
                 self._finish(line, FAILURE_CODE, [])
+
+    def _out_of_reach(self) -> str:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        return self._statuses[0].describe(f"is gone or out of reach of rank {self.rank}, with the job's store at {place}")
 
     def _post(self, line: str, code: int, missing: list[int]) -> dict[str, Any]:
         printer = next(rank for rank in range(self.size) if rank not in missing)
