@@ -77,5 +77,8 @@ setup(
     cmdclass={"build_py": BuildWithOperators},
     distclass=PlatformDistribution,
     install_requires=requirements("requirements.txt"),
-    extras_require={"dev": requirements("requirements-dev.txt")},
+    extras_require={
+        "dev": requirements("requirements-dev.txt") + requirements("requirements-export.txt"),
+        "export": requirements("requirements-export.txt"),
+    },
 )

@@ -1,4 +1,4 @@
-"""Measure speed on this device: `python scripts/benchmark.py ops|step|data`. Prints a table and, with --json, the figures.
+"""Measure speed on this device: `python scripts/benchmark.py ops|step|data`, or count: `scaling`. Prints a table; --json.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -15,9 +15,13 @@ import torch
 import ops.benchmark
 import sarigan.data.benchmark
 import sarigan.training.benchmark
+import sarigan.training.scaling
 from sarigan.errors import exit_on_input_error
 
-MODES = {"ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark}
+MODES = {
+    "ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark,
+    "scaling": sarigan.training.scaling,
+}  # fmt: skip
 
 
 def main() -> None:

@@ -91,7 +91,8 @@ class TrainingConfig:
     total_kimg: float = 25_000.0
     max_minutes: float | None = None  # of training, over all starts of the run
     device: str = "auto"  # auto: CUDA where there is a GPU | cpu | cuda | cuda:N
-    precision: str = "auto"  # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float64
+    # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float16 (V100) | float64
+    precision: str = "auto"
     tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
     ema_half_life_kimg: float = 10.0
     ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far
@@ -119,8 +120,9 @@ class TrainingConfig:
                 f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
                 f" got {self.batch_size}"
             )
-        if self.precision not in ("auto", "float32", "bfloat16", "float64"):
-            raise InputError(f"training.precision must be one of auto, float32, bfloat16, float64, got {self.precision!r}")
+        precisions = ("auto", "float32", "bfloat16", "float16", "float64")
+        if self.precision not in precisions:
+            raise InputError(f"training.precision must be one of {', '.join(precisions)}, got {self.precision!r}")
         if self.on_nonfinite not in ("stop", "roll_back"):
             raise InputError(f"training.on_nonfinite must be stop or roll_back, got {self.on_nonfinite!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

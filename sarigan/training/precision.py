@@ -14,7 +14,9 @@ from sarigan.errors import InputError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-PRECISIONS = ("float32", "bfloat16", "float64")
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+# Of the loss in float16, a power of two: gradients near 1e-7 would be lost. It is constant; what overflows is skipped.
+HALF_LOSS_SCALE = 256.0
 # bfloat16 pays its casts back only when its convolutions are clearly faster.
 WORTHWHILE_SPEEDUP = 1.3
 
@@ -24,7 +26,7 @@ class Precision:
     """Where and in what a run computes."""
 
     device: torch.device
-    name: str  # float32 | bfloat16 | float64
+    name: str  # float32 | bfloat16 | float16 | float64
 
     @property
     def parameter_dtype(self) -> torch.dtype:
@@ -34,7 +36,12 @@ class Precision:
     @property
     def autocast_dtype(self) -> torch.dtype | None:
         """Features under autocast; None: no autocast."""
-        return torch.bfloat16 if self.name == "bfloat16" else None
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.name)
+
+    @property
+    def loss_scale(self) -> float:
+        """Losses are multiplied and gradients divided by it."""
+        return HALF_LOSS_SCALE if self.name == "float16" else 1.0
 
     def place(self, module: ModuleT) -> ModuleT:
         """The module on the device, in the parameters' type and in channels_last layout, which convolutions and FIR

@@ -137,12 +137,15 @@ class Trainer:
             module.requires_grad_(module is phase.module)
         objective = self.state.objective
         replica = objective.trained_generator if phase.module is self.state.generator else objective.trained_discriminator
+        scale = self.state.precision.loss_scale
         sums = ScalarSums()
         for number, shard in enumerate(shards, start=1):
             with nullcontext() if number == len(shards) else distributed.without_reduction(replica):
                 loss, scalars = phase.loss(shard)
-                poison_nonfinite(loss * (shard.weight / len(shards))).backward()
+                poison_nonfinite(loss * (scale * shard.weight / len(shards))).backward()
             sums.add(scalars, shard.weight)
+        if scale != 1:
+            torch._foreach_mul_([p.grad for p in phase.module.parameters() if p.grad is not None], 1 / scale)
         return sums
 
     def _shards(self, phase: Phase, real_images: Tensor) -> list[Shard]:
