@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sarigan import distributed
 from sarigan.checkpoint import checkpoint_path, remove_old_checkpoints, save_checkpoint
 from sarigan.config import MetricsConfig
 from sarigan.data.loader import ImageDataset
@@ -36,8 +35,10 @@ class EvaluationHook(Hook):
     It draws from no generator that training draws from, and the time it takes is not counted as training.
     """
 
+    every_rank = True  # the ranks share the sampling
+
     def __init__(
-        self, logger: RunLogger, run_dir: Path, config: MetricsConfig, dataset: ImageDataset,
+        self, logger: RunLogger | None, run_dir: Path, config: MetricsConfig, dataset: ImageDataset,
         networks: Mapping[str, "FeatureNetwork"] | None = None,
     ) -> None:  # fmt: skip
         self.logger, self.run_dir, self.config, self.dataset = logger, run_dir, config, dataset
@@ -67,7 +68,7 @@ class EvaluationHook(Hook):
             networks=self.networks,
         )  # fmt: skip
         report = evaluate(evaluation, config.names)
-        if not distributed.is_main():
+        if self.logger is None:
             return
         scalars = {PREFIX + result.name: result.value for result in report.results}
         self.logger.log(state.step, state.seen_kimg, state.seconds, scalars)
