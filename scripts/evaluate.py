@@ -23,6 +23,7 @@ from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+from sarigan.pretrained import load_networks
 
 
 def main() -> None:
@@ -45,15 +46,20 @@ def run(options: argparse.Namespace, device: torch.device) -> None:
         options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
         options.batch_size, options.num_workers, options.inception_weights,
     )  # fmt: skip
+    trained = load_networks(options.checkpoint, device) if options.checkpoint and "information" in names else None
+    generator = trained.generator if trained else load_generator(options.checkpoint, device) if options.checkpoint else None
     evaluation = Evaluation(
         config,
         device,
-        generator=load_generator(options.checkpoint, device) if options.checkpoint else None,
+        generator=generator,
         images=open_images(options.images) if options.images else None,
         data=open_data(options),
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
         arguments=vars(options),
+        discriminator=trained.discriminator if trained else None,
+        information_target=trained.config.objective.information_target if trained else "w",
+        other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
     )
     report = evaluate(evaluation, names)
     if distributed.is_main():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sarigan.errors import InputError
 from sarigan.metrics.feature_metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
+from sarigan.metrics.generator_metrics import CodeInformation, GroupQuality, LinearSeparability, PerceptualPathLength
 from sarigan.metrics.metric import Metric
 
 METRICS: dict[str, Metric] = {
@@ -17,6 +18,10 @@ METRICS: dict[str, Metric] = {
         KernelDistance("kid_efficientnet", "efficientnet", "kernel distance of EfficientNet features"),
         InceptionScore("classifier_score_efficientnet", "efficientnet", "Inception score's formula with EfficientNet"),
         PrecisionRecall("precision_recall_efficientnet", "efficientnet", "precision and recall of EfficientNet features"),
+        PerceptualPathLength(),
+        LinearSeparability(),
+        CodeInformation(),
+        GroupQuality(),
     )
 }
 

@@ -18,6 +18,7 @@ from sarigan.metrics.feature_statistics import FeatureRequest, FeatureStatistics
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages, ImageSet
 from sarigan.metrics.moments import Moments
 from sarigan.metrics.statistics_cache import StatisticsCache
+from sarigan.models.discriminator import Discriminator
 from sarigan.models.feature_networks.feature_network import FeatureNetwork
 from sarigan.models.feature_networks.opening import open_network
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
@@ -64,6 +65,9 @@ class Evaluation:
     show_progress: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)  # options of single metrics, from the command line
     networks: dict[str, FeatureNetwork] = field(default_factory=dict)
+    discriminator: Discriminator | None = None  # the generator's, for its Q head
+    information_target: str = "w"  # what Q was trained on: w | codes
+    other_generator: Generator | None = None  # of another checkpoint, for the stability of groups
 
     def __post_init__(self) -> None:
         if (self.generator is None) == (self.images is None):
