@@ -82,5 +82,9 @@ setup(
     cmdclass={"build_py": BuildWithOperators},
     distclass=PlatformDistribution,
     install_requires=requirements("requirements.txt"),
-    extras_require={"dev": requirements("requirements-dev.txt"), "video": ["imageio-ffmpeg>=0.5"]},
+    extras_require={
+        "dev": requirements("requirements-dev.txt") + requirements("requirements-export.txt"),
+        "export": requirements("requirements-export.txt"),
+        "video": ["imageio-ffmpeg>=0.5"],
+    },
 )

@@ -54,19 +54,20 @@ def _reference(
     height: int,
     width: int,
 ) -> Tensor:
-    n, c, h, w = x.shape
-    if n * c * h * w == 0:
-        return x.new_zeros(n, c, height, width) + x.sum()  # the sum keeps the result in the graph
+    if x.numel() == 0:
+        return x.new_zeros(*x.shape[:2], height, width) + x.sum()  # the sum keeps the result in the graph
+    c, h, w = map(int, x.shape[1:])  # constants of a traced graph, whose batch alone may vary
     (up_x, up_y), (down_x, down_y), (left, right, top, bottom) = up, down, padding
     if up_x > 1 or up_y > 1:
         zeros = (0, up_x - 1, 0, 0, 0, up_y - 1)  # behind every pixel and every row
         if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
-            x = F.pad(x.reshape(n, c, h, 1, w, 1), zeros).reshape(n, c, h * up_y, w * up_x)
+            x = F.pad(x.reshape(-1, c, h, 1, w, 1), zeros).reshape(-1, c, h * up_y, w * up_x)
         else:
-            x = F.pad(x.permute(0, 2, 3, 1).reshape(n, h, 1, w, 1, c), (0, 0, *zeros))
-            x = x.reshape(n, h * up_y, w * up_x, c).permute(0, 3, 1, 2)
+            x = F.pad(x.permute(0, 2, 3, 1).reshape(-1, h, 1, w, 1, c), (0, 0, *zeros))
+            x = x.reshape(-1, h * up_y, w * up_x, c).permute(0, 3, 1, 2)
     x = F.pad(x, [max(side, 0) for side in padding])
-    x = x[:, :, max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
+    if min(padding) < 0:
+        x = x[:, :, max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
     # Depthwise cross-correlation with the flipped filter is the convolution of the definition. Short separable filters
     # are taken as one K x K pass: two passes over memory cost more than the multiplications they save.
     taps = filter.to(torch.float64 if x.dtype == torch.float64 else torch.float32).flip(tuple(range(filter.ndim)))

@@ -1,19 +1,27 @@
-"""Rank, world size and the process group, the only place that knows them.
+"""Rank, world size, the process group and what is agreed over it, the only place that knows them.
 
 A launcher such as torchrun describes the group in the environment (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT).
 Without one there is a single process, and every function here is then free of communication.
 """
 
 import datetime
+import inspect
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from sarigan.errors import InputError
+from sarigan.errors import EXIT_CODE, InputError
+
+
+class SharedInputError(InputError):
+    """An `InputError` that every process raises; only the first reports it."""
 
 
 def rank() -> int:
@@ -27,8 +35,13 @@ def local_rank() -> int:
 
 
 def world_size() -> int:
-    """Number of processes that work together."""
-    return _integer("WORLD_SIZE", 1)
+    """Number of processes that work together; InputError when the launcher's numbers make no sense."""
+    size = _integer("WORLD_SIZE", 1)
+    if size < 1:
+        raise InputError(f"WORLD_SIZE must be at least 1, got {size}; it is set by the launcher, torchrun")
+    if not 0 <= rank() < size:
+        raise InputError(f"RANK must be from 0 to {size - 1} with WORLD_SIZE={size}, got {rank()}; the launcher sets both")
+    return size
 
 
 def is_main() -> bool:
@@ -36,33 +49,88 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def require_single_process() -> None:
-    """InputError under a launcher with several processes."""
-    if world_size() > 1:
-        raise InputError(f"WORLD_SIZE={world_size()}: training runs in one process; start it without a launcher")
-
-
 @contextmanager
-def process_group(device: torch.device, timeout_seconds: float = 1800.0) -> Iterator[None]:
-    """The group of all processes while the block runs: NCCL on GPUs, gloo on CPUs; nothing for a single process."""
-    if world_size() == 1:
+def process_group(device: torch.device | None = None, timeout_seconds: float = 1800.0) -> Iterator[None]:
+    """The group of all processes while the block runs; nothing for a single process or where a group exists already.
+
+    Tensors of the CPU travel by gloo, tensors of a GPU by NCCL. `device` becomes the current one when it is a GPU.
+    InputError when the processes do not find each other.
+    """
+    if world_size() == 1 or torch.distributed.is_initialized():
         yield
         return
-    if device.type == "cuda":
+    if device is not None and device.type == "cuda":
         torch.cuda.set_device(device)
-    torch.distributed.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo", timeout=datetime.timedelta(seconds=timeout_seconds)
-    )
+    nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise InputError(f"WORLD_SIZE={world_size()} but {', '.join(missing)} not set: start several processes with torchrun")
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    try:
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=timeout)
+    except (RuntimeError, ValueError) as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).strip().splitlines()[0][:200]
+        raise InputError(f"rank {rank()} of {world_size()} did not meet the others at {place} ({reason})") from None
     try:
         yield
     finally:
         torch.distributed.destroy_process_group()
 
 
+@contextmanager
+def exit_on_input_error() -> Iterator[None]:
+    """`errors.exit_on_input_error` for several processes: what all of them raise is printed once, all exit with code 2."""
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(error, SharedInputError):
+            prefix = f"rank {os.environ.get('RANK')}: " if os.environ.get("RANK", "0") != "0" else ""
+            print(f"error: {prefix}{error}", file=sys.stderr)
+        elif is_main():
+            print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
+
+
+@contextmanager
+def in_unison() -> Iterator[None]:
+    """What ends in an InputError in one process ends so in all, with the line of the first that has one."""
+    if world_size() == 1:
+        yield
+        return
+    line = None
+    try:
+        yield
+    except InputError as error:
+        line = str(error)
+    lines = gather_objects(line)
+    found = [(index, text) for index, text in enumerate(lines) if text is not None]
+    if found:
+        index, text = found[0]
+        only_there = len(found) < world_size() and index > 0
+        raise SharedInputError(f"rank {index}: {text}" if only_there else text)
+
+
+def store_client() -> Any:
+    """A connection of its own to the store of this group's launcher, for a thread to use; keys are of this start alone."""
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"], _integer("MASTER_PORT", 0), is_master=False, wait_for_workers=False
+    )
+    start = f"{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return torch.distributed.PrefixStore(f"sarigan/{start}", store)  # type: ignore[attr-defined]
+
+
 def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in place; the same on every rank."""
     if world_size() > 1:
         torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def min_over_ranks(tensor: Tensor) -> Tensor:
+    """The smallest of every number over all processes, in place; the same on every rank."""
+    if world_size() > 1:
+        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MIN)
     return tensor
 
 
@@ -73,6 +141,67 @@ def gather_objects(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def from_main(value: Any) -> Any:
+    """What rank 0 passed, on every rank. Through pickle."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+class Vote:
+    """Whether any process has said yes by the call before, so that no call waits for the others' answers."""
+
+    def __init__(self) -> None:
+        self._pending: tuple[Any, Tensor] | None = None
+
+    def cast(self, yes: bool) -> bool:
+        """Every process calls it equally often and gets the same answer; a single process gets its own at once."""
+        if world_size() == 1:
+            return yes
+        before = self.close()
+        flag = torch.tensor(int(yes))
+        self._pending = (torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX, async_op=True), flag)
+        return before
+
+    def close(self) -> bool:
+        """The answer to the last call."""
+        if self._pending is None:
+            return False
+        work, flag = self._pending
+        self._pending = None
+        work.wait()
+        return bool(flag)
+
+
+def replicate(module: nn.Module, apart: Iterable[nn.Parameter] = ()) -> nn.Module:
+    """`module` with rank 0's weights, and its gradients averaged over all processes in buckets during the backward pass.
+
+    Only a backward pass through the returned module's `forward` does so. The parameters in `apart` keep gradients of their
+    own. The module itself for a single process.
+    """
+    if world_size() == 1:
+        return module
+    excluded = {id(parameter) for parameter in apart}
+    before = [parameter.requires_grad for parameter in module.parameters()]
+    for parameter in module.parameters():  # those without requires_grad stay out of the buckets
+        parameter.requires_grad_(id(parameter) not in excluded)
+    # channels_last kernels of 1x1 have strides of two kinds, which the reducer copes with and remarks upon.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    settings: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}
+    replica = DistributedDataParallel(module, **settings)
+    for parameter, requires_grad in zip(module.parameters(), before, strict=True):
+        parameter.requires_grad_(requires_grad)
+    return replica
+
+
+def without_reduction(module: nn.Module) -> AbstractContextManager[Any]:
+    """Forward and backward passes inside leave the gradients of a `replicate`d module to be reduced by a later one."""
+    return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
 
 
 def _integer(name: str, default: int) -> int:

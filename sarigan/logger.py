@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from sarigan.atomic_file import replace_text
+
 
 class RunLogger:
     """Appends to <run>/log.jsonl and <run>/tensorboard. Lines of steps after `resume_step` are dropped first."""
@@ -14,7 +16,7 @@ class RunLogger:
         self.path = run_dir / "log.jsonl"
         if self.path.exists():
             lines = [line for line in self.path.read_text().splitlines() if _step(line) <= resume_step]
-            self.path.write_text("".join(f"{line}\n" for line in lines))
+            replace_text(self.path, "".join(f"{line}\n" for line in lines))
         self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=resume_step + 1 if resume_step else 0)
 
     def log(self, step: int, kimg: float, seconds: float, scalars: dict[str, float]) -> None:

@@ -59,7 +59,7 @@ def main() -> None:
             if masks is not None:
                 iou = layer_part_iou(generator, layer, features[layer], masks, options.permutations, show_progress=True)
                 labels = best_labels(iou, masks.names)
-                note = f"Beside each group: the part it matches best and their IoU over {options.part_images} images"
+                note = f"Beside each group: the part its mean absolute feature matches best, and their IoU over {options.part_images} images"
                 note += f" ({masks.source}); * random groups do as well."
                 best = iou.best
                 print(

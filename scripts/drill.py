@@ -1,6 +1,10 @@
 """Drills: break something on purpose, many times, and check that nothing is lost.
 
 python scripts/drill.py prepare --times 20 [--source PATH] [--resolution R]     kill a preparation, run it again
+python scripts/drill.py kill --times 100 [--ranks 2]      SIGKILL of a rank or of all of a tiny training, many during a save
+python scripts/drill.py corrupt --times 200               bits flipped in a checkpoint, files cut off
+python scripts/drill.py hang                              SIGSTOP of every rank in turn
+python scripts/drill.py network                           a network cut between two ranks in namespaces of their own
 """
 
 import argparse
@@ -10,6 +14,8 @@ from pathlib import Path
 
 from sarigan.data.prepare.drill import drill_preparation
 from sarigan.errors import exit_on_input_error
+from sarigan.training.drill import drill_corruption, drill_hang, drill_kills
+from sarigan.training.network_drill import NamespacesRefusedError, drill_network_cut
 
 PREPARE_SCRIPT = Path(__file__).with_name("prepare_data.py")
 
@@ -37,6 +43,64 @@ def drill_prepare(arguments: argparse.Namespace) -> bool:
     return all_well
 
 
+def drill_kill(arguments: argparse.Namespace) -> bool:
+    """Print a line a kill; whether all of them ended well."""
+    well, count = True, 0
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        for count, kill in enumerate(drill_kills(Path(folder), arguments.times, arguments.ranks, arguments.seed), start=1):
+            well &= kill.well
+            end = {None: "", True: ", then to the end: identical", False: ", then to the end: NOT IDENTICAL"}[kill.identical]
+            print(
+                f"{count:3} killed {kill.victim:>6} {'in a save' if kill.saving else 'at random'}, newest good checkpoint:"
+                f" {'none yet' if kill.step is None else f'step {kill.step}'}"
+                f"{f', {kill.damaged} DAMAGED' if kill.damaged else ''}{', LOST SOME' if kill.lost else ''}"
+                f"{', NOT NAMED' if kill.named is False else ''}{end}",
+                flush=True,
+            )
+    print(f"{count} kills: {'all well' if well else 'NOT WELL'}")
+    return well
+
+
+def drill_corrupt(arguments: argparse.Namespace) -> bool:
+    """Whether every damage was noticed; prints those that were not."""
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        done = drill_corruption(Path(folder), arguments.times, arguments.seed)
+    missed = [what for what, noticed in done if not noticed]
+    for what in missed:
+        print(f"NOT NOTICED: {what}")
+    print(f"{len(done)} damaged checkpoints: {'all noticed' if not missed else f'{len(missed)} NOT NOTICED'}")
+    return not missed
+
+
+def drill_hanging(arguments: argparse.Namespace) -> bool:
+    """Whether every stopped rank was named."""
+    well = True
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        for rank, seconds, named, failed in drill_hang(Path(folder), arguments.ranks):
+            well &= named and failed
+            what = "named" if named else "NOT NAMED"
+            print(f"rank {rank} stopped: {what}, the others ended after {seconds:.1f} s", flush=True)
+    return well
+
+
+def drill_network(arguments: argparse.Namespace) -> bool:
+    """Whether a cut was named on both sides; true, with the reason, where the machine does not allow namespaces."""
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        try:
+            lines = drill_network_cut(Path(folder))
+        except NamespacesRefusedError as error:
+            print(f"skipped: {error}")
+            return True
+    for line in lines:
+        print(line)
+    return bool(lines) and all("NOT NAMED" not in line for line in lines)
+
+
+DRILLS = {
+    "prepare": drill_prepare, "kill": drill_kill, "corrupt": drill_corrupt, "hang": drill_hanging, "network": drill_network,
+}  # fmt: skip
+
+
 def main() -> None:
     """Parse and run one drill; exit code 1 when it fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,11 +111,20 @@ def main() -> None:
     prepare.add_argument("--resolution", type=int, default=64)
     prepare.add_argument("--num-images", type=int, help="at most (default: all; 2000 avatars)")
     prepare.add_argument("--workers", type=int, default=2)
-    prepare.add_argument("--seed", type=int, default=0, help="of the moments")
-    prepare.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
+    kill = drills.add_parser("kill", help="SIGKILL ranks of a tiny training")
+    kill.add_argument("--times", type=int, default=3)
+    kill.add_argument("--ranks", type=int, default=2)
+    corrupt = drills.add_parser("corrupt", help="damage checkpoint files")
+    corrupt.add_argument("--times", type=int, default=200)
+    hang = drills.add_parser("hang", help="SIGSTOP ranks of a tiny training")
+    hang.add_argument("--ranks", type=int, default=2)
+    network = drills.add_parser("network", help="cut the network between two ranks")
+    for drill in (prepare, kill, corrupt, hang, network):
+        drill.add_argument("--seed", type=int, default=0, help="of the moments")
+        drill.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     arguments = parser.parse_args()
     with exit_on_input_error():
-        if not drill_prepare(arguments):
+        if not DRILLS[arguments.drill](arguments):
             raise SystemExit(1)
 
 

@@ -4,8 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
+from sarigan import distributed
 from sarigan.config import load_config
-from sarigan.errors import exit_on_input_error
+from sarigan.training.evaluation_hook import describe_metrics
 from sarigan.training.precision import resolve_precision
 from sarigan.training.run import train
 from sarigan.training.state import TrainingState
@@ -21,16 +22,21 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
     arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with exit_on_input_error():
-        config = load_config(arguments.config, arguments.overrides)
+    with distributed.exit_on_input_error(), distributed.process_group():
+        with distributed.in_unison():
+            config = load_config(arguments.config, arguments.overrides)
         if arguments.dry_run:
             data = data_summary(config)
             print(dry_run_report(config, TrainingState(config, resolve_precision(config.training)), data))
             return
         run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         trainer = train(config, run_dir)
+        if not distributed.is_main():
+            return
         done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
         print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
+        for line in describe_metrics(run_dir):
+            print(line)
         print(f"samples:     {run_dir / 'samples'}")
         print(f"checkpoints: {run_dir / 'checkpoints'}")
         print(f"log:         {run_dir / 'log.jsonl'}, and tensorboard --logdir {run_dir / 'tensorboard'}")

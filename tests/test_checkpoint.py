@@ -1,6 +1,7 @@
 """Checkpoint files: whole or not at all, and one line for whatever else is found under their name."""
 
 import errno
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -14,10 +15,14 @@ from sarigan.checkpoint import (
     checkpoint_path,
     list_checkpoints,
     load_checkpoint,
+    mark_best,
+    point_to_newest,
+    read_pointer,
     remove_old_checkpoints,
     resolve_checkpoint,
     save_checkpoint,
 )
+from sarigan.checkpoint_migration import FORMAT_VERSION
 from sarigan.errors import InputError
 
 STATE = {
@@ -36,7 +41,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path / "new" / "folder", 3)
     save_checkpoint(STATE, path)
     state = load_checkpoint(path)
-    assert state.pop("format_version") == 1
+    assert state.pop("format_version") == FORMAT_VERSION
     assert torch.equal(state["weights"]["w"], STATE["weights"]["w"]) and state["weights"]["h"].dtype == torch.float64
     assert state["config"] == STATE["config"] and state["optimizer"] == STATE["optimizer"]
     assert names(path.parent) == ["checkpoint-00000003.pt"]
@@ -137,29 +142,55 @@ def test_truncated_file(tmp_path: Path, share: float) -> None:
     assert "truncated or damaged" in problem(path)
 
 
-def test_damaged_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
-    """Anywhere in the file: never a traceback, and never other weights than those that were saved."""
+def test_every_flipped_bit_is_refused(tmp_path: Path) -> None:
+    """Anywhere in the file, padding and names of the archive included, and never a traceback."""
     path = checkpoint_path(tmp_path, 3)
     save_checkpoint(STATE, path)
-    content, source, refused = path.read_bytes(), torch.Generator().manual_seed(0), 0
+    content, source = path.read_bytes(), torch.Generator().manual_seed(0)
     positions = torch.randint(len(content), (60,), generator=source).tolist()
-    # The pickle and the directory of the archive, where damage is hardest to survive, are small: look at them closely.
-    start, end = content.index(b"data.pkl"), content.index(b"data.pkl") + 900
-    positions += list(range(start, end, 15)) + list(range(len(content) - 400, len(content), 9))
+    # The pickle, the directory of the archive and the checksum are small: look at them closely.
+    start = content.index(b"data.pkl")
+    positions += [*range(start, start + 900, 15), *range(len(content) - 500, len(content), 3)]
     for position in positions:
         damaged = bytearray(content)
-        damaged[position] ^= 0xFF
+        damaged[position] ^= 1 << (position % 8)
         path.write_bytes(damaged)
-        try:
-            state = load_checkpoint(path)
-        except InputError as error:
-            refused += 1
-            assert str(path) in str(error) and "\n" not in str(error)
-        else:
-            assert torch.equal(state["weights"]["w"], STATE["weights"]["w"]), position
-            assert torch.equal(state["weights"]["h"], STATE["weights"]["h"]), position
-            assert state["step"] == 3 and state["config"] == STATE["config"], position
-    assert refused > 60
+        assert "not a readable checkpoint" in problem(path) or "not a checkpoint" in problem(path), position
+
+
+def test_formats_before_the_seal(tmp_path: Path) -> None:
+    """Format 1 has no checksum of the whole, and is read; format 2 without one has lost it."""
+    path = checkpoint_path(tmp_path, 3)
+    torch.save({"format_version": 1, **STATE}, path)
+    assert torch.equal(load_checkpoint(path)["weights"]["w"], STATE["weights"]["w"])
+    content = bytearray(path.read_bytes())
+    content[content.index(STATE["weights"]["w"].numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    assert "wrong checksum" in problem(path)
+    torch.save({"format_version": 2, **STATE}, path)
+    assert "no checksum" in problem(path)
+
+
+def test_the_best_is_kept_and_found(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    paths = {step: checkpoint_path(folder, step) for step in (1, 2, 3, 4)}
+    for step, path in paths.items():
+        save_checkpoint({"step": step}, path)
+        point_to_newest(path)
+        if step in (1, 2):
+            mark_best(path, "fid", 10.0 / step)
+        remove_old_checkpoints(folder, keep=1)
+    assert list_checkpoints(folder) == [paths[2], paths[4]]
+    assert resolve_checkpoint(tmp_path / "run", "best") == paths[2] and resolve_checkpoint(folder) == paths[4]
+    pointer = read_pointer(folder)
+    assert pointer["best"]["value"] == 5.0 and pointer["newest"]["step"] == 4
+    content = paths[4].read_bytes()
+    assert hashlib.sha256(content[: -len("sha256:") - 64]).hexdigest() == pointer["newest"]["sha256"]
+    paths[2].unlink()
+    with pytest.raises(InputError, match="no checkpoint is marked as the best"):
+        resolve_checkpoint(folder, "best")
+    (folder / "pointer.json").write_text('{"best": [')
+    assert resolve_checkpoint(folder) == paths[4]
 
 
 def test_other_files(tmp_path: Path) -> None:
@@ -175,7 +206,7 @@ def test_other_files(tmp_path: Path) -> None:
     torch.save([1, 2], path)
     assert "not a checkpoint of this project" in problem(path)
     torch.save({"format_version": 99}, path)
-    assert "checkpoint format 99, this version reads 1" in problem(path)
+    assert "checkpoint format 99, this version reads up to 2" in problem(path)
     assert "no such checkpoint" in problem(tmp_path / "none.pt")
 
 

@@ -85,11 +85,14 @@ class TrainingConfig:
 
     seed: int = 0
     batch_size: int = 32  # images a step over all processes and rounds
-    accumulation_rounds: int = 1
+    accumulation_rounds: int = 1  # passes a process makes for them, at least
+    max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
+    images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
     total_kimg: float = 25_000.0
     max_minutes: float | None = None  # of training, over all starts of the run
     device: str = "auto"  # auto: CUDA where there is a GPU | cpu | cuda | cuda:N
-    precision: str = "auto"  # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float64
+    # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float16 (V100) | float64
+    precision: str = "auto"
     tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
     ema_half_life_kimg: float = 10.0
     ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far
@@ -98,15 +101,18 @@ class TrainingConfig:
     checkpoint_kimg: float = 200.0
     num_checkpoints: int = 2  # newest ones to keep
     num_samples: int = 64  # images of the sample grid
+    rank_timeout_seconds: float = 300.0  # a process that does not answer for so long ends the job
+    max_nonfinite_steps: int = 10  # skipped in a row for a loss or gradient that is not finite, then:
+    on_nonfinite: str = "stop"  # stop | roll_back: go on from the last checkpoint with other latents, three times at most
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples"):
+        for name in ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples", "max_nonfinite_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg"):
+        for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg", "rank_timeout_seconds"):
             if getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive, got {getattr(self, name)}")
-        for name in ("max_minutes", "ema_ramp_up"):
+        for name in ("max_minutes", "ema_ramp_up", "max_images_per_pass", "images_per_rank"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive or null, got {getattr(self, name)}")
         if self.batch_size % self.accumulation_rounds:
@@ -114,10 +120,40 @@ class TrainingConfig:
                 f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
                 f" got {self.batch_size}"
             )
-        if self.precision not in ("auto", "float32", "bfloat16", "float64"):
-            raise InputError(f"training.precision must be one of auto, float32, bfloat16, float64, got {self.precision!r}")
+        precisions = ("auto", "float32", "bfloat16", "float16", "float64")
+        if self.precision not in precisions:
+            raise InputError(f"training.precision must be one of {', '.join(precisions)}, got {self.precision!r}")
+        if self.on_nonfinite not in ("stop", "roll_back"):
+            raise InputError(f"training.on_nonfinite must be stop or roll_back, got {self.on_nonfinite!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Metrics of the averaged generator while it trains (docs/evaluation.md). They change nothing in the training."""
+
+    names: list[str] = field(default_factory=list)  # as in scripts/evaluate.py --metrics; empty: none
+    interval_kimg: float = 200.0  # also before the first step and after the last
+    num_images: int = 5000  # to generate each time
+    num_real_images: int | None = None  # null: all
+    preprocessing: str = "tf"  # tf | clean | release
+    batch_size: int = 32
+    best: str | None = None  # result whose best checkpoint is kept, e.g. fd_efficientnet; null: the first
+
+    def __post_init__(self) -> None:
+        for name in ("num_images", "num_real_images", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"metrics.{name} must be at least 1, got {value}")
+        if self.interval_kimg <= 0:
+            raise InputError(f"metrics.interval_kimg must be positive, got {self.interval_kimg}")
+        if self.preprocessing not in ("tf", "clean", "release"):
+            raise InputError(f"metrics.preprocessing must be one of tf, clean, release, got {self.preprocessing!r}")
+        if self.names:
+            from sarigan.metrics.catalogue import metrics_named  # seconds of imports that most runs do without
+
+            metrics_named(self.names)
 
 
 @dataclass(frozen=True)
@@ -130,6 +166,7 @@ class Config:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
 
     def __post_init__(self) -> None:
         _check_finite(self.to_dict())

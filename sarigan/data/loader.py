@@ -1,7 +1,6 @@
 """Batches of training images, from the configuration to tensors."""
 
-import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader
 from sarigan.data.avatars import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.data.lmdb_dataset import LmdbDataset
+from sarigan.data.loader_workers import WorkerEnd, dead_worker_error, start_worker
 from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
 from sarigan.errors import InputError
 
@@ -78,12 +78,6 @@ class _Samples(torch.utils.data.Dataset):
         return torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1] if mirrored else image))
 
 
-def _start_worker(worker: int) -> None:
-    # Ctrl-C reaches the whole process group; the training process decides when to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
 def training_batches(
     dataset: ImageDataset,
     config: DataConfig,
@@ -94,7 +88,7 @@ def training_batches(
     num_ranks: int = 1,
     rounds: int = 1,
     pin_memory: bool = False,
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """This rank's uint8 batches [B/ranks,3,R,R], shard after shard, from a global sample position on, without end."""
     sampler = InfiniteSampler(len(dataset), seed, config.flip)
     batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
@@ -102,16 +96,24 @@ def training_batches(
         _Samples(dataset),
         batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
         num_workers=config.num_workers,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         pin_memory=pin_memory,
         # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
         generator=torch.Generator(),
     )
+    workers = WorkerEnd()
+    images = iter(loader)
+    workers.started()
     try:
-        yield from loader
+        yield from images
     except InputError as error:
         # A worker's exception arrives with its traceback in the message; its last line is ours.
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
+    except RuntimeError as error:
+        raise dead_worker_error(error) or error from None
+    finally:
+        del images  # asks the workers to end
+        workers.close()
 
 
 def to_unit_range(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:

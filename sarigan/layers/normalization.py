@@ -22,3 +22,8 @@ def instance_norm(x: Tensor, epsilon: float = 1e-8) -> Tensor:
 def full_precision(x: Tensor) -> Tensor:
     """float16 and bfloat16 become float32; float32 and float64 stay."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def wide_range(x: Tensor) -> Tensor:
+    """float16 becomes float32; the others, whose range is wide enough for anything here, stay."""
+    return x.float() if x.dtype == torch.float16 else x

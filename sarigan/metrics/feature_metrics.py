@@ -36,8 +36,9 @@ class _FeatureMetric(Metric):
             counts += f" against {len(evaluation.real_images)}"
         mode = f"preprocessing {evaluation.preprocessing.name}"
         return Result(
-            metric_name(metric, network), value, f"{protocol}, {counts}, {mode}", spread, network.name, network.sha256
-        )
+            metric_name(metric, network), value, f"{protocol}, {counts}, {mode}", spread, network.name, network.sha256,
+            higher_is_better=metric in ("precision", "recall", "inception_score"),
+        )  # fmt: skip
 
 
 class FrechetDistance(_FeatureMetric):

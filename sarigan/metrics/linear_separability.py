@@ -7,7 +7,6 @@ Beside it: the same SVM's H(Y|X) on latents held out, and H(Y|X) when labels are
 """
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -18,9 +17,9 @@ from torch import Tensor
 
 from sarigan import distributed
 from sarigan.errors import InputError
+from sarigan.metrics.attribute_entropy import AttributeSeparability, measure_attribute
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent, gather_rows, latent_batches
 from sarigan.models.generator import Generator
-from sarigan.seeding import derive_seed
 
 
 class AttributeClassifier(Protocol):
@@ -65,19 +64,6 @@ class SeparabilityConfig:
                 f"linear separability: {self.num_images} images are too few for {num_dimensions} latent dimensions;"
                 f" at least {needed} give {self.samples_per_dimension} kept samples a dimension"
             )
-
-
-@dataclass(frozen=True)
-class AttributeSeparability:
-    """Entropies of one attribute in one space, in nats."""
-
-    name: str
-    entropy: float  # H(Y) of the kept labels: what a constant X leaves
-    conditional: float  # H(Y|X), fitted and counted on the same samples (the published protocol)
-    held_out: float  # H(Y|X) on samples that the fit has not seen
-    shuffled: float  # as `conditional`, with shuffled labels
-    positive_share: float  # among the kept
-    num_kept: int
 
 
 @dataclass(frozen=True)
@@ -165,67 +151,13 @@ def separability(
     if not np.isfinite(logits).all():
         first = int(np.argmin(np.isfinite(logits).all(axis=1)))
         raise InputError(f"linear separability: sample {first} has logits that are not finite")
-    mine: list[AttributeSeparability | tuple[str, str]] = []
+    rule = (config.kept_share, config.held_out_share, config.smallest_class, config.seed)
+    mine: dict[str, AttributeSeparability | str] = {}
     for index in range(len(names))[distributed.rank() :: distributed.world_size()]:
-        mine.append(_attribute(names[index], latents, logits[:, index], config))
+        mine[names[index]] = measure_attribute(names[index], latents, logits[:, index], *rule)
         advance(1)
-    found = [item for share in distributed.gather_objects(mine) for item in share]
-    excluded: dict[str, str] = dict(item for item in found if isinstance(item, tuple))
-    by_name = {item.name: item for item in found if isinstance(item, AttributeSeparability)}
-    if not by_name:
+    found = {name: item for share in distributed.gather_objects(mine) for name, item in share.items()}
+    kept = [item for name in names if isinstance(item := found[name], AttributeSeparability)]
+    if not kept:
         raise InputError("linear separability: no attribute has two classes among the kept samples; nothing can be separated")
-    return SpaceSeparability(space, [by_name[name] for name in names if name in by_name], excluded)
-
-
-def conditional_entropy(x: np.ndarray, y: np.ndarray) -> float:
-    """H(Y|X) in nats by the 2x2 table of two boolean arrays."""
-    total = 0.0
-    for side in (False, True):
-        chosen = y[x == side]
-        for count in (int(chosen.sum()), len(chosen) - int(chosen.sum())):
-            if count:
-                total -= count / len(y) * math.log(count / len(chosen))
-    return total
-
-
-def _attribute(
-    name: str, latents: np.ndarray, logits: np.ndarray, config: SeparabilityConfig
-) -> AttributeSeparability | tuple[str, str]:
-    # softmax([l,-l]) is monotone in |l|, and saturates where |l| does not.
-    kept = np.argsort(-np.abs(logits), kind="stable")[: int(config.kept_share * len(logits))]
-    x, y = latents[kept], logits[kept] > 0
-    rarer = min(int(y.sum()), int((~y).sum()))
-    if rarer < config.smallest_class:
-        return name, f"{rarer} of {len(y)} kept samples are of the rarer class, {config.smallest_class} are needed"
-    random = np.random.default_rng(derive_seed("separability", config.seed, name))
-    test = _stratified(y, config.held_out_share, random)
-    return AttributeSeparability(
-        name=name,
-        entropy=conditional_entropy(np.zeros_like(y), y),
-        conditional=conditional_entropy(_sides(x, y, x), y),
-        held_out=conditional_entropy(_sides(x[~test], y[~test], x[test]), y[test]),
-        shuffled=conditional_entropy(_sides(x, shuffled := random.permutation(y), x), shuffled),
-        positive_share=float(y.mean()),
-        num_kept=len(y),
-    )
-
-
-def _stratified(y: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """A mask of samples to hold out: this share of each class, at least one and never all."""
-    test = np.zeros(len(y), dtype=bool)
-    for side in (False, True):
-        members = random.permutation(np.flatnonzero(y == side))
-        test[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
-    return test
-
-
-def _sides(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """On which side of the SVM's plane, fitted to x and y, the asked samples lie."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.svm import LinearSVC
-
-    # The primal problem has the same solution as the dual, is solved without random numbers, and is fast for N > D.
-    machine = LinearSVC(dual=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return machine.fit(x, y).predict(asked)
+    return SpaceSeparability(space, kept, {name: item for name in names if isinstance(item := found[name], str)})

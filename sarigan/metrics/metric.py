@@ -22,6 +22,7 @@ class Result:
     network: str | None = None
     network_sha256: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    higher_is_better: bool = False
 
 
 class Metric(ABC):

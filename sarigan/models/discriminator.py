@@ -1,6 +1,7 @@
 """Residual discriminator of StyleGAN2 (Karras et al. 2020), whose trunk SariGAN's Q head shares (sec. 4)."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.linear import EqualizedLinear
 from sarigan.layers.minibatch_stddev import MinibatchStddev
-from sarigan.layers.normalization import full_precision
+from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.models.channel_widths import block_resolutions, channels_at, check_widths
 from sarigan.models.recognition import RecognitionHead
 
@@ -80,7 +81,8 @@ class Discriminator(nn.Module):
         x = self.from_rgb_activation(self.from_rgb(images))
         for block in self.blocks.values():
             x = block(x)
-        x = self.activation(self.conv(self.minibatch_stddev(x)))
+        with torch.autocast(images.device.type, enabled=False) if x.dtype == torch.float16 else nullcontext():
+            x = self.activation(self.conv(self.minibatch_stddev(wide_range(x))))
         with torch.autocast(images.device.type, enabled=False):
             features = self.dense(full_precision(x).flatten(start_dim=1))
             codes = None if self.recognition is None else self.recognition(features)

@@ -7,6 +7,7 @@ groups are of its *input* channels, by the kernels of the convolution before it.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.demodulation import WeightModulation
 from sarigan.layers.modulation.group_adagn import ActivationModulation
 from sarigan.layers.noise import NoiseInjection
-from sarigan.layers.normalization import full_precision
+from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.resample import upsample_2x
 from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes
 from sarigan.models.channel_widths import block_resolutions, channels_at
@@ -79,7 +80,10 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
-        y = self.modulation(x, self.style(latent), self.convolution)
+        codes = self.style(latent)
+        # Nothing takes the style back here, so float16 could overflow.
+        with torch.autocast(x.device.type, enabled=False) if x.dtype == torch.float16 else nullcontext():
+            y = self.modulation(wide_range(x), codes, self.convolution)
         return bias_act(full_precision(y), self.bias, "linear")
 
 

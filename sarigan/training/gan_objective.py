@@ -9,7 +9,7 @@ data-parallel training needs; parameters a phase does not own are not stepped.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sarigan.config import ObjectiveConfig
 from sarigan.layers.grouping import BlockDiagonalGrouping, SimilarityGrouping
@@ -37,6 +37,9 @@ class GanObjective:
     ) -> None:
         self.config = config
         self.generator, self.discriminator = generator, discriminator
+        # What a loss that trains a network calls: data-parallel replicas over several processes (`Trainer`).
+        self.trained_generator: nn.Module = generator
+        self.trained_discriminator: nn.Module = discriminator
         self.autocast_dtype = autocast_dtype
         parameter = next(generator.parameters())
         self.mean_path_length = torch.zeros((), device=parameter.device, dtype=parameter.dtype)
@@ -99,11 +102,15 @@ class GanObjective:
         return weight * penalty + _zero_of(fake.images), scalars
 
     def after_path_length(self, scalars: Scalars) -> None:
-        """a <- a + decay * (mean length - a), once every rank and round has been seen."""
-        self.mean_path_length.lerp_(scalars["path_length/mean"], self.config.path_length_decay)
+        """a <- a + decay * (mean length - a), once every rank and round has been seen; unless that is not finite."""
+        moved = torch.lerp(self.mean_path_length, scalars["path_length/mean"], self.config.path_length_decay)
+        self.mean_path_length.copy_(torch.where(moved.isfinite(), moved, self.mean_path_length))
 
     def grouping_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
-        """Eq. 2 and the learned threshold's loss, summed over the layers; for the grouping parameters, from the kernels."""
+        """Eq. 2 and the learned threshold's loss, summed over the layers; for the grouping parameters, from the kernels.
+
+        A function of the weights alone, which are equal on all ranks: so are the gradients, without any communication.
+        """
         losses = [
             grouping_loss(layer.grouping, layer.kernel)
             for layer in self.generator.grouped_layers()
@@ -119,11 +126,13 @@ class GanObjective:
 
     def _generate(self, draws: Draws) -> GeneratorOutput:
         with self._autocast(draws.z):
-            return self.generator(draws.z, mixing=draws.mixing, noise=draws.noise)
+            return self.trained_generator(draws.z, mixing=draws.mixing, noise=draws.noise)
 
     def _discriminate(self, images: Tensor) -> DiscriminatorOutput:
+        # In the generator's phase D is not trained: its replica would wait for gradients that never come.
+        trains = next(self.discriminator.parameters()).requires_grad
         with self._autocast(images):
-            return self.discriminator(images)
+            return (self.trained_discriminator if trains else self.discriminator)(images)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)

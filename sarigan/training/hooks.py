@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
-from sarigan.checkpoint import checkpoint_path, remove_old_checkpoints, save_checkpoint
+from sarigan import distributed
+from sarigan.checkpoint import checkpoint_path, mark_best
 from sarigan.logger import RunLogger
+from sarigan.training.checkpointing import CheckpointWriter
 from sarigan.training.group_statistics import group_statistics
 from sarigan.visualization.image_grid import save_grid
 
@@ -21,7 +23,12 @@ SAMPLE_GRID_WIDTH = 768
 
 
 class Hook:
-    """Called around the steps; does nothing unless overridden."""
+    """Called around the steps; does nothing unless overridden.
+
+    Rank 0 has all hooks; the other ranks only those with `every_rank`, whose calls may communicate.
+    """
+
+    every_rank = False
 
     def before_training(self, trainer: "Trainer") -> None:
         """Before the first step of this start."""
@@ -68,7 +75,9 @@ class ProgressHook(Hook):
 class LogHook(Hook):
     """Each tick: means of the losses, R^2 of Q, the state of the groups, speed; stops the run on a non-finite loss."""
 
-    def __init__(self, logger: RunLogger, tick_kimg: float) -> None:
+    every_rank = True
+
+    def __init__(self, logger: RunLogger | None, tick_kimg: float) -> None:
         self.logger, self.tick_kimg = logger, tick_kimg
 
     def before_training(self, trainer: "Trainer") -> None:
@@ -83,10 +92,15 @@ class LogHook(Hook):
             self.tick(trainer)
 
     def tick(self, trainer: "Trainer") -> None:
-        """Write one line; waits for the device."""
+        """Write one line; waits for the device, and for the means of the other ranks."""
         trainer.check_finite()
         state = trainer.state
         scalars = with_information_r2(trainer.scalars.means())
+        if self.logger is None:
+            return
+        skipped = trainer.nonfinite.total()
+        if skipped:
+            scalars["nonfinite/skipped_steps"] = float(skipped)
         scalars |= group_statistics(state.generator, state.average.module)
         seconds = time.perf_counter() - self.tick_time
         if state.seen_images > self.tick_images:
@@ -134,21 +148,40 @@ class SampleHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """A checkpoint every N kimg and at the end, unless the losses went non-finite; keeps the newest few."""
+    """A checkpoint every N kimg and at the end, unless the losses went non-finite; keeps the newest few, and the best."""
+
+    every_rank = True
 
     def __init__(self, folder: Path, checkpoint_kimg: float, keep: int) -> None:
         self.folder, self.checkpoint_kimg, self.keep = folder, checkpoint_kimg, keep
+        self.writer = CheckpointWriter(folder, keep)
+        self.saved_step: int | None = None
 
     def before_training(self, trainer: "Trainer") -> None:
         self.interval = interval_steps(self.checkpoint_kimg, trainer.batch_size)
 
     def after_step(self, trainer: "Trainer") -> None:
+        self.writer.poll()
         if trainer.state.step % self.interval == 0 or trainer.is_finished():
             self.save(trainer)
 
     def save(self, trainer: "Trainer") -> None:
-        """Write <folder>/checkpoint-<step>.pt and remove the oldest."""
+        """Begin to write <folder>/checkpoint-<step>.pt, unless that step's is; rank 0 writes for all."""
+        if self.saved_step == trainer.state.step:
+            return
         trainer.check_finite()
+        self.saved_step = trainer.state.step
+        if not distributed.is_main():
+            return
         trainer.state.average.module.update_mean_latent()
-        save_checkpoint(trainer.state.state_dict(), checkpoint_path(self.folder, trainer.state.step))
-        remove_old_checkpoints(self.folder, self.keep)
+        self.writer.submit(trainer.state.state_dict())
+
+    def mark_best(self, trainer: "Trainer", metric: str, value: float) -> None:
+        """Save this step, wait for the file, and keep it as the best until another is. Every rank calls it."""
+        self.save(trainer)
+        if distributed.is_main():
+            self.writer.wait()
+            mark_best(checkpoint_path(self.folder, trainer.state.step), metric, value)
+
+    def after_training(self, trainer: "Trainer") -> None:
+        self.writer.wait()

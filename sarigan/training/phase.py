@@ -17,6 +17,7 @@ class Shard:
 
     real_images: Tensor | None  # [n,3,R,R] in -1..1
     draws: Draws | None
+    weight: float = 1.0  # of its mean loss in the mean over all shards: its samples * shards / batch
 
 
 @dataclass

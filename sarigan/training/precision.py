@@ -8,12 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sarigan import distributed
 from sarigan.config import TrainingConfig
 from sarigan.errors import InputError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-PRECISIONS = ("float32", "bfloat16", "float64")
+PRECISIONS = ("float32", "bfloat16", "float16", "float64")
+# Of the loss in float16, a power of two: gradients near 1e-7 would be lost. It is constant; what overflows is skipped.
+HALF_LOSS_SCALE = 256.0
 # bfloat16 pays its casts back only when its convolutions are clearly faster.
 WORTHWHILE_SPEEDUP = 1.3
 
@@ -23,7 +26,7 @@ class Precision:
     """Where and in what a run computes."""
 
     device: torch.device
-    name: str  # float32 | bfloat16 | float64
+    name: str  # float32 | bfloat16 | float16 | float64
 
     @property
     def parameter_dtype(self) -> torch.dtype:
@@ -33,7 +36,12 @@ class Precision:
     @property
     def autocast_dtype(self) -> torch.dtype | None:
         """Features under autocast; None: no autocast."""
-        return torch.bfloat16 if self.name == "bfloat16" else None
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.name)
+
+    @property
+    def loss_scale(self) -> float:
+        """Losses are multiplied and gradients divided by it."""
+        return HALF_LOSS_SCALE if self.name == "float16" else 1.0
 
     def place(self, module: ModuleT) -> ModuleT:
         """The module on the device, in the parameters' type and in channels_last layout, which convolutions and FIR
@@ -49,6 +57,10 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
     name = config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if distributed.world_size() > 1 and name.startswith("cuda"):
+        if name != "cuda":
+            raise InputError(f"training.device must be auto, cpu or cuda with several processes, got {name}")
+        name = f"cuda:{distributed.local_rank()}"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"training.device={config.device}: PyTorch sees no CUDA device; use auto or cpu")
     device = torch.device(name)
@@ -60,6 +72,8 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
     elif precision == "auto":
         precision = "bfloat16" if device.type == "cpu" and bfloat16_speedup() > WORTHWHILE_SPEEDUP else "float32"
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = config.tf32
         torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = True

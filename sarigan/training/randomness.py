@@ -47,19 +47,22 @@ class Randomness:
         self.device, self.dtype = device, dtype
         self._source = torch.Generator(device)
 
-    def draw(self, phase: str, step: int, batch_size: int, image_noise: bool = False) -> Draws:
-        """The inputs of one phase of one step for the whole batch."""
-        self._source.manual_seed(derive_seed(self.seed, phase, step))
+    def draw(self, phase: str, step: int, batch_size: int, image_noise: bool = False, attempt: int = 0) -> Draws:
+        """The inputs of one phase of one step for the whole batch; others in another attempt, after a roll-back."""
+        key: tuple[int | str, ...] = (self.seed, phase, step)
+        if attempt:
+            key = (*key, "attempt", attempt)
+        self._source.manual_seed(derive_seed(*key))
         z = self._normal(batch_size, 2, self.z_dim)
         noise = [self._normal(batch_size, 1, h, w) for h, w in self.noise_shapes]
         images = self._normal(batch_size, 3, self.resolution, self.resolution) if image_noise else None
-        return Draws(z[:, 0], self._mixing(phase, step, z[:, 1]), noise, images)
+        return Draws(z[:, 0], self._mixing(key, z[:, 1]), noise, images)
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._source, device=self.device, dtype=self.dtype)
 
-    def _mixing(self, phase: str, step: int, second_z: Tensor) -> LatentMixing | None:
-        coin = random.Random(derive_seed(self.seed, phase, step, "mixing"))
+    def _mixing(self, key: tuple[int | str, ...], second_z: Tensor) -> LatentMixing | None:
+        coin = random.Random(derive_seed(*key, "mixing"))
         if coin.random() >= self.config.mixing_probability:
             return None
         return LatentMixing(second_z, self.config.mixing_kind, coin.randrange(1, self.num_latents))

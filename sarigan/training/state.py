@@ -5,18 +5,17 @@ from typing import Any
 
 import torch
 
+from sarigan import distributed
 from sarigan.config import Config
 from sarigan.ema import ExponentialMovingAverage
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
+from sarigan.training.compatibility import check_same_run
 from sarigan.training.gan_objective import GanObjective, information_dim
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision
-
-# Sections that fix the shapes of the weights: a checkpoint fits only if they agree.
-ARCHITECTURE = ("generator", "discriminator")
 
 
 class TrainingState:
@@ -36,6 +35,7 @@ class TrainingState:
         self.objective = GanObjective(config.objective, self.generator, self.discriminator, precision.autocast_dtype)
         self.step = 0
         self.seconds = 0.0
+        self.num_rollbacks = 0  # each draws other latents from then on
 
         grouping = {id(p) for p in self.generator.grouping_parameters()}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
@@ -76,6 +76,7 @@ class TrainingState:
             "platform": numeric_platform(self.precision),
             "step": self.step,
             "seconds": self.seconds,
+            "num_rollbacks": self.num_rollbacks,
             "mean_path_length": self.objective.mean_path_length,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -86,16 +87,15 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: dict[str, Any], source: str) -> list[str]:
-        """Restore; returns warnings about what keeps the resumed run from being bit-identical.
+        """Restore; returns lines about settings that changed and what else keeps the run from being bit-identical.
 
-        InputError naming `source` and the fields when the checkpoint is of another architecture or objective.
+        Learning rates and the like are this configuration's. InputError naming `source` and the fields when the checkpoint
+        is of another architecture, objective or data order.
         """
-        mine = self.config.to_dict()
-        differing = [
-            f"{section}.{key}" for section in ARCHITECTURE for key in _differing(state["config"][section], mine[section])
-        ]
-        if differing:
-            raise InputError(f"{source}: checkpoint of another architecture; it differs in {', '.join(differing)}")
+        notes = check_same_run(state["config"], self.config.to_dict(), source)
+        optimizers = [o for o in (self.generator_optimizer, self.discriminator_optimizer, self.grouping_optimizer) if o]
+        # Loading would bring the checkpoint's learning rates back.
+        wanted = [[dict(group, params=None) for group in optimizer.param_groups] for optimizer in optimizers]
         try:
             self.generator.load_state_dict(state["generator"])
             self.discriminator.load_state_dict(state["discriminator"])
@@ -107,18 +107,18 @@ class TrainingState:
         except (RuntimeError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({reason[:200]})") from None
+        for optimizer, groups in zip(optimizers, wanted, strict=True):
+            for group, settings in zip(optimizer.param_groups, groups, strict=True):
+                group.update({name: settings[name] for name in ("lr", "betas", "eps")})
         self.objective.mean_path_length.copy_(state["mean_path_length"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        if state["config"]["training"]["batch_size"] != mine["training"]["batch_size"]:
-            raise InputError(
-                f"{source}: training.batch_size must stay {state['config']['training']['batch_size']} when a run goes on,"
-                f" got {mine['training']['batch_size']}"
-            )
+        self.num_rollbacks = int(state.get("num_rollbacks", 0))
         here = numeric_platform(self.precision)
-        return [
-            f"{name} was {state['platform'].get(name)!r}, is {value!r}: the run goes on, but not bit-identically"
+        there = state["platform"]
+        return notes + [
+            f"{name} was {there[name]!r}, is {value!r}: the run goes on, but not bit-identically"
             for name, value in here.items()
-            if state["platform"].get(name) != value
+            if name in there and there[name] != value
         ]
 
 
@@ -133,15 +133,5 @@ def numeric_platform(precision: Precision) -> dict[str, str | int]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": precision.name,
+        "processes": distributed.world_size(),
     }
-
-
-def _differing(theirs: dict[str, Any], mine: dict[str, Any], prefix: str = "") -> list[str]:
-    names = []
-    for key in sorted(theirs.keys() | mine.keys()):
-        a, b = theirs.get(key), mine.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            names += _differing(a, b, f"{prefix}{key}.")
-        elif a != b:
-            names.append(f"{prefix}{key} ({a!r} there, {b!r} here)")
-    return names

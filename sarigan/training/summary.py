@@ -1,5 +1,6 @@
 """What a configuration amounts to, for a person: the model table, the data, capped group counts, and warnings."""
 
+import dataclasses
 from pathlib import Path
 
 from torch import nn
@@ -8,6 +9,7 @@ from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
+from sarigan.training.batch_plan import plan_batch
 from sarigan.training.state import TrainingState
 
 # Below 20,000 images and beyond 50 showings of each, overfitting is near (docs/datasets.md, "Small sets").
@@ -74,6 +76,16 @@ def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
     )
 
 
+def process_arithmetic(config: Config, num_ranks: int = 8) -> list[str]:
+    """How the batch is cut for a number of processes, and what the cut changes."""
+    try:
+        plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)
+    except InputError as error:
+        return [f"on {num_ranks} processes: {error}"]
+    warning = plan.warning(config.discriminator.minibatch_stddev_group)
+    return [f"on {num_ranks} processes: {plan.describe()}", *([warning] if warning else [])]
+
+
 def dry_run_report(config: Config, state: TrainingState, data: str) -> str:
     """Resolved configuration, model table, the line of `data_summary`."""
     training = config.training
@@ -87,5 +99,6 @@ def dry_run_report(config: Config, state: TrainingState, data: str) -> str:
         f"run: {steps:,} steps of {training.batch_size} images in {training.accumulation_rounds} round(s),"
         f" {state.precision.name} on {state.precision.device}",
         *group_caps(state.generator),
+        *process_arithmetic(config),
     ]
     return "\n".join(lines)

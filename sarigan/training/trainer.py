@@ -2,200 +2,184 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
 from sarigan.ema import ema_decay
-from sarigan.errors import InputError
+from sarigan.training.batch_plan import plan_batch
 from sarigan.training.hooks import Hook
-from sarigan.training.host_memory import keep_freed_memory
-from sarigan.training.phase import Phase, Scalars, Shard
+from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
+from sarigan.training.out_of_memory import is_out_of_memory, out_of_memory_error
+from sarigan.training.phase import Phase, Shard
+from sarigan.training.phases import build_phases
 from sarigan.training.randomness import Randomness
+from sarigan.training.scalars import ScalarSums
 from sarigan.training.state import TrainingState
-
-
-def build_phases(state: TrainingState) -> list[Phase]:
-    """The phases of a step in their order; those of weight 0 are left out."""
-    objective, config = state.objective, state.config.objective
-    batch_size = state.config.training.batch_size
-    discriminator_parameters = list(state.discriminator.parameters())
-    recognition = state.discriminator.recognition
-    codes_only = {id(p) for p in recognition.parameters()} if recognition is not None else set()
-    phases = [
-        Phase(
-            "discriminator", objective.discriminator_phase, state.discriminator, discriminator_parameters,
-            state.discriminator_optimizer, batch_size=batch_size, needs_real_images=True,
-        )
-    ]  # fmt: skip
-    if config.r1_gamma:
-        trunk_and_head = [p for p in discriminator_parameters if id(p) not in codes_only]
-        phases.append(
-            Phase(
-                "r1", objective.r1_phase, state.discriminator, trunk_and_head, state.discriminator_optimizer,
-                interval=config.r1_interval, needs_real_images=True,
-            )
-        )  # fmt: skip
-    phases.append(
-        Phase(
-            "generator", objective.generator_phase, state.generator, state.generator_parameters,
-            state.generator_optimizer, batch_size=batch_size,
-        )
-    )  # fmt: skip
-    if config.path_length_weight:
-        phases.append(
-            Phase(
-                "path_length", objective.path_length_phase, state.generator, state.generator_parameters,
-                state.generator_optimizer, interval=config.path_length_interval,
-                batch_size=max(1, batch_size // config.path_length_batch_shrink), needs_image_noise=True,
-                after=objective.after_path_length,
-            )
-        )  # fmt: skip
-    if state.grouping_optimizer is not None:
-        freeze = state.config.generator.grouping.freeze_kimg
-        phases.append(
-            Phase(
-                "grouping", objective.grouping_phase, state.generator, state.grouping_parameters,
-                state.grouping_optimizer,
-                until_step=None if freeze is None else math.ceil(freeze * 1000 / batch_size),
-            )
-        )  # fmt: skip
-    return phases
-
-
-class ScalarSums:
-    """Sums and counts of logged scalars on the device, so that a step never waits for it."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, scalars: Scalars) -> None:
-        """Count each scalar once."""
-        for name, value in scalars.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        """Means since the last call; one transfer from the device."""
-        if not self.sums:
-            return {}
-        values = torch.stack([value.double() for value in self.sums.values()]).tolist()
-        means = {name: value / self.counts[name] for name, value in zip(self.sums, values, strict=True)}
-        self.sums, self.counts = {}, {}
-        return means
+from sarigan.training.warm_up import settle_buckets
 
 
 class Trainer:
     """Runs a `TrainingState` over a data set; hooks are called before the first step, after every step, at the end."""
 
     def __init__(self, state: TrainingState, dataset: ImageDataset, hooks: Sequence[Hook] = ()) -> None:
-        self.state, self.dataset, self.hooks = state, dataset, hooks
+        self.state, self.dataset = state, dataset
+        self.hooks = [hook for hook in hooks if hook.every_rank or distributed.is_main()]
         training = state.config.training
-        self.batch_size, self.rounds = training.batch_size, training.accumulation_rounds
+        self.plan = plan_batch(training, distributed.world_size())
+        self.batch_size, self.rounds = self.plan.batch_size, self.plan.num_rounds
         self.device, self.dtype = state.precision.device, state.precision.parameter_dtype
         if self.device.type == "cpu":
             keep_freed_memory()
+        state.objective.trained_generator = distributed.replicate(state.generator, apart=state.grouping_parameters)
+        state.objective.trained_discriminator = distributed.replicate(state.discriminator)
         self.phases = build_phases(state)
         self.randomness = Randomness(training.seed, state.generator, state.config.objective, self.device, self.dtype)
         self.scalars = ScalarSums()
+        self.nonfinite = NonfiniteCounter([phase.name for phase in self.phases], self.device)
         self.total_steps = math.ceil(training.total_kimg * 1000 / training.batch_size)
-        self.stop_requested = self.stopping = False
-        # 1 + step * number of phases + phase of the first non-finite loss; 0: none so far.
-        self.first_nonfinite = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.stop_requested = False
+        self.vote = distributed.Vote()
+        # Of a watchdog: where this process is. What to do when too many steps were not finite: whether to go on.
+        self.mark: Callable[[str], None] = lambda where: None
+        self.roll_back: Callable[[NonfiniteError], bool] = lambda error: False
+        self.stopping = self._out_of_time()
 
     def run(self) -> None:
-        """Train until the total, the time limit, or a request to stop."""
+        """Train until the total, the time limit, or a request to stop of any process."""
+        out_of_memory = False
+        try:
+            settle_buckets(self)
+            for hook in self.hooks:
+                hook.before_training(self)
+            while not self._train():
+                pass
+        except RuntimeError as error:
+            out_of_memory = is_out_of_memory(error)
+            if not out_of_memory:
+                raise
+        finally:
+            for hook in self.hooks:
+                hook.after_training(self)
+        if out_of_memory:
+            raise out_of_memory_error(self)
+
+    def _train(self) -> bool:
+        """Steps to the end: true; or until a roll-back: false."""
         batches = training_batches(
             self.dataset, self.state.config.data, self.state.config.training.seed, self.state.seen_images,
             self.batch_size, distributed.rank(), distributed.world_size(), self.rounds, self.device.type == "cuda",
         )  # fmt: skip
         try:
-            for hook in self.hooks:
-                hook.before_training(self)
             while not self.is_finished():
                 start = time.perf_counter()
                 self.train_step(batches)
                 self.state.seconds += time.perf_counter() - start
                 # Looked at once a step: a signal that arrives among the hooks may not end the run behind their backs.
-                self.stopping = self.stop_requested
+                self.stopping = self.vote.cast(self.stop_requested or self._out_of_time())
+                self.mark("hooks")
                 for hook in self.hooks:
                     hook.after_step(self)
+        except NonfiniteError as error:
+            if not self.roll_back(error):
+                raise
+            self.nonfinite.reset()
+            self.scalars = ScalarSums()
+            return False
         finally:
-            for hook in self.hooks:
-                hook.after_training(self)
+            batches.close()
+            self.vote.close()
+        return True
 
     def is_finished(self) -> bool:
-        """Whether no further step is to be made."""
+        """Whether no further step is to be made; the same on every rank."""
+        return self.stopping or self.state.step >= self.total_steps
+
+    def _out_of_time(self) -> bool:
         limit = self.state.config.training.max_minutes
-        out_of_time = limit is not None and self.state.seconds >= 60 * limit
-        return self.stopping or out_of_time or self.state.step >= self.total_steps
+        return limit is not None and self.state.seconds >= 60 * limit
 
     def train_step(self, batches: Iterator[Tensor]) -> None:
         """Every phase that is due, then the average of the generator."""
+        self.mark(f"in step {self.state.step}, waiting for images")
         real_images = to_unit_range(next(batches), self.device, self.dtype)
         for index, phase in enumerate(self.phases):
             if phase.is_due(self.state.step):
+                self.mark(f"in step {self.state.step}, phase {phase.name}")
                 self.run_phase(index, phase, real_images)
+        self.nonfinite.end_step()
         training = self.state.config.training
         self.state.step += 1
         decay = ema_decay(self.batch_size, training.ema_half_life_kimg, self.state.seen_kimg, training.ema_ramp_up)
         self.state.average.update(self.state.generator, decay)
 
     def run_phase(self, index: int, phase: Phase, real_images: Tensor) -> None:
-        """Forward and backward for each round, one optimiser step."""
-        for module in (self.state.generator, self.state.discriminator):
-            module.requires_grad_(module is phase.module)
-        shards = self._shards(phase, real_images)
-        sums = ScalarSums()
-        for shard in shards:
-            loss, scalars = phase.loss(shard)
-            (loss / len(shards)).backward()
-            sums.add(scalars)
-            self._note_nonfinite(index, loss.detach())
+        """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
+        sums = self.accumulate_gradients(phase, self._shards(phase, real_images))
         owned = {id(p) for p in phase.parameters}
         for parameter in phase.module.parameters():
             if id(parameter) not in owned:
                 parameter.grad = None
+        finite = gradients_are_finite(phase.parameters)
+        self.nonfinite.note(self.state.step, index, finite)
+        phase.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
         phase.optimizer.step()
         phase.module.zero_grad(set_to_none=True)
-        means = {name: value / sums.counts[name] for name, value in sums.sums.items()}
         if phase.after is not None:
-            phase.after(means)
-        self.scalars.add(means)
+            phase.after(sums.reduced_means())
+        self.scalars.add(sums.local_means(), finite)
+
+    def accumulate_gradients(self, phase: Phase, shards: list[Shard]) -> ScalarSums:
+        """Gradients of the mean loss over all shards of all ranks, reduced in the last round only; the rounds' scalars."""
+        for module in (self.state.generator, self.state.discriminator):
+            module.requires_grad_(module is phase.module)
+        objective = self.state.objective
+        replica = objective.trained_generator if phase.module is self.state.generator else objective.trained_discriminator
+        scale = self.state.precision.loss_scale
+        sums = ScalarSums()
+        for number, shard in enumerate(shards, start=1):
+            with nullcontext() if number == len(shards) else distributed.without_reduction(replica):
+                loss, scalars = phase.loss(shard)
+                poison_nonfinite(loss * (scale * shard.weight / len(shards))).backward()
+            sums.add(scalars, shard.weight)
+        if scale != 1:
+            torch._foreach_mul_([p.grad for p in phase.module.parameters() if p.grad is not None], 1 / scale)
+        return sums
 
     def _shards(self, phase: Phase, real_images: Tensor) -> list[Shard]:
+        """This rank's part of a phase, a shard a round."""
         if not phase.batch_size and not phase.needs_real_images:
             return [Shard(None, None)]
-        draws = None
-        if phase.batch_size:
-            draws = self.randomness.draw(phase.name, self.state.step, phase.batch_size, phase.needs_image_noise)
-        rounds = min(self.rounds, phase.batch_size) if phase.batch_size else self.rounds
-        while phase.batch_size % rounds:
-            rounds -= 1
+        if not phase.batch_size:
+            return [Shard(images, None) for images in real_images.chunk(self.rounds)]
+        draws = self.randomness.draw(
+            phase.name, self.state.step, phase.batch_size, phase.needs_image_noise, self.state.num_rollbacks
+        )
+        rounds = self.rounds if phase.needs_real_images else self._rounds_for(phase.batch_size)
         reals = real_images.chunk(rounds) if phase.needs_real_images else [None] * rounds
-        return [Shard(reals[index], None if draws is None else draws.shard(index, rounds)) for index in range(rounds)]
+        num_shards = distributed.world_size() * rounds
+        shards = []
+        for index, images in enumerate(reals):
+            position = distributed.rank() * rounds + index
+            part = draws.shard(position % phase.batch_size, num_shards)
+            # A shard beyond the batch takes part with weight zero: every rank must meet in the reduction.
+            size = len(part.z) if position < phase.batch_size else 0
+            shards.append(Shard(images, part, weight=size * num_shards / phase.batch_size))
+        return shards
 
-    def _note_nonfinite(self, phase_index: int, loss: Tensor) -> None:
-        code = 1 + self.state.step * len(self.phases) + phase_index
-        is_first = (self.first_nonfinite == 0) & ~torch.isfinite(loss)
-        self.first_nonfinite = torch.where(is_first, code, self.first_nonfinite)
+    def _rounds_for(self, batch_size: int) -> int:
+        """The fewest rounds that hold no more images a pass than the whole batch's do."""
+        return max(1, math.ceil(batch_size / (distributed.world_size() * self.plan.images_per_pass)))
 
     def check_finite(self) -> None:
-        """InputError naming the step and phase of the first non-finite loss, if there was one. Waits for the device."""
-        code = int(self.first_nonfinite)
-        advice = (
-            "stopped before saving. The last checkpoint is good; lower the learning rates, raise objective.r1_gamma,"
-            " or use float32"
-        )
-        if code:
-            step, phase = divmod(code - 1, len(self.phases))
-            name = self.phases[phase].name
-            raise InputError(f"training: the loss of phase {name} became non-finite in step {step}; {advice}")
-        # A finite loss can have a gradient that is not, and only the next step's losses would show it.
+        """NonfiniteError naming step and phase when too many steps in a row were skipped. Waits for the device."""
+        self.nonfinite.check(self.state.config.training.max_nonfinite_steps)
+        # Skipping keeps the weights finite; this would be a fault of memory or of an operator.
         weights = [*self.state.generator.parameters(), *self.state.discriminator.parameters()]
         if not torch.stack([weight.detach().isfinite().all() for weight in weights]).all():
-            raise InputError(f"training: weights became non-finite before step {self.state.step}; {advice}")
+            raise NonfiniteError(f"training: weights became non-finite before step {self.state.step}; stopped before saving")

@@ -179,7 +179,7 @@ def test_missing_configuration(main: Build, tmp_path: Path) -> None:
     assert code == 2 and line == f"error: {tmp_path / 'none.yaml'}: cannot read the configuration (No such file or directory)"
 
 
-def test_wrong_checkpoints_are_one_line_and_stay_as_they_are(main: Build, config_file: Path, tmp_path: Path) -> None:
+def test_wrong_checkpoints_are_refused_or_passed_over(main: Build, config_file: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     train(load_config(config_file, ["training.total_kimg=0.128"]), run_dir)
     paths = list_checkpoints(run_dir / "checkpoints")
@@ -188,12 +188,17 @@ def test_wrong_checkpoints_are_one_line_and_stay_as_they_are(main: Build, config
     code, _, (line,) = main(*arguments, "generator.style_dim=16")
     assert code == 2 and f"{paths[1]}: checkpoint of another architecture; it differs in generator.style_dim" in line
 
+    # A damaged one is set aside, and the run goes on from the one before.
     contents = [path.read_bytes() for path in paths]
     paths[1].write_bytes(contents[1][:5000])
-    code, _, (line,) = main(*arguments)
-    assert code == 2 and line.startswith(f"error: {paths[1]}: not a readable checkpoint, truncated or damaged")
-    assert paths[0].read_bytes() == contents[0] and paths[1].read_bytes() == contents[1][:5000]
-    # Without the damaged one the run goes on from the one before.
-    paths[1].unlink()
     code, output, errors = main(*arguments, "training.total_kimg=0.08")
     assert code == 0 and "finished at 0.1 kimg" in output
+    aside = paths[1].with_name(paths[1].name + ".damaged")
+    assert aside.read_bytes() == contents[1][:5000] and not paths[1].exists()
+    # With nothing but damaged ones nothing is touched.
+    for path in list_checkpoints(run_dir / "checkpoints"):
+        path.write_bytes(path.read_bytes()[:5000])
+    before = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+    code, _, lines = main(*arguments)
+    assert code == 2 and "not a readable checkpoint, truncated or damaged" in lines[-1] and "remove them" in lines[-1]
+    assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == before

@@ -158,3 +158,55 @@ def test_checkpoint_holds_only_plain_data(saved: Path) -> None:
         assert state[name]
     assert state["step"] == 2 and state["config"]["generator"]["resolution"] == 8
     assert state["mean_path_length"].item() > 0
+
+
+def test_a_checkpoint_of_version_0_goes_on_as_one_of_today(
+    saved: Path, tiny_config: Build, tiny_state: Build, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A handmade file of the oldest format (sarigan.checkpoint_migration)."""
+    today = load_checkpoint(list_checkpoints(saved / "checkpoints")[-1])
+    old = {name: today[name] for name in ("config", "generator", "discriminator")}
+    del old["config"]["training"]["max_nonfinite_steps"]  # a field of later days
+    optimizers = {name: today[f"{name}_optimizer"] for name in ("generator", "discriminator", "grouping")}
+    old |= {"format_version": 0, "seen_images": 16, "ema": today["ema_generator"], "optimizers": optimizers}
+    old["path_length_mean"] = today["mean_path_length"].item()
+    folder = tmp_path_factory.mktemp("old") / "checkpoints"
+    folder.mkdir()
+    torch.save(old, checkpoint_path(folder, 2))
+    states = []
+    for run_dir in (saved, folder.parent):
+        state = tiny_state(tiny_config())
+        resume_from_newest(state, run_dir)
+        states.append(state.state_dict())
+        states[-1].pop("seconds")
+    assert states[1]["step"] == 2 and differences(*states) == []
+
+    del old["ema"]
+    torch.save(old, checkpoint_path(folder, 2))
+    with pytest.raises(InputError, match="not a whole checkpoint of format 0"):
+        resume_from_newest(tiny_state(tiny_config()), folder.parent)
+
+
+def test_learning_rates_act_from_now_on_and_are_said(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
+    file = list_checkpoints(saved / "checkpoints")[-1]
+    other = tiny_state(tiny_config("optimizer.generator_learning_rate=0.01", "training.total_kimg=99", "objective.r1_gamma=7"))
+    before = other.generator_optimizer.param_groups[0]["lr"]
+    notes = other.load_state_dict(load_checkpoint(file), str(file))
+    assert notes == [
+        "objective.r1_gamma was 1.0, is 7.0 from now on",
+        "optimizer.generator_learning_rate was 0.002, is 0.01 from now on",
+    ]
+    assert other.generator_optimizer.param_groups[0]["lr"] == before == pytest.approx(0.01 * 2 / 3)
+    moments = next(iter(other.generator_optimizer.state.values()))
+    assert float(moments["step"]) == 3  # two steps and one of path length
+
+
+@pytest.mark.parametrize(
+    ("override", "field"), [("training.seed=5", "training.seed (0 there, 5 here)"), ("data.num_images=7", "data.num_images")]
+)
+def test_another_data_order_is_refused(
+    override: str, field: str, saved: Path, tiny_config: Build, tiny_state: Build
+) -> None:
+    with pytest.raises(InputError, match="goes on with the images and the seed it began with") as caught:
+        resume_from_newest(tiny_state(tiny_config(override)), saved)
+    assert field in str(caught.value) and "\n" not in str(caught.value)

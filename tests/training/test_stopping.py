@@ -14,7 +14,7 @@ import torch
 import sarigan.checkpoint
 import sarigan.training.hooks
 import sarigan.training.trainer
-from sarigan.checkpoint import list_checkpoints, load_checkpoint
+from sarigan.checkpoint import list_checkpoints, load_checkpoint, read_pointer
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.logger import RunLogger
@@ -148,7 +148,7 @@ def test_non_finite_loss_names_the_first_step_and_phase(
         spoil(phase, step)(self)
 
     monkeypatch.setattr(Trainer, "__init__", patched)
-    config = run_config("training.sample_kimg=0.016")
+    config = run_config("training.sample_kimg=0.016", "training.max_nonfinite_steps=1")
     with pytest.raises(InputError) as caught:
         train(config, tmp_path)
     message = str(caught.value)
@@ -167,8 +167,8 @@ def test_non_finite_loss_names_the_first_step_and_phase(
 def test_non_finite_gradient_of_a_finite_loss_is_not_saved(
     tiny_config: Build, tiny_trainer: Build, tmp_path: Path
 ) -> None:
-    """sqrt at 0 has a finite value and an infinite slope: the weights are bad before any loss is."""
-    config = tiny_config("generator.grouping.kind=none")  # so that path length is a step's last phase
+    """sqrt at 0 has a finite value and an infinite slope."""
+    config = tiny_config("training.max_nonfinite_steps=1")
     trainer = tiny_trainer(config, [CheckpointHook(tmp_path, 0.008, 1)])
     target = next(phase for phase in trainer.phases if phase.name == "path_length")
     loss = target.loss
@@ -182,6 +182,54 @@ def test_non_finite_gradient_of_a_finite_loss_is_not_saved(
         trainer.run()
     (path,) = list_checkpoints(tmp_path)
     assert all(bool(value.isfinite().all()) for value in load_checkpoint(path)["generator"].values())
+
+
+@pytest.mark.parametrize("phase", ["discriminator", "r1", "generator", "path_length", "grouping"])
+def test_a_single_non_finite_step_is_skipped_counted_and_logged(
+    phase: str, tiny_config: Build, tiny_trainer: Build
+) -> None:
+    """The spoilt update changes neither weights nor moments nor the mean path length; the run goes on."""
+    trainer = tiny_trainer(tiny_config("objective.r1_interval=2", "training.total_kimg=0.032"))
+    spoil(phase, 2)(trainer)
+    module = trainer.phases[[p.name for p in trainer.phases].index(phase)].module
+    seen: dict[int, list[torch.Tensor]] = {}
+    target = next(p for p in trainer.phases if p.name == phase)
+    step_of = target.optimizer.step
+
+    def watched() -> None:
+        before = [p.detach().clone() for p in target.parameters]
+        counts = [float(target.optimizer.state[p]["step"]) for p in target.parameters if target.optimizer.state[p]]
+        step_of()
+        if trainer.state.step == 2 and target.optimizer.found_inf:
+            seen[2] = before
+            assert [float(target.optimizer.state[p]["step"]) for p in target.parameters] == counts
+            assert all(torch.equal(a, b) for a, b in zip(before, target.parameters, strict=True))
+
+    target.optimizer.step = watched
+    trainer.run()
+    assert 2 in seen and trainer.state.step == 4 and trainer.nonfinite.total() == 1
+    assert all(bool(p.isfinite().all()) for p in module.parameters())
+    assert bool(trainer.state.objective.mean_path_length.isfinite())
+    means = trainer.scalars.means()
+    assert means and all(torch.tensor(value).isfinite() for value in means.values())
+    trainer.check_finite()
+
+
+def test_as_many_non_finite_steps_in_a_row_as_allowed_end_the_run(
+    tiny_config: Build, tiny_trainer: Build
+) -> None:
+    """Three in a row with one good one before; two do not."""
+    for most, fails in ((3, True), (4, False)):
+        trainer = tiny_trainer(tiny_config(f"training.max_nonfinite_steps={most}", "training.total_kimg=0.048"))
+        for step in (0, 2, 3, 4):
+            spoil("generator", step)(trainer)
+        trainer.run()
+        assert trainer.nonfinite.total() == 4
+        if fails:
+            with pytest.raises(InputError, match="phase generator became non-finite in step 2, and 3 step"):
+                trainer.check_finite()
+        else:
+            trainer.check_finite()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -204,7 +252,8 @@ def test_full_disk_at_a_checkpoint_is_one_line_and_keeps_the_earlier_one(
     message = str(caught.value)
     assert "checkpoint-00000004.pt" in message and "earlier checkpoints are untouched" in message and "\n" not in message
     assert calls == [2, 4] and steps_of_checkpoints(tmp_path) == [2]
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-00000002.pt"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["checkpoint-00000002.pt", "pointer.json"]
+    assert read_pointer(tmp_path / "checkpoints")["newest"]["step"] == 2
     assert load_checkpoint(list_checkpoints(tmp_path / "checkpoints")[0])["step"] == 2
 
 
@@ -227,11 +276,23 @@ def test_corrupt_image_is_named_and_checkpoints_stay(run_config: Build, tmp_path
     assert steps_of_checkpoints(tmp_path / "run") == [2]
 
 
-def test_several_processes_are_refused(run_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rather than several separate runs in one directory."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="WORLD_SIZE=2"):
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE must be a whole number, got 'two'; it is set by the launcher, torchrun"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE must be at least 1, got 0"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK must be from 0 to 1 with WORLD_SIZE=2, got 2"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE=2 but RANK, MASTER_ADDR, MASTER_PORT not set: start several processes with torchrun"),
+    ],
+)
+def test_a_nonsensical_launcher_is_one_line(
+    variables: dict[str, str], line: str, run_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as caught:
         train(run_config(), tmp_path / "run")
+    assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 

@@ -14,6 +14,7 @@ class WeightModulation(nn.Module):
     The per-sample weight w'' is never formed: conv_{w''}(x) = d_o conv_w(f x) exactly, with
     d_o = 1/sqrt(sum_i f_i^2 sum_k w_oik^2 + epsilon). With an offset a (codes with biases) the output gains
     d_o sum_ik w_oik a_i, which is the convolution of the constant image a away from zero-padded borders.
+    In float16 the scale of every sample is divided by its largest entry first, which the demodulation takes back.
     x [N,I,H,W] -> [N,O,H',W'].
     """
 
@@ -24,6 +25,10 @@ class WeightModulation(nn.Module):
     def forward(self, x: Tensor, codes: StyleCodes, convolution: EqualizedConv2d) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             scale, offset = channel_affine(codes, self.epsilon)
+            if self.demodulate and x.dtype == torch.float16:
+                # Demodulation undoes any common factor: without it the scaled input stays in float16's range.
+                largest = scale.abs().amax(dim=1, keepdim=True).clamp_min(self.epsilon)
+                scale, offset = scale / largest, None if offset is None else offset / largest
         y = convolution(x * scale.to(x.dtype)[:, :, None, None])
         if not self.demodulate:
             return y

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from sarigan.layers.activation import HALF_CLAMP
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.modulation.group_adain import group_adain
-from sarigan.layers.normalization import full_precision
+from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.style import StyleCodes
 
 
@@ -41,7 +42,8 @@ class ActivationModulation(nn.Module):
 
     def forward(self, x: Tensor, codes: StyleCodes, convolution: EqualizedConv2d) -> Tensor:
         assert codes.membership is not None and codes.h_scale is not None
+        half = x.dtype == torch.float16
         with torch.autocast(x.device.type, enabled=False):
-            x = group_adain(x, codes.z_scale, codes.z_bias, self.epsilon)
+            x = group_adain(wide_range(x), codes.z_scale, codes.z_bias, self.epsilon)
             x = group_adagn(x, codes.membership, codes.h_scale, codes.h_bias, self.epsilon)
-        return convolution(x)
+        return convolution(x.clamp(-HALF_CLAMP, HALF_CLAMP) if half else x)

@@ -8,7 +8,7 @@ import pytest
 PROBE = """
 import resource, sys
 import torch
-from sarigan.training.host_memory import keep_freed_memory
+from ops.host_memory import keep_freed_memory
 
 if sys.argv[1] == "keep" and not keep_freed_memory():
     print(-1)

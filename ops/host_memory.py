@@ -1,4 +1,4 @@
-"""Keeping freed memory for the next step when training on a CPU.
+"""Keeping freed memory for the next layer when computing on a CPU.
 
 glibc gives every block above 32 MB (the features of one layer) back to the system when it is freed and asks for it anew in
 the next layer; the kernel then clears its pages each time, a fifth of a step's time at config-E widths (docs/benchmarks.md).

@@ -1,0 +1,71 @@
+"""How the images of a step are cut over processes and rounds: batch = ranks * rounds * images a pass.
+
+The batch is always the total. Position p of it goes to shard p mod S, S = ranks * rounds; rank r has shards
+r * rounds ... r * rounds + rounds - 1. Gradients, the minibatch standard deviation included, do not depend on the cut as
+long as a shard is a multiple of the group size of that layer (`sarigan.layers.minibatch_stddev`).
+"""
+
+from dataclasses import dataclass
+
+from sarigan.config import TrainingConfig
+from sarigan.errors import InputError
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The cut of one run's steps."""
+
+    batch_size: int
+    num_ranks: int
+    num_rounds: int
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images of one shard: what one process puts through a network at once."""
+        return self.batch_size // (self.num_ranks * self.num_rounds)
+
+    def describe(self) -> str:
+        """The arithmetic, for a person."""
+        return (
+            f"{self.batch_size} images a step = {self.num_ranks} process(es) x {self.num_rounds} round(s)"
+            f" x {self.images_per_pass} images"
+        )
+
+    def warning(self, group_size: int) -> str | None:
+        """A line when the minibatch standard deviation sees other groups than it would in an uncut batch."""
+        if self.batch_size == self.images_per_pass or self.images_per_pass % group_size == 0:
+            return None
+        return (
+            f"warning: shards of {self.images_per_pass} images are no multiple of discriminator.minibatch_stddev_group="
+            f"{group_size}: its groups, and so the result, depend on the number of processes and rounds"
+        )
+
+
+def plan_batch(training: TrainingConfig, num_ranks: int) -> BatchPlan:
+    """The cut for a number of processes: `accumulation_rounds`, or more where `max_images_per_pass` asks for it.
+
+    InputError naming the field when the batch cannot be dealt out evenly.
+    """
+    batch, rounds = training.batch_size, training.accumulation_rounds
+    if training.images_per_rank is not None and training.images_per_rank * num_ranks != batch:
+        raise InputError(
+            f"training.images_per_rank={training.images_per_rank} on {num_ranks} process(es) makes"
+            f" {training.images_per_rank * num_ranks} images a step, training.batch_size is {batch}: start"
+            f" {_whole(batch, training.images_per_rank)} process(es), or leave images_per_rank null to let it follow"
+        )
+    if batch % (num_ranks * rounds):
+        unit = num_ranks * rounds
+        near = sorted({max(1, batch // unit) * unit, (batch // unit + 1) * unit})
+        raise InputError(
+            f"training.batch_size must be divisible by {num_ranks} process(es) x {rounds} round(s) = {unit}, got {batch};"
+            f" near it: {' or '.join(map(str, near))}"
+        )
+    per_rank = batch // num_ranks
+    limit = training.max_images_per_pass
+    while limit is not None and per_rank // rounds > limit:
+        rounds = next(r for r in range(rounds + 1, per_rank + 1) if per_rank % r == 0)
+    return BatchPlan(batch, num_ranks, rounds)
+
+
+def _whole(a: int, b: int) -> str:
+    return str(a // b) if a % b == 0 else f"{a}/{b}"

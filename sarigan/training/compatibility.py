@@ -1,0 +1,63 @@
+"""What may change in the configuration of a run that goes on, field by field.
+
+Most of it: lengths, logging, devices, learning rates and loss weights act from the next step on and are said. What fixes the
+shape of a weight, or what stands at a position of the data order, may not.
+"""
+
+from typing import Any
+
+from sarigan.config import config_from_dict
+from sarigan.errors import InputError
+
+# Sections that fix the shapes of the weights, but for the fields that do not.
+ARCHITECTURE = ("generator", "discriminator")
+NOT_ARCHITECTURE = ("generator.grouping.freeze_kimg",)
+# What image stands where, and what is drawn for it.
+DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "training.seed")
+# Nothing that is trained depends on these.
+SILENT = (
+    "data.path", "data.num_workers", "training.total_kimg", "training.max_minutes", "training.device", "training.tick_kimg",
+    "training.sample_kimg", "training.checkpoint_kimg", "training.num_checkpoints", "training.num_samples",
+    "training.precision", "training.max_images_per_pass", "training.images_per_rank", "training.rank_timeout_seconds",
+    "training.max_nonfinite_steps", "training.on_nonfinite",
+)  # fmt: skip
+
+
+def differing_fields(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """(dotted name, value in a, value in b) wherever two nested configurations differ."""
+    found: list[tuple[str, Any, Any]] = []
+    for key in sorted(a.keys() | b.keys()):
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, dict) and isinstance(y, dict):
+            found += differing_fields(x, y, f"{prefix}{key}.")
+        elif x != y:
+            found.append((f"{prefix}{key}", x, y))
+    return found
+
+
+def check_same_run(there: dict[str, Any], here: dict[str, Any], source: str) -> list[str]:
+    """Lines about fields that act from now on with another value than in the checkpoint `source`.
+
+    InputError listing the fields that must not differ. A field that the checkpoint does not know had today's default.
+    """
+    fields = differing_fields(config_from_dict(there, source).to_dict(), here)
+
+    def among(*prefixes: str) -> str:
+        chosen = [
+            (name, a, b)
+            for name, a, b in fields
+            if name not in NOT_ARCHITECTURE and any(name == p or name.startswith(f"{p}.") for p in prefixes)
+        ]
+        return ", ".join(f"{name} ({a!r} there, {b!r} here)" for name, a, b in chosen)
+
+    if differing := among(*ARCHITECTURE):
+        raise InputError(f"{source}: checkpoint of another architecture; it differs in {differing}")
+    if differing := among("training.batch_size"):
+        a, b = there["training"]["batch_size"], here["training"]["batch_size"]
+        raise InputError(f"{source}: training.batch_size must stay {a} when a run goes on, got {b}")
+    if differing := among(*DATA_ORDER):
+        raise InputError(
+            f"{source}: a run goes on with the images and the seed it began with; it differs in {differing};"
+            " another --run-dir starts anew"
+        )
+    return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in fields if name not in SILENT]

@@ -1,0 +1,201 @@
+"""Is this machine fit for training? One finding after the other, each with a verdict and, where it is needed, a remedy."""
+
+import dataclasses
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sarigan.config import Config
+from sarigan.data.loader import open_dataset
+from sarigan.errors import InputError
+from sarigan.training.precision import resolve_precision
+from sarigan.training.scaling import checkpoint_size
+from sarigan.training.state import TrainingState
+from sarigan.training.trainer import Trainer
+
+GIB = 2**30
+TINY_RESOLUTION = 8
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`verdict`: ok, note (works, but could be better) or bad (will not work)."""
+
+    verdict: str
+    subject: str
+    text: str
+
+
+def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
+    """Everything, in order; a check that itself fails is a finding too."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("software", software),
+        ("devices", devices),
+        ("operators", operators),
+        ("compiler", compilers),
+        ("disk", lambda: disk(run_dir, config)),
+        ("memory", memory),
+        ("data", lambda: data(config)),
+        ("dry run", lambda: dry_run(config)),
+    ]
+    for subject, check in checks:
+        try:
+            yield from check()
+        except InputError as error:
+            yield Finding("bad", subject, str(error))
+        except Exception as error:
+            yield Finding("bad", subject, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+
+
+def software() -> Iterator[Finding]:
+    """Python, PyTorch, CUDA and NCCL versions."""
+    yield Finding("ok", "software", f"Python {platform.python_version()}, torch {torch.__version__}, {platform.platform()}")
+    if torch.version.cuda is None:
+        yield Finding("ok", "software", "torch is built without CUDA: training on CPUs")
+        return
+    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.cuda.is_available() else "none in use"
+    yield Finding("ok", "software", f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}")
+
+
+def devices() -> Iterator[Finding]:
+    """Every GPU against what this torch is compiled for."""
+    if not torch.cuda.is_available():
+        threads = torch.get_num_threads()
+        yield Finding("note", "devices", f"no GPU; CPU {torch.backends.cpu.get_cpu_capability()} with {threads} threads")
+        return
+    arches = torch.cuda.get_arch_list()
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        name = f"cuda:{index} {properties.name}, {properties.total_memory / GIB:.0f} GiB"
+        yield architecture_finding(name, (properties.major, properties.minor), arches)
+
+
+def architecture_finding(name: str, capability: tuple[int, int], arches: Sequence[str]) -> Finding:
+    """Whether a device of compute capability (major, minor) runs code compiled for `arches` (sm_80, compute_90, ...)."""
+    major, minor = capability
+
+    def numbers(prefix: str) -> list[tuple[int, int]]:
+        found = [arch.removeprefix(prefix).rstrip("af") for arch in arches if arch.startswith(prefix)]
+        return [(int(n[:-1]), int(n[-1])) for n in found if n.isdigit()]
+
+    # Machine code runs on the same major version from its minor on; PTX is compiled for anything newer.
+    runs = any(a == major and b <= minor for a, b in numbers("sm_")) or any(p <= capability for p in numbers("compute_"))
+    text = f"{name}, compute capability {major}.{minor}"
+    if runs:
+        return Finding("ok", "devices", f"{text}: in this torch ({' '.join(arches)})")
+    remedy = "a newer torch"
+    if capability < (7, 5):
+        index = "https://download.pytorch.org/whl/cu126"
+        remedy = f"the wheels of the CUDA 12.6 line: pip install --force-reinstall torch torchvision --index-url {index}"
+    return Finding("bad", "devices", f"{text}: not in this torch, which has {' '.join(arches)}; install {remedy}")
+
+
+def operators() -> Iterator[Finding]:
+    """The path of the native operators on every kind of device, and why."""
+    from ops._extension import native_for
+
+    mode = os.environ.get("SARIGAN_OPS") or "auto"
+    for kind in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        native = native_for(torch.zeros(1, 1, device=kind))
+        if native is not None:
+            yield Finding("ok", "operators", f"native on {kind} (SARIGAN_OPS={mode})")
+            continue
+        why = "SARIGAN_OPS=reference" if mode == "reference" else "no build here; `python -m ops.build` makes one"
+        yield Finding("note", "operators", f"PyTorch reference on {kind}: {why}")
+
+
+def compilers() -> Iterator[Finding]:
+    """What native operators are built with."""
+    for names, need in ((("c++", "g++", "clang++"), "the CPU's"), (("nvcc",), "CUDA's")):
+        found = next((path for path in map(shutil.which, names) if path), None)
+        if found is None and "nvcc" in names and not torch.cuda.is_available():
+            continue
+        text = found or f"no {' or '.join(names)}: {need} native operators cannot be built"
+        yield Finding("ok" if found else "note", "compiler", text)
+
+
+def disk(run_dir: Path, config: Config) -> Iterator[Finding]:
+    """Room for checkpoints where the run goes."""
+    place = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    # The best and one that is being written, beside those that are kept.
+    need = checkpoint_size(config) * (config.training.num_checkpoints + 2)
+    verdict = "ok" if free > 2 * need else "bad" if free < need else "note"
+    yield Finding(verdict, "disk", f"{place}: {free / GIB:.1f} GiB free, checkpoints take up to {need / GIB:.1f} GiB")
+    if not os.access(place, os.W_OK):
+        yield Finding("bad", "disk", f"{place}: may not be written")
+
+
+def memory() -> Iterator[Finding]:
+    """Host memory and what data workers share."""
+    if sys.platform != "linux":
+        return
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
+    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    yield Finding("ok" if free > 4 * GIB else "note", "memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB available")
+    shared = Path("/dev/shm")
+    if shared.is_dir():
+        room = shutil.disk_usage(shared).free
+        hint = "" if room > GIB else ", little for data workers: data.num_workers=0, or docker run --shm-size=8g"
+        yield Finding("note" if hint else "ok", "memory", f"/dev/shm: {room / GIB:.1f} GiB{hint}")
+
+
+def data(config: Config) -> Iterator[Finding]:
+    """The training images: their description, and a few of them decoded."""
+    dataset = open_dataset(config.data, config.generator.resolution)
+    for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
+        image = dataset[index]
+        size = (3, config.generator.resolution, config.generator.resolution)
+        if image.shape != size or image.dtype != np.uint8:
+            yield Finding("bad", "data", f"image {index} is {image.dtype} {image.shape}, not uint8 {size}")
+            return
+    yield Finding("ok", "data", dataset.describe())
+
+
+class _Noise:
+    """Random images."""
+
+    resolution = TINY_RESOLUTION
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 256, (3, self.resolution, self.resolution), dtype=np.uint8)
+
+    def describe(self) -> str:
+        return "random"
+
+
+def dry_run(config: Config) -> Iterator[Finding]:
+    """Two steps of the configuration's method at tiny widths on its device, all phases in them."""
+    grouping = dataclasses.replace(config.generator.grouping, max_group_share=0.25)
+    sizes: dict[str, Any] = {"channel_base": 64, "channel_max": 16}
+    tiny = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, num_workers=0),
+        generator=dataclasses.replace(
+            config.generator, resolution=TINY_RESOLUTION, z_dim=16, style_dim=16, mapping_layers=2, grouping=grouping, **sizes
+        ),
+        discriminator=dataclasses.replace(config.discriminator, **sizes),
+        objective=dataclasses.replace(config.objective, r1_interval=1, path_length_interval=1),
+        training=dataclasses.replace(
+            config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
+        ),
+    )
+    precision = resolve_precision(tiny.training)
+    trainer = Trainer(TrainingState(tiny, precision), _Noise())
+    trainer.run()
+    trainer.check_finite()
+    skipped = trainer.nonfinite.total()
+    phases = ", ".join(phase.name for phase in trainer.phases)
+    text = f"2 steps at tiny widths, {precision.name} on {precision.device}: {phases}"
+    yield Finding("ok" if not skipped else "bad", "dry run", text if not skipped else f"{text}; {skipped} not finite")

@@ -1,0 +1,57 @@
+"""Out of memory: how many images a pass would fit, found by trying."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sarigan import distributed
+from sarigan.errors import InputError
+from sarigan.training.phase import Phase, Shard
+
+if TYPE_CHECKING:
+    from sarigan.training.trainer import Trainer
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the host under PyTorch's allocator, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def out_of_memory_error(trainer: "Trainer") -> InputError:
+    """One line with the largest number of images a pass that all phases run with, and the setting for it.
+
+    Call it outside the `except` block, whose traceback holds the tensors of the failed pass.
+    """
+    tried = trainer.plan.images_per_pass
+    for module in (trainer.state.generator, trainer.state.discriminator):
+        module.zero_grad(set_to_none=True)
+    place = f"rank {distributed.rank()}: " if distributed.world_size() > 1 else ""
+    line = f"{place}out of memory on {trainer.device} with {tried} images in a pass"
+    per_rank = trainer.batch_size // trainer.plan.num_ranks
+    for images in [n for n in range(tried - 1, 0, -1) if per_rank % n == 0]:
+        if all(_fits(trainer, phase, images) for phase in trainer.phases):
+            rounds = per_rank // images
+            return InputError(
+                f"{line}; {images} fit: training.max_images_per_pass={images} accumulates the same batch over {rounds} rounds"
+            )
+    return InputError(f"{line}; not even one image fits: a smaller resolution or generator.channel_base would")
+
+
+def _fits(trainer: "Trainer", phase: Phase, images: int) -> bool:
+    """Run a phase without reduction or update."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    objective, size = trainer.state.objective, trainer.state.config.generator.resolution
+    replica = objective.trained_generator if phase.module is trainer.state.generator else objective.trained_discriminator
+    real = torch.zeros(images, 3, size, size, device=trainer.device, dtype=trainer.dtype) if phase.needs_real_images else None
+    draws = trainer.randomness.draw("memory", 0, images, phase.needs_image_noise) if phase.batch_size else None
+    try:
+        with distributed.without_reduction(replica):
+            trainer.accumulate_gradients(phase, [Shard(real, draws)])
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        phase.module.zero_grad(set_to_none=True)
+    return True

@@ -1,0 +1,47 @@
+"""One job per run directory: a lock that the kernel lets go of when its holder ends, however it ends.
+
+A POSIX record lock belongs to the process alone: data workers do not inherit it, and a killed job leaves nothing locked.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sarigan.errors import InputError
+
+LOCK_NAME = "lock.json"
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def run_lock(run_dir: Path) -> Iterator[None]:
+    """Hold <run_dir>/lock.json while the block runs; InputError naming the holder when another job does."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / LOCK_NAME
+    with open(path, "a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(
+                f"{run_dir}: in use by another job ({_holder(path)}); wait for it or choose another --run-dir"
+            ) from None
+        except OSError as error:
+            log.warning(f"{path}: this file system has no locks ({error.strerror}); see to it that no other job runs here")
+        file.truncate(0)
+        file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T")}) + "\n")
+        file.flush()
+        yield
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(path.read_text())
+        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "which did not say its name"

@@ -1,0 +1,53 @@
+"""What each process of tests/training/test_distributed.py runs: python process_group_jobs.py <jobs.json>, under a launcher.
+
+A job is a list of configuration files trained one after the other in one run directory, as after as many interruptions.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import torch
+
+from sarigan import distributed
+from sarigan.config import load_config
+from sarigan.training import run
+from sarigan.training.state import TrainingState
+
+
+def with_noise(build: type[TrainingState]) -> None:
+    """Noise strengths start at 0, which would hide how noise is dealt out; they are given values here."""
+    constructed = build.__init__
+
+    def patched(self: TrainingState, *arguments: object) -> None:
+        constructed(self, *arguments)
+        with torch.no_grad():
+            for network in (self.generator, self.average.module):
+                strengths = [p for name, p in network.named_parameters() if name.endswith("noise.strength")]
+                for index, strength in enumerate(strengths):
+                    strength.fill_(0.1 * (index + 1))
+
+    build.__init__ = patched  # type: ignore[method-assign]
+
+
+def fingerprint(state: TrainingState) -> list[float]:
+    """Equal on two ranks only if all their weights are."""
+    weights = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.module.parameters()]
+    return [float(weight.detach().double().sum()) for weight in weights]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with_noise(TrainingState)
+    with distributed.exit_on_input_error(), distributed.process_group(timeout_seconds=120):
+        for job in json.loads(Path(sys.argv[1]).read_text()):
+            for file in job["configs"]:
+                trainer = run.train(load_config(file), Path(job["run_dir"]))
+                prints = distributed.gather_objects(fingerprint(trainer.state))
+                assert all(one == prints[0] for one in prints), "ranks have drifted apart"
+
+
+if __name__ == "__main__":
+    main()

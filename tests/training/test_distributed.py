@@ -1,0 +1,165 @@
+"""Several processes (gloo) against one: the same batch gives the same weights, and a resumed run the same bits."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sarigan.checkpoint import checkpoint_path, load_checkpoint
+from sarigan.config import Config
+from sarigan.data.loader import open_dataset
+from sarigan.training.hooks import CheckpointHook
+from sarigan.training.trainer import Trainer
+
+Build = Callable[..., Any]
+JOBS = Path(__file__).with_name("process_group_jobs.py")
+ROOT = Path(__file__).resolve().parents[2]
+BATCH, STEPS, STOP = 32, 5, 3
+
+
+def launch(num_ranks: int, arguments: list[str]) -> list[tuple[int, str]]:
+    """Run a script in `num_ranks` processes; exit code and stderr of each."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = place.getsockname()[1]
+    processes = []
+    for rank in range(num_ranks):
+        variables = {
+            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+            "OMP_NUM_THREADS": 1, "PYTHONPATH": ROOT,
+        }  # fmt: skip
+        environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+        processes.append(
+            subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+        )
+    errors = [process.communicate(timeout=240)[1] for process in processes]
+    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def config_of(tiny_config: Build, png_folder: Path) -> Callable[..., Config]:
+    """A run of 32 images a step from 24 images, so that every stop is in the middle of an epoch."""
+
+    def build(steps: int, *overrides: str) -> Config:
+        return tiny_config(
+            "data.name=folder", f"data.path={png_folder}", f"training.batch_size={BATCH}",
+            f"training.total_kimg={steps * BATCH / 1000}", *overrides,
+        )  # fmt: skip
+
+    return build
+
+
+# float64, several ranks and rounds against one: every shard holds a multiple of 4 images.
+EQUAL = {
+    "one-round": ["training.precision=float64"],
+    "two-rounds": ["training.precision=float64", "training.accumulation_rounds=2"],
+    "halves": ["training.precision=float64", "objective.mixing_kind=halves", "objective.information_target=codes",
+               "objective.path_length_batch_shrink=16"],  # 2 latents: fewer than 4 ranks  # fmt: skip
+    "block-diagonal": ["training.precision=float64", "generator.grouping.kind=block_diagonal"],
+}  # fmt: skip
+# float32, stopped after 3 steps against not stopped.
+RESUMED = {"plain": ["training.precision=float32"], "rounds": ["training.accumulation_rounds=2", "data.num_workers=1"]}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, config_of: Build) -> Callable[[int], Path]:
+    """ran(ranks): the folder with the run directories of all jobs; the processes are started once."""
+    done: dict[int, Path] = {}
+
+    def run(num_ranks: int) -> Path:
+        if num_ranks in done:
+            return done[num_ranks]
+        folder = tmp_path_factory.mktemp(f"ranks{num_ranks}")
+
+        def job(name: str, *configs: Config) -> dict[str, Any]:
+            files = [folder / f"{name}-{index}.yaml" for index in range(len(configs))]
+            for file, config in zip(files, configs, strict=True):
+                file.write_text(config.to_yaml())
+            return {"run_dir": str(folder / name), "configs": [str(file) for file in files]}
+
+        jobs = [job(name, config_of(STEPS, *overrides)) for name, overrides in EQUAL.items()]
+        for name, overrides in RESUMED.items():
+            jobs.append(job(f"whole-{name}", config_of(STEPS, *overrides)))
+            jobs.append(job(f"stopped-{name}", config_of(STOP, *overrides), config_of(STEPS, *overrides)))
+        jobs.append(job("started", config_of(STOP, *EQUAL["one-round"])))
+        (folder / "jobs.json").write_text(json.dumps(jobs))
+        for code, errors in launch(num_ranks, [str(JOBS), str(folder / "jobs.json")]):
+            assert code == 0, errors
+        done[num_ranks] = folder
+        return folder
+
+    return run
+
+
+def weights(run_dir: Path) -> dict[str, Tensor]:
+    state = load_checkpoint(checkpoint_path(run_dir / "checkpoints", STEPS))
+    found = {f"{part}.{k}": v for part in ("generator", "discriminator", "ema_generator") for k, v in state[part].items()}
+    return found | {"mean_path_length": state["mean_path_length"]}
+
+
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name, value in expected.items():
+        assert (found[name] - value).abs().max() <= 1e-9 * value.abs().max().clamp_min(1), name
+
+
+@pytest.fixture(scope="module")
+def single(config_of: Build, tiny_state: Build, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Tensor]]:
+    """single(overrides): the weights after 5 steps of one process and one round."""
+
+    def run(overrides: list[str]) -> dict[str, Tensor]:
+        config = config_of(STEPS, *overrides, "training.accumulation_rounds=1")
+        folder = tmp_path_factory.mktemp("single")
+        hooks = [CheckpointHook(folder / "checkpoints", 100, 1)]
+        trainer = Trainer(tiny_state(config), open_dataset(config.data, 8), hooks)
+        trainer.run()
+        scalars = trainer.scalars.means()
+        assert {"loss/discriminator", "loss/r1", "loss/generator", "loss/path_length"} <= scalars.keys()
+        return weights(folder)
+
+    return run
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_two_and_four_processes_equal_one(name: str, ran: Callable[[int], Path], single: Build) -> None:
+    """Five steps with every phase, float64."""
+    expected = single(EQUAL[name])
+    for num_ranks in (2, 4):
+        assert_close(weights(ran(num_ranks) / name), expected)
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_a_resumed_run_is_bit_identical(name: str, num_ranks: int, ran: Callable[[int], Path]) -> None:
+    whole, stopped = weights(ran(num_ranks) / f"whole-{name}"), weights(ran(num_ranks) / f"stopped-{name}")
+    assert [key for key, value in whole.items() if not torch.equal(value, stopped[key])] == []
+    assert checkpoint_path(ran(num_ranks) / f"stopped-{name}" / "checkpoints", STOP).exists()
+
+
+def test_another_number_of_processes_goes_on_with_the_same_images(
+    ran: Callable[[int], Path], single: Build, config_of: Build, tiny_state: Build, tmp_path: Path
+) -> None:
+    """Three steps by four processes, two more by one: the weights of one process throughout."""
+    from sarigan.training.run import train
+
+    shutil.copytree(ran(4) / "started", tmp_path / "run")
+    train(config_of(STEPS, *EQUAL["one-round"]), tmp_path / "run")
+    assert_close(weights(tmp_path / "run"), single(EQUAL["one-round"]))
+
+
+def test_ranks_log_one_line_a_tick(ran: Callable[[int], Path]) -> None:
+    """Rank 0 alone writes, and what it writes are means over all ranks."""
+    lines = [json.loads(line) for line in (ran(2) / "one-round" / "log.jsonl").read_text().splitlines()]
+    four = [json.loads(line) for line in (ran(4) / "one-round" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5] == [line["step"] for line in four]
+    for two_ranks, four_ranks in zip(lines, four, strict=True):
+        for name in ("loss/discriminator", "loss/generator", "logits/real", "loss/grouping_mse"):
+            assert two_ranks[name] == pytest.approx(four_ranks[name], rel=1e-9), name

@@ -1,0 +1,60 @@
+"""float16 and bfloat16 beside float32: the same run within rounding, and nothing overflows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+Build = Callable[..., Any]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_200_steps_follow_float32(precision: str, tiny_config: Build, tiny_trainer: Build) -> None:
+    """Means of the losses over the last 100 of 200 steps, every phase in them; no step is skipped."""
+    means: dict[str, dict[str, float]] = {}
+    for name in ("float32", precision):
+        trainer = tiny_trainer(tiny_config(f"training.precision={name}", "training.total_kimg=1.6", "training.batch_size=8"))
+        batch = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).mul(255).byte()
+        for step in range(200):
+            if step == 100:
+                trainer.scalars.means()
+            trainer.train_step(iter([batch]))
+        assert trainer.nonfinite.total() == 0
+        means[name] = trainer.scalars.means()
+    for name in ("loss/discriminator", "loss/generator", "loss/r1", "loss/path_length", "information/mse_d"):
+        a, b = means["float32"][name], means[precision][name]
+        assert abs(a - b) < 0.25 * abs(a) + 0.05, (name, a, b)
+    # It is not float32 that ran.
+    assert means["float32"]["loss/discriminator"] != means[precision]["loss/discriminator"]
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("overrides", [(), ("generator.form=activation",), ("generator.style_biases=true",)])
+def test_extreme_styles_stay_finite(
+    precision: str, overrides: tuple[str, ...], tiny_config: Build, tiny_state: Build
+) -> None:
+    """Codes near 1e4 in every layer, ToRGB included; images and gradients."""
+    state = tiny_state(tiny_config(f"training.precision={precision}", "generator.resolution=16", *overrides))
+    with torch.no_grad():
+        for name, parameter in state.generator.named_parameters():
+            if ".style." in name and name.endswith("bias"):
+                parameter.mul_(0).add_(1e4)
+    dtype = state.precision.autocast_dtype
+    with torch.autocast("cpu", dtype=dtype):
+        output = state.generator(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+        logits = state.discriminator(output.images.clamp(-10, 10)).logits
+    assert output.images.dtype == torch.float32 and bool(output.images.isfinite().all())
+    assert any(float(code.z_scale.abs().max()) > 9000 for code in output.codes.values())
+    (logits.float().mean() + output.images.mean() * 1e-3).backward()
+    assert all(bool(p.grad.isfinite().all()) for p in state.generator.parameters() if p.grad is not None)
+
+
+def test_the_demodulated_result_does_not_see_the_normalisation(tiny_config: Build, tiny_state: Build) -> None:
+    """float16 images of ordinary styles are float32's within rounding."""
+    state = tiny_state(tiny_config("training.precision=float16", "generator.resolution=16"))
+    z = torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
+    exact = state.generator(z, noise="fixed").images
+    with torch.autocast("cpu", dtype=torch.float16):
+        half = state.generator(z, noise="fixed").images
+    assert 0 < float((half - exact).square().mean().sqrt() / exact.square().mean().sqrt()) < 5e-3

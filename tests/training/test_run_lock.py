@@ -1,0 +1,47 @@
+"""One job per run directory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sarigan.errors import InputError
+from sarigan.training.run_lock import LOCK_NAME, run_lock
+
+HOLDER = """
+import sys, time, os
+from pathlib import Path
+from sarigan.training.run_lock import run_lock
+with run_lock(Path(sys.argv[1])):
+    child = os.fork()  # as a data worker is
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_job_is_refused_by_name_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    """Even while a worker of the killed one is still alive."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            match = rf"in use by another job \(process {holder.pid} on "
+            with pytest.raises(InputError, match=match) as caught, run_lock(tmp_path):
+                raise AssertionError("two jobs in one directory")
+            assert "\n" not in str(caught.value)
+            assert str(holder.pid) in (tmp_path / LOCK_NAME).read_text()
+            holder.kill()
+            holder.wait()
+            os.kill(child, 0)
+            with run_lock(tmp_path):
+                assert str(os.getpid()) in (tmp_path / LOCK_NAME).read_text()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            time.sleep(0.05)
