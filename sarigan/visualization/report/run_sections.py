@@ -86,7 +86,7 @@ def samples_section(run: RunRecord) -> Section:
 
 
 def metrics_section(run: RunRecord) -> Section:
-    """Results of scripts/evaluate.py, as they were written."""
+    """The newest results of every metric, as they were written."""
     if not run.metrics:
         command = f"python scripts/evaluate.py --checkpoint {run.folder}"
         return Section("metrics", "Metrics", f"<p>None measured yet: <code>{html.escape(command)}</code>.</p>")
