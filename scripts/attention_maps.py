@@ -59,8 +59,8 @@ def main() -> None:
             if masks is not None:
                 iou = layer_part_iou(generator, layer, features[layer], masks, options.permutations, show_progress=True)
                 labels = best_labels(iou, masks.names)
-                note = f"Beside each group: the part it matches best and their IoU over {options.part_images} images"
-                note += f" ({masks.source}); * random groups do as well."
+                note = "Beside each group: the part its mean absolute feature matches best, and their IoU over"
+                note += f" {options.part_images} images ({masks.source}); * random groups do as well."
                 best = iou.best
                 print(
                     f"{layer}: mean best IoU {best.score:.3f}; random groups {best.null_mean:.3f} +- {best.null_deviation:.3f}"

@@ -1,7 +1,7 @@
 """Are a layer's groups more local than chance? Part IoU and edit lift against random groups (docs/editing.md).
 
 python scripts/group_locality.py runs/quickstart --layer 16x16.up
-Writes <run>/analysis/locality-<layer>.json, which scripts/report.py shows. About four minutes at 32 px on two cores.
+Writes <run>/analysis/locality-<layer>.json, which scripts/report.py shows.
 """
 
 import argparse

@@ -33,7 +33,8 @@ def part_labels(generator: Generator, sampling: Sampling) -> tuple[dict[str, dic
     masks = segmented_avatars(render(generator, latents, "fixed"))
     features = layer_features(generator, layers, latents)
     results = {name: layer_part_iou(generator, name, features[name], masks, NUM_PERMUTATIONS) for name in layers}
-    note = f"Beside each group: the part it matches best and their IoU ({masks.source}); * random groups do as well."
+    note = "Beside each group: the part its mean absolute feature matches best, and their IoU"
+    note += f" ({masks.source}); * random groups do as well."
     return {name: best_labels(result, masks.names) for name, result in results.items()}, note
 
 

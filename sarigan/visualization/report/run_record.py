@@ -18,7 +18,7 @@ class RunRecord:
     environment: dict[str, Any]
     log: list[dict[str, float]]
     samples: list[tuple[int, Path]]  # images seen, grid; oldest first
-    metrics: list[dict[str, Any]]  # results of scripts/evaluate.py, newest last
+    metrics: list[dict[str, Any]]  # results of scripts/evaluate.py and of training, the newest of every kind
     locality: list[dict[str, Any]]  # records of scripts/group_locality.py
 
     def series(self, key: str) -> list[tuple[float, float]]:
@@ -41,7 +41,11 @@ def read_run(folder: Path) -> RunRecord:
     samples = sorted(
         (int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
     )
-    results = [entry for path in sorted((folder / "evaluation").glob("*.json")) for entry in _json(path).get("results", [])]
+    results = [entry for path in (folder / "evaluation").glob("*.json") for entry in _json(path).get("results", [])]
+    newest = {
+        tuple(str(r.get(key)) for key in ("name", "protocol", "data", "num_images", "truncation_psi")): r
+        for r in sorted(results, key=lambda r: str(r.get("time")))
+    }
     locality = [_json(path) for path in sorted((folder / "analysis").glob("locality-*.json"))]
     return RunRecord(
         folder,
@@ -49,7 +53,7 @@ def read_run(folder: Path) -> RunRecord:
         _json(folder / "environment.json"),
         _read_log(folder / "log.jsonl"),
         samples,
-        results,
+        list(newest.values()),
         [record for record in locality if "tests" in record],
     )
 

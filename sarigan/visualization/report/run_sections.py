@@ -51,6 +51,8 @@ def curves_section(run: RunRecord) -> Section:
         _chart(run, "R1 penalty", {"R1": "loss/r1"}, log_scale=True),
         _chart(run, "Images per second", {"speed": "speed/images_per_second"}),
     ]
+    measured = sorted({key for line in run.log for key in line if key.startswith("metrics/")})
+    charts = [_chart(run, key.removeprefix("metrics/"), {"averaged generator": key}) for key in measured] + charts
     shown = "".join(charts)
     return Section("curves", "Training curves", f'<div class="charts">{shown}</div>' if shown else "")
 
@@ -84,7 +86,7 @@ def samples_section(run: RunRecord) -> Section:
 
 
 def metrics_section(run: RunRecord) -> Section:
-    """Results of scripts/evaluate.py, as they were written."""
+    """The newest results of every metric, as they were written."""
     if not run.metrics:
         command = f"python scripts/evaluate.py --checkpoint {run.folder}"
         return Section("metrics", "Metrics", f"<p>None measured yet: <code>{html.escape(command)}</code>.</p>")

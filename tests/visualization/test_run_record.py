@@ -1,0 +1,59 @@
+"""What the report reads of a run: also of one that a crash cut short, and its sections."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sarigan.errors import InputError
+from sarigan.visualization.report.run_record import read_run
+from sarigan.visualization.report.run_sections import curves_section, locality_section, metrics_section, samples_section
+
+TEST = {"score": 0.4, "null_mean": 0.3, "null_deviation": 0.02, "z": 5.0, "p": 0.001, "num_null": 1000}
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("data: {name: folder}\n")
+    (tmp_path / "log.jsonl").write_text(
+        '{"step": 1, "kimg": 1.0, "loss/generator": 2.0, "metrics/fd_efficientnet": 90.0}\n'
+        '{"step": 2, "kimg": 2.0, "loss/generator": 1.5, "groups/8x8.up/nonempty": 3}\n{"step": 3, "ki'
+    )
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "000000004.png").write_bytes(b"\x89PNG cut short")
+    (tmp_path / "evaluation").mkdir()
+    for name, value, time in (("b", 5.0, "2026-01-01"), ("a", 4.0, "2026-01-02")):
+        result = {"name": "fid", "value": value, "protocol": "tf", "num_images": 50, "time": time}
+        (tmp_path / "evaluation" / f"{name}.json").write_text(json.dumps({"results": [result]}))
+    (tmp_path / "analysis").mkdir()
+    group = {
+        "group": 2, "channels": 7, "responds_to": "hair", "iou": 0.41, "iou_test": {"null_mean": 0.2, "z": 3.0, "p": 0.01},
+        "changes": "mouth", "lift": 1.5, "lift_test": None, "share_of_change": [0.2, 0.8],
+    }  # fmt: skip
+    record = {"layer": "8x8.up", "verdict": "More <local>.", "tests": {"part IoU": TEST}, "groups": [group],
+              "parts": ["hair", "mouth"], "num_images": 64, "masks": "segmenter"}  # fmt: skip
+    (tmp_path / "analysis" / "locality-8x8.up.json").write_text(json.dumps(record))
+    return tmp_path
+
+
+def test_reads_what_is_there(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    assert run.series("loss/generator") == [(1.0, 2.0), (2.0, 1.5)] and run.last("loss/generator") == 1.5
+    assert [result["value"] for result in run.metrics] == [4.0]  # the newest of its kind, whatever the file's name
+    assert run.samples[0][0] == 4 and run.environment == {}
+
+
+def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
+    run = read_run(run_dir)
+    assert samples_section(run).body == ""
+    assert curves_section(run).body.count("<svg") == 3  # metric, losses, groups
+    assert ">4<" in metrics_section(run).body and ">5<" not in metrics_section(run).body
+    body = locality_section(run).body
+    assert "More &lt;local&gt;." in body and "hair 0.41" in body and "mouth 80%, hair 20%" in body and "0.3 ± 0.02" in body
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such run directory"):
+        read_run(tmp_path / "none")
+    with pytest.raises(InputError, match=r"not a run directory \(no config.yaml\)"):
+        read_run(tmp_path)
