@@ -73,12 +73,18 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["sarigan*", "ops*"]),
-    package_data={"sarigan.data": ["atlas/*"], "ops": ["csrc/*"]},
+    package_data={
+        "sarigan.data": ["atlas/*"],
+        "sarigan.models.feature_networks": ["weights/*"],
+        "sarigan.visualization.report": ["*.css", "*.js"],
+        "ops": ["csrc/*"],
+    },
     cmdclass={"build_py": BuildWithOperators},
     distclass=PlatformDistribution,
     install_requires=requirements("requirements.txt"),
     extras_require={
         "dev": requirements("requirements-dev.txt") + requirements("requirements-export.txt"),
         "export": requirements("requirements-export.txt"),
+        "video": ["imageio-ffmpeg>=0.5"],
     },
 )

@@ -1,12 +1,14 @@
-"""Load a trained generator for use: `from sarigan import load_generator`."""
+"""Load a trained generator for use: `from sarigan import load_generator`; or with its discriminator, for analysis."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
-from sarigan.config import config_from_dict
+from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
+from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
 
 
@@ -31,3 +33,30 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: no EMA generator that fits its configuration ({reason})") from None
     return generator.eval().requires_grad_(False)
+
+
+@dataclass
+class TrainedNetworks:
+    """The EMA generator and the discriminator (with Q, where it has one) of one checkpoint, frozen."""
+
+    generator: Generator
+    discriminator: Discriminator
+    config: Config
+
+
+def load_networks(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetworks:
+    """Both networks of a checkpoint file or run directory; InputError as `load_generator`, or without a discriminator."""
+    file = resolve_checkpoint(path)
+    generator = load_generator(file, device)
+    state = load_checkpoint(file, device)
+    config = config_from_dict(state["config"], str(file))
+    try:
+        weights = state["discriminator"]
+        head = weights.get("recognition.linear.weight")
+        code_dim = 0 if head is None else head.shape[0]
+        discriminator = Discriminator(config.discriminator, config.generator.resolution, code_dim)
+        discriminator.to(device, weights["head.weight"].dtype).load_state_dict(weights)
+    except (KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: no discriminator that fits its configuration ({reason})") from None
+    return TrainedNetworks(generator, discriminator.eval().requires_grad_(False), config)

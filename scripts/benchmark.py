@@ -1,4 +1,4 @@
-"""Measure speed on this device: `python scripts/benchmark.py ops|step|data`, or count: `scaling`. Prints a table; --json.
+"""Measure speed: `benchmark.py ops|step|data|inference|metrics`; count work: `scaling`. Prints a table; --json writes it.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -14,14 +14,20 @@ import torch
 
 import ops.benchmark
 import sarigan.data.benchmark
+import sarigan.metrics.benchmark
 import sarigan.training.benchmark
+import sarigan.training.inference_benchmark
 import sarigan.training.scaling
 from sarigan.errors import exit_on_input_error
 
 MODES = {
-    "ops": ops.benchmark, "step": sarigan.training.benchmark, "data": sarigan.data.benchmark,
+    "ops": ops.benchmark,
+    "step": sarigan.training.benchmark,
+    "data": sarigan.data.benchmark,
+    "inference": sarigan.training.inference_benchmark,
+    "metrics": sarigan.metrics.benchmark,
     "scaling": sarigan.training.scaling,
-}  # fmt: skip
+}
 
 
 def main() -> None:

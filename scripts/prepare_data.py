@@ -35,7 +35,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--num-images", type=int, metavar="N", help="at most N (avatars: N, default 100000)")
     parser.add_argument("--seed", type=int, default=0, help="of avatars")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
-    parser.add_argument("--commit-megabytes", type=float, default=64.0, metavar="MB", help="saved at least so often (64)")
+    parser.add_argument("--commit-megabytes", type=float, default=16.0, metavar="MB", help="saved at least so often (16)")
     parser.add_argument("--strict", action="store_true", help="stop at the first broken picture")
     parser.add_argument("--max-broken", type=int, default=1000, metavar="N", help="stop when more are broken (default 1000)")
     parser.add_argument("--verify", type=Path, metavar="DEST", help="check every record of a set against its hash, then stop")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sarigan import distributed
 from sarigan.config import load_config
+from sarigan.training.evaluation_hook import describe_metrics
 from sarigan.training.precision import resolve_precision
 from sarigan.training.run import train
 from sarigan.training.state import TrainingState
@@ -34,6 +35,8 @@ def main() -> None:
             return
         done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
         print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
+        for line in describe_metrics(run_dir):
+            print(line)
         print(f"samples:     {run_dir / 'samples'}")
         print(f"checkpoints: {run_dir / 'checkpoints'}")
         print(f"log:         {run_dir / 'log.jsonl'}, and tensorboard --logdir {run_dir / 'tensorboard'}")

@@ -1,6 +1,6 @@
 """The configuration of a run."""
 
 from sarigan.config.loading import config_from_dict, load_config
-from sarigan.config.sections import Config, ObjectiveConfig, OptimizerConfig, TrainingConfig
+from sarigan.config.sections import Config, MetricsConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig
 
-__all__ = ["Config", "ObjectiveConfig", "OptimizerConfig", "TrainingConfig", "config_from_dict", "load_config"]
+__all__ = ["Config", "MetricsConfig", "ObjectiveConfig", "OptimizerConfig", "TrainingConfig", "config_from_dict", "load_config"]

@@ -16,7 +16,7 @@ _WEBP_EFFORT = 0
 def encode(image: Image.Image, encoding: str) -> bytes:
     """The record of an RGB picture of R x R pixels."""
     if encoding == "raw":
-        return b"".join(band.tobytes() for band in image.split())
+        return np.asarray(image).transpose(2, 0, 1).tobytes()
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", lossless=True, quality=0, method=_WEBP_EFFORT)
     return buffer.getvalue()

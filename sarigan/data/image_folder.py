@@ -74,6 +74,12 @@ class ImageFolderDataset:
         return f"image_folder: {len(self)} images, {size}, {kind} {self.path}, crop {self.crop}"
 
     @property
+    def first_size(self) -> tuple[int, int]:
+        """Width and height of the first image as it is stored, in pixels."""
+        assert self._first_size is not None
+        return self._first_size
+
+    @property
     def content_key(self) -> str:
         """Changes with resolution, crop, and the names, sizes and dates (in a zip: CRCs) of the images."""
         digest = hashlib.sha256()

@@ -4,8 +4,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ops import conv2d, conv_transpose2d
 from sarigan.layers.resample import DEFAULT_TAPS, Resample2d
 
 
@@ -37,8 +37,8 @@ class EqualizedConv2d(nn.Module):
         weight = self.weight * self.scale
         if self.up:
             assert self.resample is not None
-            return self.resample(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            return self.resample(conv_transpose2d(x, weight.transpose(0, 1), stride=2))
         if self.down:
             assert self.resample is not None
-            return F.conv2d(self.resample(x), weight, stride=1 if self.resample.down == 2 else 2)
-        return F.conv2d(x, weight, padding=self.padding)
+            return conv2d(self.resample(x), weight, stride=1 if self.resample.down == 2 else 2)
+        return conv2d(x, weight, padding=self.padding)

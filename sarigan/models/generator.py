@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
+from sarigan.layers.intervention import Edit
 from sarigan.layers.style import StyleCodes
 from sarigan.models.channel_widths import check_widths
 from sarigan.models.mapping import MappingNetwork
@@ -128,19 +129,21 @@ class Generator(nn.Module):
         noise: Noise = "random",
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
+        interventions: Sequence[Edit] = (),
     ) -> GeneratorOutput:
         """Generate.
 
         noise: `random` (PyTorch's global generator), `fixed` (the same for every call and sample), `none`, or one
         [N,1,H,W] a layer as listed by `synthesis.noise_shapes()`. truncation_psi pulls w towards its mean, in the first
-        `truncation_cutoff` latents (None: in all). Raises InputError for a z of another shape.
+        `truncation_cutoff` latents (None: in all). interventions edit codes of groups, one after the other.
+        Raises InputError for a z of another shape and for an intervention in a layer or group that is not there.
         """
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise InputError(f"z must have shape (N, {self.config.z_dim}), got {tuple(z.shape)}")
         latents = self.latents(z, mixing)
         if truncation_psi != 1.0:
             latents = self.truncate(latents, truncation_psi, truncation_cutoff)
-        return self.synthesize(latents, noise)
+        return self.synthesize(latents, noise, interventions)
 
     def latents(self, z: Tensor, mixing: LatentMixing | None = None) -> Tensor:
         """z [N,z_dim] -> [N,L,w_dim]."""
@@ -162,11 +165,13 @@ class Generator(nn.Module):
         first = torch.arange(self.num_latents, device=latents.device) < cutoff
         return torch.where(first[None, :, None], truncated, latents)
 
-    def synthesize(self, latents: Tensor, noise: Noise = "random") -> GeneratorOutput:
+    def synthesize(
+        self, latents: Tensor, noise: Noise = "random", interventions: Sequence[Edit] = ()
+    ) -> GeneratorOutput:
         """latents [N,L,w_dim] -> GeneratorOutput."""
         if isinstance(noise, str):
             noise = self.draw_noise(latents, noise)
-        output = self.synthesis(latents, noise)
+        output = self.synthesis(latents, noise, interventions)
         return GeneratorOutput(output.images, latents, output.codes)
 
     def draw_noise(self, latents: Tensor, kind: str) -> list[Tensor | None]:

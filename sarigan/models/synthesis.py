@@ -17,6 +17,7 @@ from ops import bias_act
 from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.grouping import Grouping, GroupingConfig, SimilarityGrouping, build_grouping
+from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.demodulation import WeightModulation
 from sarigan.layers.modulation.group_adagn import ActivationModulation
 from sarigan.layers.noise import NoiseInjection
@@ -58,8 +59,12 @@ class SynthesisLayer(nn.Module):
         self.noise = NoiseInjection()
         self.activation = BiasLeakyReLU(out_channels)
 
-    def forward(self, x: Tensor, latent: Tensor, noise: Tensor | None) -> tuple[Tensor, StyleCodes]:
+    def forward(
+        self, x: Tensor, latent: Tensor, noise: Tensor | None, interventions: Sequence[Edit] = ()
+    ) -> tuple[Tensor, StyleCodes]:
         codes = self.style(latent, None if self.grouping is None else self.grouping.membership())
+        for intervention in interventions:
+            codes = intervention(codes)
         x = self.modulation(x, codes, self.convolution)
         return self.activation(self.noise(x, noise)), codes
 
@@ -152,11 +157,26 @@ class SkipSynthesis(nn.Module):
             if layer.grouping is not None
         ]
 
+    def num_groups(self) -> dict[str, int]:
+        """The number of groups of every grouped layer, by layer name."""
+        return {layer.name: layer.grouping.num_groups for layer in self.grouped_layers()}
+
+    def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
+        """Codes of every grouped layer for latents [N,L,w_dim], without making images."""
+        return {
+            name: layer.style(latents[:, index], layer.grouping.membership())
+            for index, (name, layer) in enumerate(self.named_layers())  # layer i takes latent i
+            if layer.grouping is not None
+        }
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """(H, W) of the noise of every layer, in order."""
         return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]
 
-    def forward(self, latents: Tensor, noise: Sequence[Tensor | None]) -> SynthesisOutput:
+    def forward(
+        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
+    ) -> SynthesisOutput:
+        edits = by_layer(interventions, self.num_groups()) if interventions else {}
         x = self.constant.expand(latents.shape[0], -1, -1, -1)
         images: Tensor | None = None
         codes: dict[str, StyleCodes] = {}
@@ -164,9 +184,9 @@ class SkipSynthesis(nn.Module):
         index = 0
         for name, block in self.named_blocks():
             if block.up is not None:
-                x, codes[f"{name}.up"] = block.up(x, latents[:, index], next(maps))
+                x, codes[f"{name}.up"] = block.up(x, latents[:, index], next(maps), edits.get(f"{name}.up", ()))
                 index += 1
-            x, codes[f"{name}.conv"] = block.conv(x, latents[:, index], next(maps))
+            x, codes[f"{name}.conv"] = block.conv(x, latents[:, index], next(maps), edits.get(f"{name}.conv", ()))
             index += 1
             rgb = block.to_rgb(x, latents[:, index])
             if images is not None:

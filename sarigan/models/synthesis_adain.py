@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from ops import bias_act
 from sarigan.layers.conv import EqualizedConv2d
+from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.adain import AdaINEpilogue
 from sarigan.layers.normalization import full_precision
 from sarigan.layers.resample import Resample2d
+from sarigan.layers.style import StyleCodes
 from sarigan.models.channel_widths import block_resolutions, channels_at
 from sarigan.models.synthesis import GroupedLayer, SynthesisOutput
 
@@ -59,11 +61,22 @@ class AdaINSynthesis(nn.Module):
         """None: StyleGAN has no groups."""
         return []
 
+    def num_groups(self) -> dict[str, int]:
+        """Empty: StyleGAN has no groups."""
+        return {}
+
+    def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
+        """Empty: StyleGAN has no groups."""
+        return {}
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """(H, W) of the noise of every epilogue, in order."""
         return [(r, r) for r in self.resolutions for _ in range(2)]
 
-    def forward(self, latents: Tensor, noise: Sequence[Tensor | None]) -> SynthesisOutput:
+    def forward(
+        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
+    ) -> SynthesisOutput:
+        by_layer(interventions, self.num_groups())
         x = self.first_epilogue(self.constant.expand(latents.shape[0], -1, -1, -1), latents[:, 0], noise[0])
         for index, layer in enumerate(self.layers, start=1):
             x = layer(x, latents[:, index], noise[index])

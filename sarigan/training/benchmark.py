@@ -66,9 +66,7 @@ class StepTimer:
             for index, phase in enumerate(self.trainer.phases)
             if regularizers or phase.name in (*MAIN_PHASES, "grouping")
         ]
-        with FlopCounterMode(display=False) as counter:
-            self.once()
-        self.flops = counter.get_total_flops()
+        self.flops = counted_flops(self.once)
 
     def once(self) -> None:
         """Each phase once, and the average of the generator."""
@@ -94,6 +92,24 @@ class StepTimer:
             "ratio": round(statistics.median(a / b for a, b in zip(times, reference, strict=True)), 3),
             "peak_gib": None if peak is None else round(peak, 2),
         }
+
+
+def counted_flops(call: Callable[[], object]) -> int:
+    """Floating-point operations of a call by PyTorch's counter."""
+    counter = FlopCounterMode(display=False)
+    # Telling modules apart hangs hooks on the graph that the gradient of a leaf (R1) cannot pass; only the total is wanted.
+    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+class _NoModules:
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def matrix_product(precision: Precision) -> Callable[[], object]:

@@ -20,6 +20,7 @@ from sarigan.losses.path_length import path_length_penalty, path_lengths
 from sarigan.losses.r1 import r1_penalty
 from sarigan.models.discriminator import Discriminator, DiscriminatorOutput
 from sarigan.models.generator import Generator, GeneratorOutput
+from sarigan.models.recognition import information_target
 from sarigan.training.phase import Scalars, Shard
 from sarigan.training.randomness import Draws
 
@@ -147,14 +148,6 @@ class GanObjective:
         error, variance = explained_variance_terms(output.codes, target)
         terms = {"information/mse": error, "information/variance": variance}
         return self.config.information_weight * loss, terms
-
-
-def information_target(output: GeneratorOutput, kind: str) -> Tensor:
-    """`w`: the mean latent over layers [N,w_dim] (w itself unless layers mix two). `codes`: [h, z] of every grouped layer."""
-    if kind == "w":
-        return output.latents.mean(dim=1)
-    parts = [part for code in output.codes.values() for part in (code.h_scale, code.z_scale) if part is not None]
-    return torch.cat(parts, dim=1)
 
 
 def information_dim(config: ObjectiveConfig, generator: Generator) -> int:

@@ -18,6 +18,7 @@ from sarigan.errors import InputError
 from sarigan.logger import RunLogger
 from sarigan.training.batch_plan import BatchPlan, plan_batch
 from sarigan.training.compatibility import differing_fields
+from sarigan.training.evaluation_hook import EvaluationHook
 from sarigan.training.failure import ending_together
 from sarigan.training.hooks import CheckpointHook, Hook, LogHook, ProgressHook, SampleHook
 from sarigan.training.nonfinite import NonfiniteError
@@ -74,7 +75,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         if main:
             announce(config, state, plan, dataset)
         checkpoints = CheckpointHook(run_dir / "checkpoints", config.training.checkpoint_kimg, config.training.num_checkpoints)
-        trainer = Trainer(state, dataset, build_hooks(config, logger, run_dir, checkpoints))
+        trainer = Trainer(state, dataset, build_hooks(config, logger, run_dir, checkpoints, dataset))
         trainer.roll_back = lambda error: roll_back(trainer, checkpoints, run_dir, error)
         trainer.mark = watchdog.mark
         watchdog.before_exit = lambda: checkpoints.writer.wait(LAST_WRITE_SECONDS)
@@ -90,13 +91,17 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         return trainer
 
 
-def build_hooks(config: Config, logger: RunLogger | None, run_dir: Path, checkpoints: CheckpointHook) -> list[Hook]:
+def build_hooks(
+    config: Config, logger: RunLogger | None, run_dir: Path, checkpoints: CheckpointHook, dataset: ImageDataset
+) -> list[Hook]:
     """The hooks of a run; `logger` is rank 0's, None elsewhere."""
     training = config.training
     # Logging looks for non-finite losses first, so nothing else is written after one.
     hooks: list[Hook] = [ProgressHook(), LogHook(logger, training.tick_kimg), checkpoints]
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
+    if config.metrics.names:
+        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset))
     return hooks
 
 

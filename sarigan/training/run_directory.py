@@ -2,7 +2,6 @@
 
 import json
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 
 from sarigan.atomic_file import replace_text
 from sarigan.checkpoint import list_checkpoints
+from sarigan.code_version import git_commit
 from sarigan.config import Config
 from sarigan.logger import RunLogger
 from sarigan.training.precision import PRECISIONS
@@ -39,13 +39,3 @@ def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunL
     }
     replace_text(run_dir / "environment.json", json.dumps(environment, indent=2) + "\n")
     return RunLogger(run_dir, state.step)
-
-
-def git_commit() -> str | None:
-    """The commit of this source tree, None outside a repository."""
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

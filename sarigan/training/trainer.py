@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
 from sarigan.ema import ema_decay
@@ -33,6 +34,8 @@ class Trainer:
         self.plan = plan_batch(training, distributed.world_size())
         self.batch_size, self.rounds = self.plan.batch_size, self.plan.num_rounds
         self.device, self.dtype = state.precision.device, state.precision.parameter_dtype
+        if self.device.type == "cpu":
+            keep_freed_memory()
         state.objective.trained_generator = distributed.replicate(state.generator, apart=state.grouping_parameters)
         state.objective.trained_discriminator = distributed.replicate(state.discriminator)
         self.phases = build_phases(state)

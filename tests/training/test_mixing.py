@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarigan.training.gan_objective import information_dim, information_target
+from sarigan.models.recognition import information_target
+from sarigan.training.gan_objective import information_dim
 from sarigan.training.phase import Shard
 from sarigan.training.trainer import Trainer
 

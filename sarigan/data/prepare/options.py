@@ -16,7 +16,7 @@ class Options:
     attributes: str | None = None  # a CSV or JSON file | none | None: the source's own
     labels: str = "auto"  # auto | none
     seed: int = 0  # of avatars
-    commit_megabytes: float = 64.0  # of records that a kill can cost, at most
+    commit_megabytes: float = 16.0  # of records that a kill can cost, at most
 
     def __post_init__(self) -> None:
         if self.commit_megabytes <= 0:

@@ -50,7 +50,7 @@ class State:
 class SetWriter:
     """Appends entries in order to the LMDB of an unfinished set. `task` is what must not change until it is finished."""
 
-    def __init__(self, folder: Path, commit_megabytes: float = 64.0) -> None:
+    def __init__(self, folder: Path, commit_megabytes: float = 16.0) -> None:
         self.folder = folder
         self._commit_bytes = commit_megabytes * 2**20
         self._transaction: lmdb.Transaction | None = None

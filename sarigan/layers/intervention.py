@@ -1,0 +1,148 @@
+"""Edits of one group's codes in one layer: the controls of SariGAN Fig. 4 (z_i) and Fig. 5 (h_i).
+
+An intervention acts on the codes between style and modulation, so it means the same in the weight and the activation form.
+Legend: N batch, I input channels, G groups, n_i channels of group i. The code of a group is z_i: [N,n_i], its channels in
+ascending order, or h_i: [N,1]; in a layer with biases the scales are followed by as many biases.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sarigan.errors import InputError
+from sarigan.layers.grouping import one_hot
+from sarigan.layers.style import StyleCodes, channel_affine
+
+CODES = ("z", "h")
+OPERATIONS = ("scale", "move", "shift")
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One edit: StyleCodes -> StyleCodes, called inside the generator's forward.
+
+    scale: a * code. move: code + a (values - code), so 1 sets, more goes past. shift: code + a * values.
+    values: the code of a group as `group_code` reads it, [K], or [N,K] for one a sample. An empty group has nothing to
+    edit. Raises InputError for what makes no edit, and when called, for values of another length.
+    """
+
+    layer: str
+    group: int
+    code: str  # z | h
+    operation: str  # scale | move | shift
+    amount: float = 1.0
+    values: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in {"code": CODES, "operation": OPERATIONS}.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"edit: {name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if not math.isfinite(self.amount):
+            raise InputError(f"edit of {self.place}: amount must be a finite number, got {self.amount}")
+        if (self.values is None) != (self.operation == "scale"):
+            wanted = "takes no values" if self.operation == "scale" else "needs values"
+            raise InputError(f"edit of {self.place}: operation {self.operation} {wanted}")
+
+    @property
+    def place(self) -> str:
+        """`z of group 3 in 8x8.up`."""
+        return f"{self.code} of group {self.group} in {self.layer}"
+
+    def __call__(self, codes: StyleCodes) -> StyleCodes:
+        assert codes.membership is not None and codes.h_scale is not None
+        member = codes.membership[:, self.group] > 0
+        if self.code == "z":
+            where, scale, bias = member, codes.z_scale, codes.z_bias
+        else:
+            # The release lets the h of an empty group move every channel; an edit of an empty group must not.
+            where = (torch.arange(codes.membership.shape[1], device=member.device) == self.group) & member.any()
+            scale, bias = codes.h_scale, codes.h_bias
+        values = self._spread(where, scale, bias)
+        scale = self._apply(where, scale, values[0])
+        bias = None if bias is None else self._apply(where, bias, values[-1])
+        if self.code == "z":
+            return replace(codes, z_scale=scale, z_bias=bias)
+        return replace(codes, h_scale=scale, h_bias=bias)
+
+    def _spread(self, where: Tensor, scale: Tensor, bias: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Values at the entries they belong to, zero elsewhere: ([I or G],) or, with biases, one for each of the two."""
+        if self.values is None or not bool(where.any()):
+            return (None,)
+        num_codes = int(where.sum()) * (1 if bias is None else 2)
+        if self.values.shape[-1] != num_codes:
+            raise InputError(f"edit of {self.place}: it has {num_codes} values, got {self.values.shape[-1]}")
+        parts = self.values.to(scale).chunk(1 if bias is None else 2, dim=-1)
+        spread = [scale.new_zeros(*part.shape[:-1], len(where)) for part in parts]
+        for full, part in zip(spread, parts, strict=True):
+            full[..., where] = part
+        return tuple(spread)
+
+    def _apply(self, where: Tensor, code: Tensor, values: Tensor | None) -> Tensor:
+        if self.operation == "scale":
+            return torch.where(where, code * self.amount, code)
+        if values is None:
+            return code
+        if self.operation == "move":
+            # lerp is exact at both ends.
+            return torch.where(where, torch.lerp(code, values.expand_as(code), self.amount), code)
+        return torch.where(where, code + self.amount * values, code)
+
+
+@dataclass(frozen=True)
+class Regrouping:
+    """Another partition of a layer's channels, the image unchanged: later edits then act on the new groups' h and z.
+
+    With f of Eq. 5, z' = f and h'_i = sqrt(1/c sum_{C'_i} f_j^2) give the same f for the new groups C'. All h' are
+    positive. Random partitions of a model are the control for its own. groups [c]: the new group of every channel.
+    """
+
+    layer: str
+    groups: Tensor
+    group: None = None  # of an edit; a regrouping is of the whole layer
+
+    def __call__(self, codes: StyleCodes) -> StyleCodes:
+        assert codes.membership is not None and codes.h_scale is not None
+        scale, offset = channel_affine(codes, epsilon=0.0)
+        if offset is not None:
+            raise InputError(f"layer {self.layer}: codes with biases cannot be regrouped")
+        num_groups = codes.membership.shape[1]
+        if len(self.groups) != scale.shape[1] or not 0 <= int(self.groups.min()) <= int(self.groups.max()) < num_groups:
+            raise InputError(f"layer {self.layer}: a regrouping has {scale.shape[1]} groups of 0 to {num_groups - 1}")
+        member = one_hot(self.groups.to(scale.device), num_groups, scale.dtype)
+        length = (scale.square() @ member / scale.shape[1]).sqrt()
+        return StyleCodes(scale, length, membership=member)
+
+
+Edit = Intervention | Regrouping
+
+
+def group_code(codes: StyleCodes, group: int, code: str) -> Tensor:
+    """z_i [N,n_i] or h_i [N,1] of a group, followed by its biases where the layer has them."""
+    assert codes.membership is not None and codes.h_scale is not None
+    if code == "z":
+        where, parts = codes.membership[:, group] > 0, (codes.z_scale, codes.z_bias)
+    else:
+        where, parts = torch.arange(codes.h_scale.shape[1], device=codes.h_scale.device) == group, (codes.h_scale, codes.h_bias)
+    return torch.cat([part[:, where] for part in parts if part is not None], dim=1)
+
+
+def check_place(layer: str, group: int | None, num_groups: Mapping[str, int]) -> None:
+    """InputError listing the valid ones unless the layer is a key of `num_groups` and the group is one of its groups."""
+    if not num_groups:
+        raise InputError("this generator has no groups (generator.grouping.kind=none), so none can be shown or edited")
+    if layer not in num_groups:
+        raise InputError(f"no grouped layer {layer!r}: the layers are {', '.join(num_groups)}")
+    if group is not None and not 0 <= group < num_groups[layer]:
+        raise InputError(f"no group {group} in layer {layer}: the groups are 0 to {num_groups[layer] - 1}")
+
+
+def by_layer(interventions: Sequence[Edit], num_groups: Mapping[str, int]) -> dict[str, list[Edit]]:
+    """Interventions of every layer, in the order given. InputError for a layer or group that is not there."""
+    found: dict[str, list[Edit]] = {}
+    for intervention in interventions:
+        check_place(intervention.layer, intervention.group, num_groups)
+        found.setdefault(intervention.layer, []).append(intervention)
+    return found

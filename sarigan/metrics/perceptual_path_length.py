@@ -1,0 +1,143 @@
+"""Perceptual path length (Karras et al. 2019, StyleGAN, sec. 4.1; `ppl2_wend` of Karras et al. 2020).
+
+    E[ d(g(t), g(t + epsilon)) / epsilon^2 ],   g along slerp in z or lerp in w, t ~ U(0,1) (full) or t = 0 (end)
+
+with the same noise on both images, the mean taken over what lies between the 1st and the 99th percentile.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sarigan.errors import InputError
+from sarigan.metrics.image_sets import GeneratedImages
+from sarigan.metrics.latent_sampling import broadcast_latent, gather_rows, latent_batches
+from sarigan.models.generator import Generator
+from sarigan.seeding import derive_seed
+
+LARGEST_SIDE = 256  # of the images that are compared
+
+
+class Distance(Protocol):
+    """Images a, b [N,3,H,W] in about -1..1 -> [N]. `suffix` marks, in a metric's name, what is not LPIPS."""
+
+    name: str
+    suffix: str
+
+    def __call__(self, images_a: Tensor, images_b: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class PathLengthConfig:
+    """The protocol. face_crop: rows 3/8 to 7/8 and columns 2/8 to 6/8, StyleGAN's choice for FFHQ and CelebA-HQ."""
+
+    space: str = "w"
+    sampling: str = "full"
+    num_samples: int = 50_000
+    epsilon: float = 1e-4
+    face_crop: bool = False
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in {"space": ("z", "w"), "sampling": ("full", "end")}.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"path length: {name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("num_samples", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"path length: {name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.epsilon < 1:
+            raise InputError(f"path length: epsilon must be between 0 and 1, got {self.epsilon}")
+
+
+@dataclass(frozen=True)
+class PathLength:
+    """The filtered mean with its standard error, and the mean of all samples."""
+
+    name: str  # ppl_w_full with LPIPS, ppl_w_full_efficientnet with that distance, ...
+    value: float
+    standard_error: float
+    unfiltered: float
+    num_kept: int
+    num_samples: int
+
+
+@torch.no_grad()
+def perceptual_path_length(
+    generator: Generator, distance: Distance, config: PathLengthConfig, advance: Callable[[int], None] = lambda count: None
+) -> PathLength:
+    """Path length of a generator without truncation; processes share the samples.
+
+    `advance` hears of each batch of this process. Raises InputError for distances that are not finite.
+    """
+    second = GeneratedImages(generator, config.num_samples, derive_seed("second end", config.seed))
+    positions: list[int] = []
+    rows = []
+    for batch in latent_batches(generator, config.num_samples, config.batch_size, config.seed):
+        t = _times(batch.positions, config, batch.z)
+        near, far = _latent_pair(generator, batch.z, second.z(batch.positions), t, config)
+        # One call for both ends: the same noise, and the same kernels.
+        noise = [None if x is None else torch.cat([x, x]) for x in batch.noise]
+        images = generator.synthesize(broadcast_latent(generator, torch.cat([near, far])), noise).images
+        a, b = compared_pixels(images, config.face_crop).chunk(2)
+        rows.append(distance(a, b).double() / config.epsilon**2)
+        positions += batch.positions
+        advance(len(batch.positions))
+    lengths = gather_rows(config.num_samples, positions, rows).numpy()
+    if not np.isfinite(lengths).all():
+        raise InputError(f"path length: the distance of sample {int(np.argmin(np.isfinite(lengths)))} is not finite")
+    kept = between_percentiles(lengths)
+    spread = float(kept.std(ddof=1)) / math.sqrt(len(kept)) if len(kept) > 1 else math.nan
+    name = f"ppl_{config.space}_{config.sampling}{distance.suffix}"
+    return PathLength(name, float(kept.mean()), spread, float(lengths.mean()), len(kept), len(lengths))
+
+
+def between_percentiles(lengths: np.ndarray, low: float = 1, high: float = 99) -> np.ndarray:
+    """What lies between two percentiles, each taken at the next sample outwards."""
+    bounds = np.percentile(lengths, low, method="lower"), np.percentile(lengths, high, method="higher")
+    return lengths[(lengths >= bounds[0]) & (lengths <= bounds[1])]
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the great circle from a/|a| to b/|b|: [N,D], [N,D], t [N,1] -> [N,D] of unit length."""
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    cosine = (a * b).sum(dim=1, keepdim=True).clamp(-1, 1)
+    # A unit vector at right angles to a, in the plane of both.
+    c = F.normalize(b - cosine * a, dim=1)
+    angle = t * torch.acos(cosine)
+    return F.normalize(a * torch.cos(angle) + c * torch.sin(angle), dim=1)
+
+
+def compared_pixels(images: Tensor, face_crop: bool = False) -> Tensor:
+    """[N,3,H,W] -> what the distance sees: the crop, then box averages until no side is longer than 256."""
+    if face_crop:
+        eighth = images.shape[2] // 8
+        images = images[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]
+    factor = images.shape[2] // LARGEST_SIDE
+    return F.avg_pool2d(images, factor) if factor > 1 else images
+
+
+def _times(positions: list[int], config: PathLengthConfig, like: Tensor) -> Tensor:
+    if config.sampling == "end":
+        return torch.zeros(len(positions), 1).to(like)
+    source = torch.Generator()
+    drawn = [torch.rand(1, generator=source.manual_seed(derive_seed("t", config.seed, p))) for p in positions]
+    return torch.stack(drawn).to(like)
+
+
+def _latent_pair(
+    generator: Generator, first: Tensor, second: Tensor, t: Tensor, config: PathLengthConfig
+) -> tuple[Tensor, Tensor]:
+    """w at t and at t + epsilon."""
+    later = t + config.epsilon
+    if config.space == "z":
+        both = generator.mapping(torch.cat([slerp(first, second, t), slerp(first, second, later)]))
+        return both.chunk(2)[0], both.chunk(2)[1]
+    start, end = generator.mapping(torch.cat([first, second])).chunk(2)
+    return torch.lerp(start, end, t), torch.lerp(start, end, later)

@@ -1,0 +1,76 @@
+"""Statistics of real images on disk, filed under all that they depend on; nothing else can be served for them.
+
+One .npz a kind of statistics. Its name is the hash of the whole key and the key lies inside; it appears by one rename; each
+array carries a checksum. A file that cannot be read, or whose key differs, counts as absent and is written anew.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sarigan.models.feature_networks.published_file import cache_folder
+
+VERSION = 1  # raise it when the same key gives other statistics
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class StatisticsCache:
+    """Arrays by key. A key is a flat mapping of strings and numbers. Without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def load(self, key: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """What was saved under exactly this key, None when there is nothing or it is damaged."""
+        if self.folder is None:
+            return None
+        try:
+            with np.load(self._path(key), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            if str(arrays.pop("key")) != _text(key):
+                return None
+        except _DAMAGE:
+            return None
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def save(self, key: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
+        """Keep arrays under a key. A full or read-only disk costs the cache, not the evaluation."""
+        if self.folder is None:
+            return
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    values: dict[str, Any] = {name: array.cpu().numpy() for name, array in arrays.items()}
+                    np.savez(file, key=np.array(_text(key)), **values)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(partial, path)
+            finally:
+                Path(partial).unlink(missing_ok=True)
+        except OSError:
+            return
+
+    def _path(self, key: Mapping[str, Any]) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{hashlib.sha256(_text(key).encode()).hexdigest()}.npz"
+
+
+def default_folder() -> Path:
+    """$SARIGAN_CACHE/statistics, else ~/.cache/sarigan/statistics."""
+    return cache_folder() / "statistics"
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps({"version": VERSION, **key}, sort_keys=True)

@@ -1,0 +1,119 @@
+"""Files of trained weights that others publish: where they are looked for, and the hash without which none is used.
+
+Looked for in this order: the path that the user gives, the path in an environment variable, $SARIGAN_CACHE/weights (else
+~/.cache/sarigan/weights), PyTorch's cache of downloads; then fetched from the published address into the first cache.
+"""
+
+import hashlib
+import os
+import sys
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from sarigan.errors import InputError
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of weights. `instead`: what can be run without it, for the message that it is missing."""
+
+    title: str
+    file_names: tuple[str, ...]  # under which it is known in caches; the first is that of `url`
+    url: str
+    sha256: str
+    variable: str  # environment variable with its path
+    instead: str
+
+    def find(self, given: str | Path | None = None) -> Path | None:
+        """The checked file on this machine, None when it is nowhere; InputError for a wrong one or a wrong path."""
+        for source, path in (("", given), (f"${self.variable}: ", os.environ.get(self.variable))):
+            if path:
+                if not Path(path).is_file():
+                    raise InputError(f"{source}{path}: no such file; {self.title} is published at {self.url}")
+                return self.check(Path(path))
+        for folder in (cache_folder() / "weights", Path(torch.hub.get_dir()) / "checkpoints"):
+            for name in self.file_names:
+                if (folder / name).is_file():
+                    return self.check(folder / name)
+        return None
+
+    def fetch(self, given: str | Path | None = None) -> Path:
+        """The checked file, downloaded when it is nowhere; InputError with all a person needs when that fails."""
+        found = self.find(given)
+        if found is not None:
+            return found
+        target = cache_folder() / "weights" / self.file_names[0]
+        try:
+            _download(self.url, target, self.sha256)
+        except OSError as error:
+            reason = " ".join(str(error).split())[:100]
+            raise InputError(
+                f"{self.title}: {self.file_names[0]} is missing and could not be downloaded ({reason}); get {self.url}"
+                f" (SHA256 {self.sha256}) and name it in ${self.variable} or put it in {target.parent}; {self.instead}"
+            ) from None
+        return target
+
+    def check(self, path: Path) -> Path:
+        """The path; InputError unless its content is the published one."""
+        found = file_sha256(path)
+        if found != self.sha256:
+            raise InputError(
+                f"{path}: not {self.title}: its SHA256 is {found}, that of the file at {self.url} is {self.sha256}"
+            )
+        return path
+
+
+def cache_folder() -> Path:
+    """$SARIGAN_CACHE, else ~/.cache/sarigan."""
+    if chosen := os.environ.get("SARIGAN_CACHE"):
+        return Path(chosen).expanduser()
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sarigan"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / "sarigan"
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA256 of a file; InputError when it cannot be read."""
+    try:
+        status = path.stat()
+        return _file_sha256(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@cache
+def _file_sha256(path: Path, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _download(url: str, target: Path, sha256: str) -> None:
+    """Appears by one rename when whole and right, so that processes that start together do no harm. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    try:
+        with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(url, timeout=15) as answer:
+            total = int(answer.headers.get("Content-Length") or 0) or None
+            with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, file=sys.stderr) as bar:
+                while chunk := answer.read(_CHUNK):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+        if digest.hexdigest() != sha256:
+            raise OSError(f"what arrived has SHA256 {digest.hexdigest()}")
+        os.replace(partial, target)
+    finally:
+        Path(partial).unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""Metrics of the averaged generator during training, and the checkpoint that was best by one of them.
+
+<run>/log.jsonl and tensorboard: metrics/<name>. <run>/evaluation/<images>.json: the whole report.
+<run>/best/: the best checkpoint so far, and best.json with the number that made it so.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sarigan.checkpoint import checkpoint_path, remove_old_checkpoints, save_checkpoint
+from sarigan.config import MetricsConfig
+from sarigan.data.loader import ImageDataset
+from sarigan.errors import InputError
+from sarigan.logger import RunLogger
+from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.metric import Result
+from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
+from sarigan.training.hooks import Hook, interval_steps
+
+if TYPE_CHECKING:
+    from sarigan.models.feature_networks.feature_network import FeatureNetwork
+    from sarigan.training.trainer import Trainer
+
+PREFIX = "metrics/"
+log = logging.getLogger(__name__)
+
+
+class EvaluationHook(Hook):
+    """Evaluates before the first step, every N kimg and at the end, against the training images, unmirrored.
+
+    It draws from no generator that training draws from, and the time it takes is not counted as training.
+    """
+
+    every_rank = True  # the ranks share the sampling
+
+    def __init__(
+        self, logger: RunLogger | None, run_dir: Path, config: MetricsConfig, dataset: ImageDataset,
+        networks: Mapping[str, "FeatureNetwork"] | None = None,
+    ) -> None:  # fmt: skip
+        self.logger, self.run_dir, self.config, self.dataset = logger, run_dir, config, dataset
+        self.networks = dict(networks or {})  # opened once, then kept
+        self.cache = StatisticsCache(default_folder())
+        self.best: dict[str, Any] | None = None
+
+    def before_training(self, trainer: "Trainer") -> None:
+        self.interval = interval_steps(self.config.interval_kimg, trainer.batch_size)
+        self.best = _read_best(self.run_dir, trainer.state.step)
+        if trainer.state.step == 0:
+            self.evaluate(trainer)
+
+    def after_step(self, trainer: "Trainer") -> None:
+        if trainer.state.step % self.interval == 0 or trainer.is_finished():
+            self.evaluate(trainer)
+
+    def evaluate(self, trainer: "Trainer") -> None:
+        """Compute and log the metrics; keep the checkpoint when it is the best so far."""
+        trainer.check_finite()
+        state, config = trainer.state, self.config
+        protocol = EvaluationConfig(
+            config.num_images, config.num_real_images, config.preprocessing, seed=0, batch_size=config.batch_size
+        )
+        evaluation = Evaluation(
+            protocol, trainer.device, generator=state.average.module, data=self.dataset, cache=self.cache,
+            networks=self.networks,
+        )  # fmt: skip
+        report = evaluate(evaluation, config.names)
+        if self.logger is None:
+            return
+        scalars = {PREFIX + result.name: result.value for result in report.results}
+        self.logger.log(state.step, state.seen_kimg, state.seconds, scalars)
+        report.write(self.run_dir / "evaluation" / f"{state.seen_images:09d}.json")
+        result = self._judged(report.results)
+        if self.best is None or _is_better(result, self.best):
+            self._keep(trainer, result)
+
+    def _judged(self, results: list[Result]) -> Result:
+        for result in results:
+            if self.config.best in (None, result.name):
+                return result
+        found = ", ".join(result.name for result in results)
+        raise InputError(f"metrics.best must be one of the results {found}, got {self.config.best!r}")
+
+    def _keep(self, trainer: "Trainer", result: Result) -> None:
+        state, folder = trainer.state, self.run_dir / "best"
+        state.average.module.update_mean_latent()
+        save_checkpoint(state.state_dict(), checkpoint_path(folder, state.step))
+        self.best = {"name": result.name, "value": result.value, "step": state.step, "kimg": state.seen_kimg}
+        (folder / "best.json").write_text(json.dumps(self.best) + "\n")
+        for path in folder.glob("checkpoint-*.pt"):
+            if path != checkpoint_path(folder, state.step):
+                path.unlink()
+        remove_old_checkpoints(folder, 1)
+
+
+def _is_better(result: Result, best: Mapping[str, Any]) -> bool:
+    if result.name != best["name"]:  # another metric was chosen since
+        return True
+    return result.value > best["value"] if result.higher_is_better else result.value < best["value"]
+
+
+def _read_best(run_dir: Path, step: int) -> dict[str, Any] | None:
+    """What best.json says, unless it is of a step that this run has yet to make again."""
+    try:
+        best: dict[str, Any] = json.loads((run_dir / "best" / "best.json").read_text())
+        return best if best["step"] <= step and {"name", "value"} <= best.keys() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def describe_metrics(run_dir: Path) -> list[str]:
+    """For each metric of a run's log one line: how it went over training, and its last value."""
+    history: dict[str, list[tuple[float, float]]] = {}
+    try:
+        lines = (run_dir / "log.jsonl").read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        values = json.loads(line)
+        for name in values:
+            if name.startswith(PREFIX):
+                history.setdefault(name.removeprefix(PREFIX), []).append((values["kimg"], values[name]))
+    described = []
+    for name, points in history.items():
+        course = ", ".join(f"{value:.4g} at {kimg:g} kimg" for kimg, value in points)
+        described.append(f"{name}: {points[-1][1]:.4g} at the end; over training {course}")
+    return described

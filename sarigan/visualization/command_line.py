@@ -1,0 +1,87 @@
+"""Options that every image-making script has, and what they mean."""
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sarigan.errors import InputError
+from sarigan.layers.intervention import Intervention, check_place
+from sarigan.models.generator import Generator
+from sarigan.visualization.edit_file import load_edits
+from sarigan.visualization.sampling import Sampling
+from sarigan.visualization.seeds import NOISES
+
+
+def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7) -> None:
+    """The checkpoint and how images are sampled from it."""
+    parser.add_argument("checkpoint", type=Path, help="a run directory or a checkpoint file")
+    parser.add_argument("--truncation", type=float, default=psi, metavar="PSI", help=f"of w to its mean; default {psi}, 1: off")
+    parser.add_argument("--truncation-cutoff", type=int, metavar="N", help="truncate the first N latents only")
+    parser.add_argument("--noise", choices=NOISES, default=noise, help="the same for all images, new by seed, or none")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def sampling_of(options: argparse.Namespace) -> Sampling:
+    """The options of `add_sampling_options`; InputError for values that make no sense."""
+    if not math.isfinite(options.truncation):
+        raise InputError(f"--truncation must be a finite number, got {options.truncation}")
+    if options.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
+    return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size)
+
+
+def device_named(name: str) -> torch.device:
+    """auto: CUDA where there is a GPU. InputError for what is not there."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def parse_numbers(text: str, option: str) -> list[float]:
+    """`0,0.5,1` -> numbers; InputError naming the option."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(math.isfinite(number) for number in numbers):
+        raise InputError(f"{option} takes numbers such as 0,0.5,1, got {text!r}")
+    return numbers
+
+
+def parse_layers(text: str, generator: Generator) -> list[str]:
+    """`all` or names of grouped layers, separated by commas; InputError listing the valid ones."""
+    num_groups = generator.synthesis.num_groups()
+    names = list(num_groups) if text == "all" else text.split(",")
+    for name in names or [text]:
+        check_place(name, None, num_groups)
+    return names
+
+
+def parse_groups(text: str, layer: str, generator: Generator) -> list[int]:
+    """`all` (that hold channels), or numbers separated by commas; InputError listing the valid ones."""
+    num_groups = generator.synthesis.num_groups()
+    check_place(layer, None, num_groups)
+    if text == "all":
+        (found,) = [item for item in generator.grouped_layers() if item.name == layer]
+        return found.grouping.membership().any(dim=0).nonzero().flatten().tolist()
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"groups are `all` or numbers such as 0,3 (0 to {num_groups[layer] - 1} in {layer}), got {text!r}")
+    for part in parts:
+        check_place(layer, int(part), num_groups)
+    return [int(part) for part in parts]
+
+
+def load_all_edits(paths: Sequence[Path], generator: Generator) -> list[Intervention]:
+    """The edits of all files, in order."""
+    return [edit for path in paths for edit in load_edits(path, generator)]

@@ -1,0 +1,136 @@
+"""Edits as a JSON file: what `edit_groups.py` writes, `generate.py --edit` applies again, and anyone can write by hand.
+
+{"format": "sarigan-edits", "version": 1, "architecture": {...}, "edits": [
+  {"layer": "8x8.up", "group": 3, "code": "z", "operation": "scale", "amount": 2.0},
+  {"layer": "8x8.up", "group": 3, "code": "z", "operation": "move", "amount": 1.5, "values": [...], "channels": [...]}]}
+`architecture` (the generator's configuration) and `channels` (of the group, when values are given for z) may be left out;
+when they are there, they must be the generator's. Numbers are written so that they read back bit by bit.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sarigan.errors import InputError
+from sarigan.layers.intervention import Intervention, check_place
+from sarigan.models.generator import Generator
+
+FORMAT, VERSION = "sarigan-edits", 1
+FIELDS = ("layer", "group", "code", "operation", "amount", "values")
+TYPES = {"layer": str, "group": int, "code": str, "operation": str, "amount": (int, float)}
+
+
+def edits_to_dict(edits: Sequence[Intervention], generator: Generator) -> dict[str, Any]:
+    """The content of an edit file. InputError for an edit that does not fit, or with values of more than one sample."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "architecture": dataclasses.asdict(generator.config),
+        "edits": [_edit_to_dict(edit, generator) for edit in edits],
+    }
+
+
+def save_edits(edits: Sequence[Intervention], generator: Generator, path: Path) -> None:
+    """Write an edit file; see `edits_to_dict`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(edits_to_dict(edits, generator), indent=1) + "\n")
+
+
+def load_edits(path: Path, generator: Generator) -> list[Intervention]:
+    """The edits of a file, checked against the generator. InputError naming the file and the field."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read the edits ({getattr(error, 'strerror', None) or error})") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from None
+    try:
+        return edits_from_dict(content, generator)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def edits_from_dict(content: Any, generator: Generator) -> list[Intervention]:
+    """The inverse of `edits_to_dict`; InputError naming the field."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("edits"), list):
+        raise InputError(f'an edit file is {{"format": "{FORMAT}", "version": {VERSION}, "edits": [...]}}')
+    if content.get("version") != VERSION:
+        raise InputError(f"edits of version {content.get('version')}, this program reads {VERSION}")
+    if "architecture" in content:
+        differing = _differing(content["architecture"], dataclasses.asdict(generator.config))
+        if differing:
+            raise InputError(f"edits of another architecture; it differs in {', '.join(differing[:5])}")
+    return [_edit_from_dict(entry, index, generator) for index, entry in enumerate(content["edits"])]
+
+
+def group_channels(generator: Generator, layer: str, group: int) -> list[int]:
+    """The input channels of a layer that belong to a group, ascending. InputError for a place that is not there."""
+    check_place(layer, group, generator.synthesis.num_groups())
+    (found,) = [item for item in generator.grouped_layers() if item.name == layer]
+    return found.grouping.membership()[:, group].nonzero().flatten().tolist()
+
+
+def _edit_to_dict(edit: Intervention, generator: Generator) -> dict[str, Any]:
+    entry: dict[str, Any] = {name: getattr(edit, name) for name in FIELDS[:-1]}
+    channels = group_channels(generator, edit.layer, edit.group)
+    if edit.values is not None:
+        if edit.values.ndim != 1:
+            raise InputError(f"edit of {edit.place}: a file holds values of one sample, got shape {tuple(edit.values.shape)}")
+        entry["values"] = edit.values.tolist()
+        if edit.code == "z":
+            entry["channels"] = channels
+    return entry
+
+
+def _edit_from_dict(entry: Any, index: int, generator: Generator) -> Intervention:
+    where = f"edits[{index}]"
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} must be an object, got {type(entry).__name__}")
+    unknown = set(entry) - {*FIELDS, "channels"}
+    if unknown:
+        raise InputError(f"{where}: unknown field {sorted(unknown)[0]!r}; the fields are {', '.join(FIELDS)}, channels")
+    for name, kind in TYPES.items():
+        if name not in entry:
+            if name == "amount":
+                continue
+            raise InputError(f"{where}: field {name!r} is missing")
+        if not isinstance(entry[name], kind) or isinstance(entry[name], bool):  # type: ignore[arg-type]
+            raise InputError(f"{where}: wrong type of {name}: {entry[name]!r}")
+    channels = group_channels(generator, entry["layer"], entry["group"])
+    values = _numbers(entry.get("values"), where)
+    if values is not None:
+        biases = 2 if generator.config.style_biases else 1
+        expected = (len(channels) if entry["code"] == "z" else 1) * biases
+        place = f"group {entry['group']} of {entry['layer']}"
+        if entry.get("channels", channels) != channels or (channels and len(values) != expected):
+            raise InputError(f"{where}: {place} has other channels in this checkpoint ({len(channels)} of them)")
+    arguments = {name: entry[name] for name in FIELDS[:-1] if name in entry}
+    return Intervention(**{**arguments, "amount": float(entry.get("amount", 1.0))}, values=values)
+
+
+def _numbers(values: Any, where: str) -> torch.Tensor | None:
+    if values is None:
+        return None
+    if not isinstance(values, list) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        raise InputError(f"{where}: values must be a list of numbers")
+    tensor = torch.tensor(values, dtype=torch.float64)
+    if not bool(tensor.isfinite().all()):
+        raise InputError(f"{where}: values must be finite")
+    return tensor
+
+
+def _differing(theirs: Any, mine: dict[str, Any], prefix: str = "generator.") -> list[str]:
+    if not isinstance(theirs, dict):
+        return [prefix.rstrip(".")]
+    names = []
+    for key in sorted(theirs.keys() | mine.keys()):
+        a, b = theirs.get(key), mine.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            names += _differing(a, b, f"{prefix}{key}.")
+        elif a != b:
+            names.append(f"{prefix}{key} ({a!r} there, {b!r} here)")
+    return names

@@ -1,0 +1,45 @@
+"""Latents in a file: an .npz that any program with numpy reads, and `generate.py --latents` takes back.
+
+latents [N,L,w_dim] float32; seeds [N] where there are any; groups/<layer> [c], the group of every input channel.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sarigan.errors import InputError
+from sarigan.models.generator import Generator
+
+
+def save_latents(path: Path, generator: Generator, latents: Tensor, seeds: Sequence[int] | None = None) -> None:
+    """Write latents [N,L,w_dim] with the generator's group assignments."""
+    arrays = {"latents": latents.detach().float().cpu().numpy()}
+    if seeds is not None:
+        arrays["seeds"] = np.array(seeds, dtype=np.int64)
+    for layer in generator.grouped_layers():
+        arrays[f"groups/{layer.name}"] = layer.grouping.membership().argmax(dim=1).cpu().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_latents(path: Path, generator: Generator) -> Tensor:
+    """Latents [N,L,w_dim] on the generator's device; w [N,w_dim] is repeated for every layer. InputError naming the file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            array = file["latents"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(f"{path}: no readable .npz file with an array `latents` ({reason})") from None
+    wanted = (generator.num_latents, generator.config.w_dim)
+    if array.ndim == 2 and array.shape[1] == wanted[1]:
+        array = np.repeat(array[:, None], wanted[0], axis=1)
+    if array.ndim != 3 or array.shape[1:] != wanted or not np.issubdtype(array.dtype, np.floating) or not len(array):
+        shape = f"(N, {wanted[0]}, {wanted[1]})"
+        raise InputError(f"{path}: latents of another architecture, shape {array.shape}; this generator has {shape}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{path}: latents must be finite")
+    return torch.from_numpy(array).to(generator.mean_latent)

@@ -1,0 +1,79 @@
+"""What a run directory tells: its configuration, environment, log, sample grids, metrics and locality scores."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sarigan.errors import InputError
+
+
+@dataclass
+class RunRecord:
+    """Everything the page shows that needs no generator."""
+
+    folder: Path
+    config_text: str
+    environment: dict[str, Any]
+    log: list[dict[str, float]]
+    samples: list[tuple[int, Path]]  # images seen, grid; oldest first
+    metrics: list[dict[str, Any]]  # results of scripts/evaluate.py, newest last
+    locality: list[dict[str, Any]]  # records of scripts/group_locality.py
+
+    def series(self, key: str) -> list[tuple[float, float]]:
+        """(kimg, value) of every log line that has the key."""
+        return [(line["kimg"], line[key]) for line in self.log if key in line]
+
+    def last(self, key: str) -> float:
+        """The last value of a key; NaN when there is none."""
+        found = self.series(key)
+        return found[-1][1] if found else math.nan
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a run directory; InputError when it is none. What is missing in it is left empty."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run directory")
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise InputError(f"{folder}: not a run directory (no config.yaml)")
+    samples = sorted(
+        (int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
+    )
+    results = [entry for path in sorted((folder / "evaluation").glob("*.json")) for entry in _json(path).get("results", [])]
+    locality = [_json(path) for path in sorted((folder / "analysis").glob("locality-*.json"))]
+    return RunRecord(
+        folder,
+        config.read_text(),
+        _json(folder / "environment.json"),
+        _read_log(folder / "log.jsonl"),
+        samples,
+        results,
+        [record for record in locality if "tests" in record],
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _read_log(path: Path) -> list[dict[str, float]]:
+    """Log lines; one that a crash cut short is left out."""
+    lines = []
+    try:
+        texts = path.read_text().splitlines()
+    except OSError:
+        return []
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "kimg" in line:
+            lines.append(line)
+    return lines

@@ -1,0 +1,153 @@
+"""Sections made from a run's files alone: facts, curves, samples over time, metrics, locality, configuration."""
+
+import html
+import json
+import math
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from sarigan.visualization.report.charts import line_chart
+from sarigan.visualization.report.embedding import data_uri
+from sarigan.visualization.report.page import Section, facts, table
+from sarigan.visualization.report.run_record import RunRecord
+
+MAX_FRAMES = 24
+FRAME_SIDE = 768
+
+
+def introduction(run: RunRecord) -> str:
+    """Facts of the run as cards."""
+    config = yaml.safe_load(run.config_text)
+    generator = config["generator"]
+    groups = generator["grouping"]["kind"]
+    method = f"SariGAN, {groups} groups"
+    if groups == "none":
+        method = "StyleGAN" if generator["synthesis"] == "adain" else "StyleGAN2"
+    last = run.log[-1] if run.log else {}
+    return facts(
+        {
+            "method": method,
+            "data": config["data"]["name"],
+            "resolution": f"{generator['resolution']} px",
+            "images seen": f"{last.get('kimg', 0):,.1f} thousand",
+            "training time": _duration(last.get("seconds", 0)),
+            "speed at the end": f"{run.last('speed/images_per_second'):.1f} images/s",
+        }
+    )
+
+
+def curves_section(run: RunRecord) -> Section:
+    """Losses, logits, Q's R^2 and the state of the groups."""
+    layers = list(dict.fromkeys(key.split("/")[1] for key in run.log[-1] if key.startswith("groups/"))) if run.log else []
+    charts = [
+        _chart(run, "Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
+        _chart(run, "Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
+        _chart(run, "R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
+        _chart(run, "Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),
+        _chart(run, "Temperature t of the groups", {layer: f"groups/{layer}/temperature" for layer in layers}),
+        _chart(run, "Groups that hold channels", {layer: f"groups/{layer}/nonempty" for layer in layers}),
+        _chart(run, "R1 penalty", {"R1": "loss/r1"}, log_scale=True),
+        _chart(run, "Images per second", {"speed": "speed/images_per_second"}),
+    ]
+    shown = "".join(charts)
+    return Section("curves", "Training curves", f'<div class="charts">{shown}</div>' if shown else "")
+
+
+def samples_section(run: RunRecord) -> Section:
+    """Sample grids over time under a slider: the same latents and noise throughout."""
+    chosen = run.samples
+    if len(chosen) > MAX_FRAMES:
+        chosen = [chosen[round(i * (len(chosen) - 1) / (MAX_FRAMES - 1))] for i in range(MAX_FRAMES)]
+    frames = []
+    for images, path in chosen:
+        try:
+            with Image.open(path) as picture:
+                uri = data_uri(picture, 82, FRAME_SIDE)
+        except OSError:  # a grid that a crash left unfinished
+            continue
+        label = f"{images / 1000:,.1f} thousand images"
+        frames.append({"picture": uri, "label": label, "alt": f"Grid of generated images after {label} of training"})
+    if not frames:
+        return Section("samples", "Samples over time", "")
+    last = frames[-1]
+    data = json.dumps(frames).replace("<", "\\u003c")
+    body = (
+        "<p>The same latents and noise throughout, averaged weights, no truncation, not selected.</p>"
+        f'<div class="slider"><img src="{last["picture"]}" alt="{html.escape(last["alt"], quote=True)}">'
+        f'<label for="time">training time<output>{last["label"]}</output></label>'
+        f'<input id="time" type="range" min="0" max="{len(frames) - 1}" value="{len(frames) - 1}" step="1">'
+        f'<script type="application/json">{data}</script></div>'
+    )
+    return Section("samples", "Samples over time", body)
+
+
+def metrics_section(run: RunRecord) -> Section:
+    """Results of scripts/evaluate.py, as they were written."""
+    if not run.metrics:
+        command = f"python scripts/evaluate.py --checkpoint {run.folder}"
+        return Section("metrics", "Metrics", f"<p>None measured yet: <code>{html.escape(command)}</code>.</p>")
+    rows = [
+        [str(r.get("name")), _number(r.get("value")), _number(r.get("spread")), str(r.get("num_images", "")),
+         str(r.get("data") or ""), str(r.get("protocol") or "")]
+        for r in run.metrics
+    ]  # fmt: skip
+    return Section("metrics", "Metrics", table(["metric", "value", "spread", "images", "data", "protocol"], rows, (1, 2, 3)))
+
+
+def locality_section(run: RunRecord) -> Section:
+    """Whether groups are more local than chance, layer by layer, with the null beside every number."""
+    bodies = []
+    for record in run.locality:
+        tests = [
+            [name, _number(t["score"]), f"{_number(t['null_mean'])} ± {_number(t['null_deviation'])}",
+             f"{t['z']:+.1f}", f"{t['p']:.3f}"]
+            for name, t in record["tests"].items()
+        ]  # fmt: skip
+        groups = [
+            [f"{g['group']} ({g['channels']} ch)", f"{g['responds_to']} {g['iou']:.2f}", _test(g["iou_test"]),
+             f"{g['changes']} {g['lift']:.2f}", _test(g["lift_test"]),
+             ", ".join(f"{part} {share:.0%}" for part, share in _largest(record["parts"], g["share_of_change"]))]
+            for g in record["groups"]
+        ]  # fmt: skip
+        headings = ["group", "responds to (IoU)", "z, p", "an edit of h changes (lift)", "z, p", "its change falls on"]
+        bodies.append(
+            f"<h3>{html.escape(record['layer'])}</h3><p><strong>{html.escape(record['verdict'])}</strong></p>"
+            + table(["score", "groups", "random groups", "z", "p"], tests, (1, 2, 3, 4))
+            + f"<details><summary>every group</summary>{table(headings, groups)}</details>"
+            + f'<p class="soft">Over {record["num_images"]} images; parts by the {html.escape(record["masks"])}.</p>'
+        )
+    return Section("locality", "Are the groups local?", "".join(bodies))
+
+
+def configuration_section(run: RunRecord) -> Section:
+    """config.yaml and environment.json."""
+    environment = html.escape(json.dumps(run.environment, indent=2))
+    return Section(
+        "configuration",
+        "Configuration and environment",
+        f"<details><summary>config.yaml</summary><pre>{html.escape(run.config_text)}</pre></details>"
+        f"<details><summary>environment</summary><pre>{environment}</pre></details>",
+    )
+
+
+def _chart(run: RunRecord, title: str, keys: dict[str, str], log_scale: bool = False) -> str:
+    return line_chart(title, {name: run.series(key) for name, key in keys.items()}, log_scale=log_scale)
+
+
+def _largest(parts: list[str], shares: list[float], count: int = 3) -> list[tuple[str, float]]:
+    return sorted(zip(parts, shares, strict=True), key=lambda item: -item[1])[:count]
+
+
+def _test(test: dict[str, float] | None) -> str:
+    return "" if test is None else f"{test['z']:+.1f}, {test['p']:.3f}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) and math.isfinite(value) else ""
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

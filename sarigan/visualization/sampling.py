@@ -1,0 +1,32 @@
+"""How images are made of seeds: truncation, noise, batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sarigan.layers.intervention import Intervention
+from sarigan.models.generator import Generator
+from sarigan.visualization.rendering import render
+from sarigan.visualization.seeds import latents_of_seeds
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made from latents."""
+
+    truncation_psi: float = 0.7
+    truncation_cutoff: int | None = None
+    noise: str = "fixed"  # of seeds.NOISES
+    batch_size: int = 16
+
+    def latents(self, generator: Generator, seeds: Sequence[int]) -> Tensor:
+        """[N,L,w_dim], truncated."""
+        return latents_of_seeds(generator, seeds, self.truncation_psi, self.truncation_cutoff)
+
+    def render(
+        self, generator: Generator, latents: Tensor, seeds: Sequence[int] | None = None,
+        interventions: Sequence[Intervention] = (), description: str | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Images [N,3,R,R] of latents [N,L,w_dim]."""
+        return render(generator, latents, self.noise, seeds, interventions, self.batch_size, description)

@@ -1,0 +1,59 @@
+"""Latents and noise as functions of a seed: the same picture whatever else is in the batch."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sarigan.errors import InputError
+from sarigan.models.generator import Generator
+from sarigan.seeding import derive_seed
+
+MAX_SEED = 2**32 - 1
+MAX_COUNT = 100_000
+NOISES = ("fixed", "fresh", "none")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`3`, `1,5,9`, `0-15`, `0-3,8` -> seeds in that order. InputError for anything else and for seeds out of range."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        ends = part.strip().split("-")
+        if not 1 <= len(ends) <= 2 or not all(end.strip().isdecimal() for end in ends):
+            raise InputError(f"seeds are numbers and ranges such as 1,5,9 or 0-15 (0 to {MAX_SEED}), got {text!r}")
+        first, last = int(ends[0]), int(ends[-1])
+        if max(first, last) > MAX_SEED:
+            raise InputError(f"seeds must be 0 to {MAX_SEED}, got {max(first, last)}")
+        if last < first:
+            raise InputError(f"a range of seeds runs upwards, got {part.strip()!r}")
+        if len(seeds) + last - first >= MAX_COUNT:
+            raise InputError(f"at most {MAX_COUNT} seeds at once, got {text!r}")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def z_of_seeds(generator: Generator, seeds: Sequence[int]) -> Tensor:
+    """z [N,z_dim], standard normal, row i a function of seed i alone."""
+    rows = [torch.randn(generator.config.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows).to(generator.mean_latent)
+
+
+def latents_of_seeds(generator: Generator, seeds: Sequence[int], psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+    """Latents [N,L,w_dim], truncated as `Generator.forward` does."""
+    with torch.no_grad():
+        latents = generator.latents(z_of_seeds(generator, seeds))
+        return latents if psi == 1.0 else generator.truncate(latents, psi, cutoff)
+
+
+def noise_of_seeds(generator: Generator, kind: str, seeds: Sequence[int]) -> list[Tensor | None]:
+    """One [N,1,H,W] a layer: `fixed` (one for all seeds), `fresh` (a function of each seed) or `none`."""
+    if kind not in NOISES:
+        raise InputError(f"noise must be one of {', '.join(NOISES)}, got {kind!r}")
+    like = generator.mean_latent.new_zeros(len(seeds), 1, 1)
+    if kind != "fresh":
+        return generator.draw_noise(like, kind)
+    shapes = generator.synthesis.noise_shapes()
+    sources = [torch.Generator().manual_seed(derive_seed(seed, "noise")) for seed in seeds]
+    # All layers of a seed, then the next seed.
+    maps = [[torch.randn(1, h, w, generator=source) for h, w in shapes] for source in sources]
+    return [torch.stack(layer).to(like) for layer in zip(*maps, strict=True)]

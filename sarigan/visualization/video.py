@@ -1,0 +1,55 @@
+"""Frames as a film: MP4 (H.264) where imageio-ffmpeg is installed, GIF everywhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from PIL import Image
+
+from sarigan.errors import InputError
+
+MIN_SIDE = 256  # small pictures are enlarged by whole pixels, so that players do not blur them
+
+
+def check_video_path(path: Path) -> None:
+    """InputError before any work when a film of this name cannot be written."""
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise InputError(f"{path}: a film is a .mp4 or a .gif file")
+    if path.suffix.lower() == ".mp4":
+        _ffmpeg(path)
+
+
+def save_video(frames: Sequence[np.ndarray], path: Path, frames_per_second: int = 30) -> None:
+    """Write frames uint8 [H,W,3] of one size. InputError for a name or a machine that does not do."""
+    check_video_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    factor = max(1, -(-MIN_SIDE // max(frames[0].shape[:2])))
+    frames = [np.ascontiguousarray(frame.repeat(factor, axis=0).repeat(factor, axis=1)) for frame in frames]
+    if path.suffix.lower() == ".gif":
+        images = [Image.fromarray(frame) for frame in frames]
+        # GIF counts in hundredths of a second, and players slow down anything below two.
+        duration = max(20, round(1000 / frames_per_second))
+        images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
+        return
+    height, width = frames[0].shape[:2]
+    even = (width - width % 2, height - height % 2)  # as H.264's colour subsampling wants
+    writer = _ffmpeg(path).write_frames(
+        str(path), even, fps=frames_per_second, codec="libx264", macro_block_size=2, quality=8, ffmpeg_log_level="error"
+    )
+    writer.send(None)
+    for frame in frames:
+        writer.send(np.ascontiguousarray(frame[: even[1], : even[0]]))
+    writer.close()
+
+
+def _ffmpeg(path: Path) -> ModuleType:
+    hint = "install the extra with pip install sarigan[video], or name a .gif file"
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError, OSError):
+        raise InputError(f"{path}: no ffmpeg for MP4; {hint}") from None
+    module: ModuleType = imageio_ffmpeg
+    return module

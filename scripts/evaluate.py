@@ -1,0 +1,128 @@
+"""Evaluate a checkpoint, or any set of images, against a data set (docs/evaluation.md).
+
+python scripts/evaluate.py --checkpoint runs/quickstart --metrics fd_efficientnet,precision_recall
+python scripts/evaluate.py --images FOLDER_OR_LMDB --data DATASET --metrics fid,kid
+torchrun --nproc-per-node 8 scripts/evaluate.py ...   shares the work; the result does not depend on the number.
+"""
+
+import argparse
+import datetime
+import sys
+from pathlib import Path
+
+import torch
+
+from sarigan import distributed, load_generator
+from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.config import config_from_dict
+from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.opening import open_images
+from sarigan.errors import InputError, exit_on_input_error
+from sarigan.metrics.catalogue import METRICS, metrics_named
+from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
+from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+
+
+def main() -> None:
+    with exit_on_input_error():
+        options = parse()
+        device = pick_device(options.device)
+        try:
+            with distributed.process_group(device):
+                run(options, device)
+        except KeyboardInterrupt:
+            print("stopped; statistics of real images that were finished are kept", file=sys.stderr)
+            raise SystemExit(130) from None
+
+
+def run(options: argparse.Namespace, device: torch.device) -> None:
+    """Open what the options name, evaluate, print and write."""
+    names = [name for name in options.metrics.split(",") if name]
+    metrics_named(names)
+    config = EvaluationConfig(
+        options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
+        options.batch_size, options.num_workers, options.inception_weights,
+    )  # fmt: skip
+    evaluation = Evaluation(
+        config,
+        device,
+        generator=load_generator(options.checkpoint, device) if options.checkpoint else None,
+        images=open_images(options.images) if options.images else None,
+        data=open_data(options),
+        cache=StatisticsCache(None if options.no_cache else default_folder()),
+        show_progress=True,
+        arguments=vars(options),
+    )
+    report = evaluate(evaluation, names)
+    if distributed.is_main():
+        path = options.output or default_output(options)
+        report.write(path)
+        print(report.table())
+        print(f"written to {path}")
+
+
+def open_data(options: argparse.Namespace) -> ImageDataset | None:
+    """--data, else what the checkpoint was trained on, as training saw it but not mirrored."""
+    if options.checkpoint:
+        file = resolve_checkpoint(options.checkpoint)
+        config = config_from_dict(load_checkpoint(file)["config"], str(file))
+        resolution = config.generator.resolution
+        return open_images(options.data, resolution) if options.data else open_dataset(config.data, resolution)
+    return open_images(options.data, open_images(options.images).resolution) if options.data else None
+
+
+def default_output(options: argparse.Namespace) -> Path:
+    """<run>/evaluation/<checkpoint>-<time>.json, evaluation-<time>.json here for a set of images."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    if not options.checkpoint:
+        return Path(f"evaluation-{now}.json")
+    file = resolve_checkpoint(options.checkpoint)
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    return folder / "evaluation" / f"{file.stem}-{now}.json"
+
+
+def pick_device(name: str) -> torch.device:
+    """auto: this process's GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"--device {name}: PyTorch sees no CUDA device; use auto or cpu")
+    return device
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    listed = "\n".join(f"  {metric.name:30}{metric.summary}" for metric in METRICS.values())
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], epilog=f"metrics:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    judged = parser.add_mutually_exclusive_group(required=True)
+    judged.add_argument("--checkpoint", type=Path, help="a checkpoint file, or a run directory: its newest")
+    judged.add_argument("--images", type=Path, help="a folder, a zip file or a prepared set of images, of any model")
+    parser.add_argument("--data", help="real images: folder, zip file, prepared set, or avatars; default: what was trained on")
+    parser.add_argument("--metrics", default="fid,kid,precision_recall", help="names with commas between, see below")
+    parser.add_argument("--num-images", type=int, default=50_000, help="images to generate, or to take of --images at most")
+    parser.add_argument("--num-real-images", type=int, help="default: all")
+    parser.add_argument("--preprocessing", default="tf", help=f"{', '.join(PREPROCESSINGS)}; default tf")
+    parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 (default): none, as in the papers' numbers")
+    parser.add_argument("--inception-weights", type=Path, help="file of weights for fid, kid and inception_score")
+    parser.add_argument("--seed", type=int, default=0, help="of latents, noise and subsets")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time in each process")
+    parser.add_argument("--num-workers", type=int, default=2, help="processes that decode images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--no-cache", action="store_true", help="compute the statistics of real images anew, keep nothing")
+    parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory")
+    for metric in METRICS.values():
+        metric.add_arguments(parser.add_argument_group(metric.name).add_argument)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

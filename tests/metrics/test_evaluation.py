@@ -1,0 +1,115 @@
+"""The evaluator: independence of batch size, what it reports, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sarigan.config import Config
+from sarigan.errors import InputError
+from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
+from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+from sarigan.training.state import TrainingState
+
+ALL = ["fd_efficientnet", "kid_efficientnet", "precision_recall_efficientnet", "classifier_score_efficientnet"]
+
+
+@pytest.fixture
+def two_sets(smooth_images: Callable[..., np.ndarray], as_dataset: type) -> tuple:
+    return as_dataset(smooth_images(30, 16, seed=0)), as_dataset(smooth_images(40, 16, seed=1))
+
+
+@pytest.fixture(scope="module")
+def generator(tiny_config: Callable[..., Config], tiny_state: Callable[[Config], TrainingState]) -> torch.nn.Module:
+    return tiny_state(tiny_config()).average.module.eval()
+
+
+@pytest.mark.parametrize("mode", PREPROCESSINGS)
+def test_batch_size_changes_nothing(evaluation_of: Callable[..., Evaluation], two_sets: tuple, mode: str) -> None:
+    values = [
+        evaluate(evaluation_of(*two_sets, batch_size=size, preprocessing=mode), ALL).values() for size in (1, 7, 64)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-5) and values[0] == pytest.approx(values[2], rel=1e-5)
+
+
+def test_generated_images_are_functions_of_seed_and_position(generator: torch.nn.Module) -> None:
+    def images(count: int, batches: list[list[int]], seed: int = 0) -> torch.Tensor:
+        return torch.cat(list(GeneratedImages(generator, count, seed).batches(batches, torch.device("cpu"))))
+
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    together = images(9, [list(range(9))])
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(images(9, [[0, 1], [2, 3, 4, 5], [6, 7, 8]]), together, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(images(20, [[4], [2]]), together[[4, 2]], rtol=1e-4, atol=1e-4)
+    assert (images(9, [list(range(9))], seed=1) - together).abs().max() > 0.1
+    noise = GeneratedImages(generator, 9).noise([3, 4])
+    assert [None if n is None else tuple(n.shape[2:]) for n in noise] == list(generator.synthesis.noise_shapes())
+    assert not torch.equal(noise[-1][0], noise[-1][1])
+
+
+def test_a_subset_is_fixed_and_without_repeats(smooth_images: Callable[..., np.ndarray], as_dataset: type) -> None:
+    images = DatasetImages(as_dataset(smooth_images(40, 8)), 15)
+    assert len(images) == len(set(images.indices)) == 15 and images.indices == sorted(images.indices)
+    assert images.indices == DatasetImages(images.dataset, 15).indices != list(range(15))
+
+
+def test_mirrored_reals_of_the_release(smooth_images: Callable[..., np.ndarray], as_dataset: type) -> None:
+    array = smooth_images(40, 8)
+    images = DatasetImages(as_dataset(array), mirror=True)
+    mirrored = [not np.array_equal(images.image(i), array[i]) for i in range(40)]
+    assert 10 < sum(mirrored) < 30
+    assert all(np.array_equal(images.image(i), array[i][:, :, ::-1]) for i in range(40) if mirrored[i])
+
+
+def test_report(evaluation_of: Callable[..., Evaluation], two_sets: tuple, tmp_path: Path) -> None:
+    report = evaluate(evaluation_of(*two_sets, seed=3), ALL)
+    report.write(tmp_path / "a" / "report.json")
+    results = json.loads((tmp_path / "a" / "report.json").read_text())["results"]
+    assert [r["name"] for r in results] == [
+        "fd_small", "kid_small", "precision_small", "recall_small", "classifier_score_small"
+    ]  # fmt: skip
+    for r in results:
+        assert r["network_sha256"] == "0" * 64 and r["seed"] == 3 and len(r["data_hash"]) == 64
+        assert {"protocol", "code_version", "time", "seconds", "preprocessing"} <= r.keys()
+    assert "30 images" not in results[0]["protocol"] and "40 images against 30" in results[0]["protocol"]
+    assert "kid_small" in report.table()
+
+
+def test_images_of_another_size(evaluation_of: Callable[..., Evaluation], two_sets: tuple, smooth_images: Callable,
+                                as_dataset: type) -> None:  # fmt: skip
+    with pytest.raises(InputError, match="32x32, the images to compare are 16x16"):
+        evaluation_of(as_dataset(smooth_images(9, 32)), two_sets[1])
+
+
+def test_generator_of_another_size(generator: torch.nn.Module, two_sets: tuple) -> None:
+    with pytest.raises(InputError, match="16x16, the generator makes 8x8"):
+        Evaluation(EvaluationConfig(), torch.device("cpu"), generator=generator, data=two_sets[0])
+
+
+def test_not_finite(evaluation_of: Callable[..., Evaluation], two_sets: tuple, small_network: torch.nn.Module) -> None:
+    small_network.projection[0, 0] = float("nan")
+    with pytest.raises(InputError, match="test images: image 0 has features that are not finite in network small"):
+        evaluate(evaluation_of(*two_sets), ALL)
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "message"),
+    [
+        (["fdi"], {}, "there is no 'fdi'; there are fid, kid"),
+        (["precision_recall_efficientnet"], {"num_images": 3}, "with k=3 needs at least 4 images, got 3"),
+        (["kid_efficientnet"], {"num_real_images": 1}, "a subset of kid_efficientnet needs at least 2 images, got 1"),
+        (["fd_efficientnet"], {"preprocessing": "tf2"}, "preprocessing must be one of tf, clean, release, got 'tf2'"),
+        (["fd_efficientnet"], {"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_refused(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, names: list[str], config: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(evaluation_of(*two_sets, **config), names)

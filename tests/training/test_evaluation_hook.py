@@ -1,0 +1,123 @@
+"""Metrics during training: they change no bit of it, are logged, and the best checkpoint is kept and resumed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.config import Config
+from sarigan.errors import InputError
+from sarigan.logger import RunLogger
+from sarigan.metrics import evaluator
+from sarigan.metrics.metric import Result
+from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
+from sarigan.training import evaluation_hook
+from sarigan.training.evaluation_hook import EvaluationHook, describe_metrics
+from sarigan.training.hooks import Hook
+from sarigan.training.trainer import Trainer
+
+METRICS = ("metrics.names=[fd_efficientnet]", "metrics.interval_kimg=0.08", "metrics.num_images=20", "metrics.batch_size=6")
+
+
+class Pixels(FeatureNetwork):
+    """Four pixels as features."""
+
+    dimension, input_size, center, spread = 4, 2, (128.0,), (64.0,)
+
+    def extract(self, x: torch.Tensor) -> Features:
+        return Features(x[:, 0].flatten(start_dim=1), None)
+
+
+@pytest.fixture
+def hooks_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Hook]]:
+    """hooks_of(config, dataset): a logger's and the evaluation's hook in an empty run directory."""
+    monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
+
+    def build(config: Config, dataset: Any, step: int = 0) -> list[Hook]:
+        run = tmp_path / "run"
+        run.mkdir(exist_ok=True)
+        network = Pixels("efficientnet", "0" * 64)
+        return [EvaluationHook(RunLogger(run, step), run, config.metrics, dataset, {"efficientnet": network})]
+
+    return build
+
+
+def test_training_is_the_same_to_the_last_bit(
+    tiny_config: Callable[..., Config], tiny_trainer: Callable[..., Trainer], hooks_of: Callable[..., list[Hook]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    config = tiny_config(*METRICS)
+    plain, watched = tiny_trainer(tiny_config()), tiny_trainer(config)
+    watched.hooks = hooks_of(config, watched.dataset)
+    torch.manual_seed(0)
+    plain.run()
+    after_plain = torch.get_rng_state()
+    torch.manual_seed(0)
+    watched.run()
+    assert torch.equal(torch.get_rng_state(), after_plain)
+    for name, value in plain.state.generator.state_dict().items():
+        assert torch.equal(value, watched.state.generator.state_dict()[name]), name
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 10, 20]
+    values = [line["metrics/fd_efficientnet"] for line in lines]
+    best = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
+    assert best["value"] == min(values)
+    (kept,) = list_checkpoints(tmp_path / "run" / "best")
+    assert load_checkpoint(kept)["step"] == best["step"]
+    report = json.loads((tmp_path / "run" / "evaluation" / "000000160.json").read_text())["results"][0]
+    assert report["value"] == values[-1] and report["num_images"] == 20 and report["num_real_images"] == 37
+    (line,) = describe_metrics(tmp_path / "run")
+    assert f"{values[0]:.4g} at 0 kimg" in line and f"fd_efficientnet: {values[-1]:.4g} at the end" in line
+
+
+@pytest.mark.parametrize(("higher", "kept_step"), [(False, 10), (True, 20)])
+def test_best_of_both_directions(
+    tiny_config: Callable[..., Config], tiny_trainer: Callable[..., Trainer], hooks_of: Callable[..., list[Hook]],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, higher: bool, kept_step: int,
+) -> None:  # fmt: skip
+    values = iter([2.0, 1.0, 3.0, 0.5])
+
+    def scripted(*arguments: object) -> evaluator.Report:
+        return evaluator.Report([Result("score", next(values), "", higher_is_better=higher)], {})
+
+    monkeypatch.setattr(evaluation_hook, "evaluate", scripted)
+    config = tiny_config(*METRICS)
+    trainer = tiny_trainer(config)
+    trainer.hooks = hooks_of(config, trainer.dataset)
+    trainer.run()
+    assert list_checkpoints(tmp_path / "run" / "best") == [checkpoint_path(tmp_path / "run" / "best", kept_step)]
+    # A run that goes on remembers; one that goes on from before the best has that step still to make.
+    (hook,) = hooks_of(config, trainer.dataset, step=20)
+    hook.before_training(trainer)
+    assert isinstance(hook, EvaluationHook) and hook.best is not None and hook.best["step"] == kept_step
+    trainer.state.step = 5
+    hook.before_training(trainer)
+    assert hook.best is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("metrics.names=[fdi]", "there is no 'fdi'"),
+        ("metrics.interval_kimg=0", "metrics.interval_kimg must be positive"),
+        ("metrics.num_images=0", "metrics.num_images must be at least 1"),
+        ("metrics.preprocessing=tf2", "metrics.preprocessing must be one of tf, clean, release"),
+    ],
+)
+def test_refused(tiny_config: Callable[..., Config], override: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_config(override)
+
+
+def test_unknown_best(
+    tiny_config: Callable[..., Config], tiny_trainer: Callable[..., Trainer], hooks_of: Callable[..., list[Hook]]
+) -> None:
+    config = tiny_config(*METRICS, "metrics.best=fid")
+    trainer = tiny_trainer(config)
+    trainer.hooks = hooks_of(config, trainer.dataset)
+    with pytest.raises(InputError, match="metrics.best must be one of the results fd_efficientnet, got 'fid'"):
+        trainer.run()
