@@ -1,5 +1,6 @@
 """Batches of training images, from the configuration to tensors."""
 
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,6 +98,8 @@ def training_batches(
         batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
         num_workers=config.num_workers,
         worker_init_fn=start_worker,
+        # A server of processes would stand between the workers and signals to the group or the death of this process.
+        multiprocessing_context="fork" if config.num_workers and sys.platform == "linux" else None,
         pin_memory=pin_memory,
         # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
         generator=torch.Generator(),

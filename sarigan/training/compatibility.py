@@ -14,7 +14,7 @@ ARCHITECTURE = ("generator", "discriminator")
 NOT_ARCHITECTURE = ("generator.grouping.freeze_kimg",)
 # What image stands where, and what is drawn for it.
 DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "training.seed")
-# Nothing that is trained depends on these.
+# Nothing that is trained depends on these, nor on the section `metrics`.
 SILENT = (
     "data.path", "data.num_workers", "training.total_kimg", "training.max_minutes", "training.device", "training.tick_kimg",
     "training.sample_kimg", "training.checkpoint_kimg", "training.num_checkpoints", "training.num_samples",
@@ -60,4 +60,4 @@ def check_same_run(there: dict[str, Any], here: dict[str, Any], source: str) -> 
             f"{source}: a run goes on with the images and the seed it began with; it differs in {differing};"
             " another --run-dir starts anew"
         )
-    return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in fields if name not in SILENT]
+    return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in fields if name not in SILENT and not name.startswith("metrics.")]

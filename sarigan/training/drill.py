@@ -67,11 +67,11 @@ def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> 
         if victim is not None:
             if not job.wait(6 * RANK_TIMEOUT + 30):
                 job.kill()
-            alone = num_ranks == 1
-            named = None if alone else re.search(rf"error: rank {victim} ", job.errors()) is not None
-            named = True if "finished" in job.errors() else named
+            named = re.search(rf"error: rank {victim} ", job.errors()) is not None
         job.wait(30)
         step, damaged = _newest(run_dir / "checkpoints")
+        if num_ranks == 1 or step == STEPS:  # the others had nothing left to wait for
+            named = None
         last = kills == times
         identical = None
         if last:

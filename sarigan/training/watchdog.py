@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from sarigan import distributed
@@ -59,7 +60,8 @@ class Watchdog:
     def post(self, line: str, code: int = EXIT_CODE) -> None:
         """End all processes with a line that rank 0 prints; the first post counts. This one returns."""
         if self.size > 1:
-            self._post(line, code, missing=[])
+            with suppress(RuntimeError):  # the store is gone: so are the others, or they will say so
+                self._post(line, code, missing=[])
 
     def explain(self, error: Exception) -> str | None:
         """Why a collective failed: a posted line, or the rank that no longer beats; None when neither is found in time."""

@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BATCH, STEPS, STOP = 32, 5, 3
 
 
-def launch(num_ranks: int, arguments: list[str]) -> list[tuple[int, str]]:
-    """Run a script in `num_ranks` processes; exit code and stderr of each."""
+def launch(num_ranks: int, arguments: list[str], last: list[str] | None = None) -> list[tuple[int, str]]:
+    """Run a script in `num_ranks` processes, the last one with other arguments; exit code and stderr of each."""
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]
@@ -38,9 +38,8 @@ def launch(num_ranks: int, arguments: list[str]) -> list[tuple[int, str]]:
             "OMP_NUM_THREADS": 1, "PYTHONPATH": ROOT,
         }  # fmt: skip
         environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
-        processes.append(
-            subprocess.Popen([sys.executable, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
-        )
+        command = [sys.executable, *(last if last and rank == num_ranks - 1 else arguments)]
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     errors = [process.communicate(timeout=240)[1] for process in processes]
     return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
 
@@ -163,3 +162,23 @@ def test_ranks_log_one_line_a_tick(ran: Callable[[int], Path]) -> None:
     for two_ranks, four_ranks in zip(lines, four, strict=True):
         for name in ("loss/discriminator", "loss/generator", "logits/real", "loss/grouping_mse"):
             assert two_ranks[name] == pytest.approx(four_ranks[name], rel=1e-9), name
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("training.seed=5", "rank 1 has another configuration than rank 0: training.seed (0 on rank 0, 5 there)"),
+        ("training.seed=five", "rank 1: argument 'training.seed=five'"),
+    ],
+)
+def test_one_rank_that_differs_ends_all_with_one_line(
+    override: str, part: str, config_of: Build, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(config_of(STEPS).to_yaml())
+    arguments = [str(ROOT / "scripts" / "train.py"), "--config", str(file), "--run-dir", str(tmp_path / "run")]
+    results = launch(2, arguments, [*arguments, override])
+    assert [code for code, _ in results] == [2, 2], results
+    (line,) = [line for _, errors in results for line in errors.splitlines() if line.startswith("error: ")]
+    assert part in line and line in results[0][1] and not (tmp_path / "run").exists()
+    assert not any("Traceback" in errors for _, errors in results)
