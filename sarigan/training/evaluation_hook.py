@@ -65,7 +65,8 @@ class EvaluationHook(Hook):
         )
         evaluation = Evaluation(
             protocol, trainer.device, generator=state.average.module, data=self.dataset, cache=self.cache,
-            networks=self.networks,
+            networks=self.networks, discriminator=state.discriminator,
+            information_target=state.config.objective.information_target,
         )  # fmt: skip
         report = evaluate(evaluation, config.names)
         if self.logger is None:
