@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ops._extension import native_for
 from sarigan import distributed
 from sarigan.config import Config
 from sarigan.ema import ExponentialMovingAverage
@@ -134,4 +135,5 @@ def numeric_platform(precision: Precision) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "precision": precision.name,
         "processes": distributed.world_size(),
+        "operators": "reference" if native_for(torch.empty(0, device=device)) is None else "native",
     }
