@@ -60,4 +60,5 @@ def check_same_run(there: dict[str, Any], here: dict[str, Any], source: str) -> 
             f"{source}: a run goes on with the images and the seed it began with; it differs in {differing};"
             " another --run-dir starts anew"
         )
-    return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in fields if name not in SILENT and not name.startswith("metrics.")]
+    said = [field for field in fields if field[0] not in SILENT and not field[0].startswith("metrics.")]
+    return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in said]
