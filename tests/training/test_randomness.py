@@ -91,7 +91,7 @@ def test_shapes_and_independence(always_mixing: Config) -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.5, 0.9, 1.0])
 def test_mixing_has_its_probability_and_crossovers_are_uniform(tiny_config: Build, probability: float) -> None:
     source = randomness(tiny_config(f"objective.mixing_probability={probability}"))
-    mixings = [source._mixing("generator", step, torch.zeros(1, 8)) for step in range(4000)]
+    mixings = [source._mixing((0, "generator", step), torch.zeros(1, 8)) for step in range(4000)]
     happened = [mixing for mixing in mixings if mixing is not None]
     assert abs(len(happened) / 4000 - probability) < 0.03
     if happened:
@@ -103,7 +103,7 @@ def test_mixing_has_its_probability_and_crossovers_are_uniform(tiny_config: Buil
 def test_phases_decide_on_mixing_independently(tiny_config: Build) -> None:
     source = randomness(tiny_config("objective.mixing_probability=0.5"))
     decided = {
-        phase: [source._mixing(phase, step, torch.zeros(1, 8)) is not None for step in range(400)]
+        phase: [source._mixing((0, phase, step), torch.zeros(1, 8)) is not None for step in range(400)]
         for phase in ("discriminator", "generator", "path_length")
     }
     agree = sum(a == b for a, b in zip(decided["discriminator"], decided["generator"], strict=True)) / 400
