@@ -23,6 +23,7 @@ from sarigan.errors import InputError
 
 NAME_PATTERN = re.compile(r"checkpoint-(\d{8})\.pt")
 POINTER_NAME = "pointer.json"
+BEST_NAME = "best"  # in place of a file's name
 _SEAL = b"sha256:"
 _SEAL_LENGTH = len(_SEAL) + 64
 _END_OF_ARCHIVE = b"PK\x05\x06"
@@ -45,22 +46,28 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if NAME_PATTERN.fullmatch(path.name))
 
 
-def resolve_checkpoint(path: str | Path, which: str = "newest") -> Path:
-    """A checkpoint file itself, or the newest or best one of a run directory; InputError when there is none."""
+def resolve_checkpoint(path: str | Path) -> Path:
+    """A checkpoint file itself; of a run directory <run> the newest one, of <run>/best the best by `metrics.best`.
+
+    InputError when there is none.
+    """
     path = Path(path)
     if path.is_file():
         return path
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    found = list_checkpoints(folder)
+    if path.name == BEST_NAME and not path.exists():
+        best = best_checkpoint(_checkpoint_folder(path.parent))
+        if best is None:
+            raise InputError(f"{path}: no checkpoint is marked as the best (metrics.names); {path.parent} means the newest")
+        return best
+    found = list_checkpoints(_checkpoint_folder(path))
     if not found:
         kind = "holds no checkpoint-*.pt" if path.is_dir() else "does not exist"
         raise InputError(f"{path}: {kind}; give a checkpoint file or a run directory")
-    if which == "newest":
-        return found[-1]
-    best = best_checkpoint(folder)
-    if best is None:
-        raise InputError(f"{path}: no checkpoint is marked as the best; give a file, or take the newest")
-    return best
+    return found[-1]
+
+
+def _checkpoint_folder(path: Path) -> Path:
+    return path / "checkpoints" if (path / "checkpoints").is_dir() else path
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -123,11 +130,18 @@ def read_pointer(folder: Path) -> dict[str, Any]:
 
 def best_checkpoint(folder: Path) -> Path | None:
     """The file that is marked as the best, if it is there."""
+    best = best_entry(folder)
+    return None if best is None else folder / best["file"]
+
+
+def best_entry(folder: Path) -> dict[str, Any] | None:
+    """What the pointer says of the best: file, step, sha256, metric, value; None unless all of that and the file are there."""
     best = read_pointer(folder).get("best")
-    name = best.get("file") if isinstance(best, dict) else None
-    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+    if not isinstance(best, dict) or not {"file", "step", "metric", "value"} <= best.keys():
         return None
-    return folder / name if (folder / name).is_file() else None
+    name = best["file"]
+    there = isinstance(name, str) and NAME_PATTERN.fullmatch(name) and (folder / name).is_file()
+    return best if there else None
 
 
 def remove_old_checkpoints(folder: Path, keep: int) -> None:

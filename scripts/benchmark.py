@@ -1,4 +1,4 @@
-"""Measure speed: `benchmark.py ops|step|data|inference|metrics`; count work: `scaling`. Prints a table; --json writes it.
+"""Measure speed (ops, step, saving, data, inference, metrics) or count work (scaling): prints a table, --json writes it.
 
 A mode is a module with `add_arguments(parser)` and `run(options)`, which returns one flat record a measurement.
 """
@@ -17,12 +17,14 @@ import sarigan.data.benchmark
 import sarigan.metrics.benchmark
 import sarigan.training.benchmark
 import sarigan.training.inference_benchmark
+import sarigan.training.saving_benchmark
 import sarigan.training.scaling
 from sarigan.errors import exit_on_input_error
 
 MODES = {
     "ops": ops.benchmark,
     "step": sarigan.training.benchmark,
+    "saving": sarigan.training.saving_benchmark,
     "data": sarigan.data.benchmark,
     "inference": sarigan.training.inference_benchmark,
     "metrics": sarigan.metrics.benchmark,

@@ -17,13 +17,12 @@ from sarigan.pretrained import load_generator
 def main() -> None:
     """Parse, load, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a checkpoint file or a run directory")
+    parser.add_argument("source", type=Path, help="a checkpoint file, a run directory (its newest one), or <run>/best")
     parser.add_argument("destination", type=Path, help="a folder")
-    parser.add_argument("--best", action="store_true", help="of a run directory: the best checkpoint instead of the newest")
     parser.add_argument("--onnx", action="store_true", help="also generator.onnx")
     arguments = parser.parse_args()
     with exit_on_input_error():
-        file = resolve_checkpoint(arguments.source, "best" if arguments.best else "newest")
+        file = resolve_checkpoint(arguments.source)
         generator = load_generator(file)
         state = load_checkpoint(file)
         seen = state["step"] * state["config"]["training"]["batch_size"] / 1000

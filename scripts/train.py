@@ -26,8 +26,10 @@ def main() -> None:
         with distributed.in_unison():
             config = load_config(arguments.config, arguments.overrides)
         if arguments.dry_run:
-            data = data_summary(config)
-            print(dry_run_report(config, TrainingState(config, resolve_precision(config.training)), data))
+            with distributed.in_unison():
+                report = dry_run_report(config, TrainingState(config, resolve_precision(config.training)), data_summary(config))
+            if distributed.is_main():
+                print(report)
             return
         run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         trainer = train(config, run_dir)

@@ -181,14 +181,14 @@ def test_the_best_is_kept_and_found(tmp_path: Path) -> None:
             mark_best(path, "fid", 10.0 / step)
         remove_old_checkpoints(folder, keep=1)
     assert list_checkpoints(folder) == [paths[2], paths[4]]
-    assert resolve_checkpoint(tmp_path / "run", "best") == paths[2] and resolve_checkpoint(folder) == paths[4]
+    assert resolve_checkpoint(tmp_path / "run" / "best") == paths[2] and resolve_checkpoint(folder) == paths[4]
     pointer = read_pointer(folder)
     assert pointer["best"]["value"] == 5.0 and pointer["newest"]["step"] == 4
     content = paths[4].read_bytes()
     assert hashlib.sha256(content[: -len("sha256:") - 64]).hexdigest() == pointer["newest"]["sha256"]
     paths[2].unlink()
     with pytest.raises(InputError, match="no checkpoint is marked as the best"):
-        resolve_checkpoint(folder, "best")
+        resolve_checkpoint(folder / "best")
     (folder / "pointer.json").write_text('{"best": [')
     assert resolve_checkpoint(folder) == paths[4]
 

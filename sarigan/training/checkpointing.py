@@ -26,9 +26,14 @@ class CheckpointWriter:
         self._thread = threading.Thread(target=self._write, args=(copy,), name="checkpoint writer")
         self._thread.start()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is on its way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def poll(self) -> None:
         """Raise what went wrong, if the thread has come to an end with it."""
-        if self._thread is not None and not self._thread.is_alive():
+        if not self.busy:
             self.wait()
 
     def wait(self, timeout_seconds: float | None = None) -> None:

@@ -1,16 +1,17 @@
 """Metrics of the averaged generator during training, and the checkpoint that was best by one of them.
 
-<run>/log.jsonl and tensorboard: metrics/<name>. <run>/evaluation/<images>.json: the whole report.
-<run>/best/: the best checkpoint so far, and best.json with the number that made it so.
+<run>/log.jsonl and tensorboard: metrics/<name>. <run>/evaluation/<images>.json: the whole report. The best checkpoint so
+far is kept among the others, and <run>/checkpoints/pointer.json says which one it is, by what number.
 """
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sarigan.checkpoint import checkpoint_path, remove_old_checkpoints, save_checkpoint
+from sarigan.checkpoint import best_entry
 from sarigan.config import MetricsConfig
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
@@ -19,7 +20,7 @@ from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.metric import Result
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
-from sarigan.training.hooks import Hook, interval_steps
+from sarigan.training.hooks import CheckpointHook, Hook, interval_steps
 
 if TYPE_CHECKING:
     from sarigan.models.feature_networks.feature_network import FeatureNetwork
@@ -39,16 +40,15 @@ class EvaluationHook(Hook):
 
     def __init__(
         self, logger: RunLogger | None, run_dir: Path, config: MetricsConfig, dataset: ImageDataset,
-        networks: Mapping[str, "FeatureNetwork"] | None = None,
+        checkpoints: CheckpointHook, networks: Mapping[str, "FeatureNetwork"] | None = None,
     ) -> None:  # fmt: skip
         self.logger, self.run_dir, self.config, self.dataset = logger, run_dir, config, dataset
+        self.checkpoints = checkpoints
         self.networks = dict(networks or {})  # opened once, then kept
         self.cache = StatisticsCache(default_folder())
-        self.best: dict[str, Any] | None = None
 
     def before_training(self, trainer: "Trainer") -> None:
         self.interval = interval_steps(self.config.interval_kimg, trainer.batch_size)
-        self.best = _read_best(self.run_dir, trainer.state.step)
         if trainer.state.step == 0:
             self.evaluate(trainer)
 
@@ -75,8 +75,8 @@ class EvaluationHook(Hook):
         self.logger.log(state.step, state.seen_kimg, state.seconds, scalars)
         report.write(self.run_dir / "evaluation" / f"{state.seen_images:09d}.json")
         result = self._judged(report.results)
-        if self.best is None or _is_better(result, self.best):
-            self._keep(trainer, result)
+        if _is_better(result, best_entry(self.checkpoints.folder)):
+            self.checkpoints.mark_best(trainer, result.name, result.value)
 
     def _judged(self, results: list[Result]) -> Result:
         for result in results:
@@ -85,31 +85,13 @@ class EvaluationHook(Hook):
         found = ", ".join(result.name for result in results)
         raise InputError(f"metrics.best must be one of the results {found}, got {self.config.best!r}")
 
-    def _keep(self, trainer: "Trainer", result: Result) -> None:
-        state, folder = trainer.state, self.run_dir / "best"
-        state.average.module.update_mean_latent()
-        save_checkpoint(state.state_dict(), checkpoint_path(folder, state.step))
-        self.best = {"name": result.name, "value": result.value, "step": state.step, "kimg": state.seen_kimg}
-        (folder / "best.json").write_text(json.dumps(self.best) + "\n")
-        for path in folder.glob("checkpoint-*.pt"):
-            if path != checkpoint_path(folder, state.step):
-                path.unlink()
-        remove_old_checkpoints(folder, 1)
 
-
-def _is_better(result: Result, best: Mapping[str, Any]) -> bool:
-    if result.name != best["name"]:  # another metric was chosen since
+def _is_better(result: Result, best: Mapping[str, Any] | None) -> bool:
+    if not math.isfinite(result.value):
+        return False
+    if best is None or result.name != best["metric"]:  # none yet, or another metric was chosen since
         return True
     return result.value > best["value"] if result.higher_is_better else result.value < best["value"]
-
-
-def _read_best(run_dir: Path, step: int) -> dict[str, Any] | None:
-    """What best.json says, unless it is of a step that this run has yet to make again."""
-    try:
-        best: dict[str, Any] = json.loads((run_dir / "best" / "best.json").read_text())
-        return best if best["step"] <= step and {"name", "value"} <= best.keys() else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def describe_metrics(run_dir: Path) -> list[str]:

@@ -177,11 +177,10 @@ class CheckpointHook(Hook):
         self.writer.submit(trainer.state.state_dict())
 
     def mark_best(self, trainer: "Trainer", metric: str, value: float) -> None:
-        """Save this step, wait for the file, and keep it as the best until another is. Every rank calls it."""
+        """Save this step, wait for the file, and keep it as the best until another is. For rank 0."""
         self.save(trainer)
-        if distributed.is_main():
-            self.writer.wait()
-            mark_best(checkpoint_path(self.folder, trainer.state.step), metric, value)
+        self.writer.wait()
+        mark_best(checkpoint_path(self.folder, trainer.state.step), metric, value)
 
     def after_training(self, trainer: "Trainer") -> None:
         self.writer.wait()

@@ -101,7 +101,7 @@ def build_hooks(
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
     if config.metrics.names:
-        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset))
+        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset, checkpoints))
     return hooks
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from sarigan import distributed
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
@@ -15,6 +16,7 @@ from sarigan.training.state import TrainingState
 # Below 20,000 images and beyond 50 showings of each, overfitting is near (docs/datasets.md, "Small sets").
 SMALL_SET = 20_000
 LONG_EPOCHS = 50
+PAPER_RANKS = 8
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -76,12 +78,17 @@ def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
     )
 
 
-def process_arithmetic(config: Config, num_ranks: int = 8) -> list[str]:
-    """How the batch is cut for a number of processes, and what the cut changes."""
-    try:
-        plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)
-    except InputError as error:
-        return [f"on {num_ranks} processes: {error}"]
+def process_arithmetic(config: Config) -> list[str]:
+    """How the batch is cut over the processes there are, and what the cut changes; for a single one, over the paper's 8."""
+    num_ranks = distributed.world_size()
+    if num_ranks > 1:
+        plan = plan_batch(config.training, num_ranks)
+    else:
+        num_ranks = PAPER_RANKS
+        try:
+            plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)
+        except InputError as error:
+            return [f"on {num_ranks} processes: {error}"]
     warning = plan.warning(config.discriminator.minibatch_stddev_group)
     return [f"on {num_ranks} processes: {plan.describe()}", *([warning] if warning else [])]
 

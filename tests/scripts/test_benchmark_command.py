@@ -1,4 +1,4 @@
-"""`scripts/benchmark.py inference` and `step` on tiny networks: the records agree with themselves and with counted work."""
+"""`scripts/benchmark.py` on tiny networks: the records agree with themselves and with counted work."""
 
 import json
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from sarigan.config import load_config
+from sarigan.training.scaling import checkpoint_size
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -34,6 +37,13 @@ def test_step(tmp_path) -> None:
     (record,) = benchmark(tmp_path, "step", "--repeats", "1", "--regularizers")
     assert record["ratio"] == 1.0 and record["images_per_second"] == pytest.approx(2 / record["seconds"], rel=0.02)
     assert 0 < record["share_of_matrix_rate"] < 1.5
+
+
+def test_saving(tmp_path) -> None:
+    (record,) = benchmark(tmp_path, "saving", "--repeats", "1")
+    size = checkpoint_size(load_config(ROOT / "configs/quickstart.yaml", TINY))
+    assert record["checkpoint_mb"] == pytest.approx(size / 1e6, rel=0.05)  # buffers and counters come on top
+    assert 0 < record["stall_seconds"] <= record["on_disk_after_at_most"]
 
 
 def test_a_wrong_batch_is_one_line() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarigan.checkpoint import checkpoint_path, load_checkpoint
+from sarigan.checkpoint import best_entry, checkpoint_path, load_checkpoint
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.training.hooks import CheckpointHook
@@ -65,6 +65,8 @@ EQUAL = {
                "objective.path_length_batch_shrink=16"],  # 2 latents: fewer than 4 ranks  # fmt: skip
     "block-diagonal": ["training.precision=float64", "generator.grouping.kind=block_diagonal"],
 }  # fmt: skip
+# float64, with and without metrics beside the training.
+METRICS = ["metrics.names=[fd_efficientnet,information]", "metrics.interval_kimg=0.096", "metrics.num_images=12"]
 # float32, stopped after 3 steps against not stopped.
 RESUMED = {"plain": ["training.precision=float32"], "rounds": ["training.accumulation_rounds=2", "data.num_workers=1"]}
 
@@ -90,6 +92,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory, config_of: Build) -> Callable[
             jobs.append(job(f"whole-{name}", config_of(STEPS, *overrides)))
             jobs.append(job(f"stopped-{name}", config_of(STOP, *overrides), config_of(STEPS, *overrides)))
         jobs.append(job("started", config_of(STOP, *EQUAL["one-round"])))
+        if num_ranks == 2:
+            jobs.append(job("evaluated", config_of(STEPS, *EQUAL["one-round"], *METRICS)))
         (folder / "jobs.json").write_text(json.dumps(jobs))
         for code, errors in launch(num_ranks, [str(JOBS), str(folder / "jobs.json")]):
             assert code == 0, errors
@@ -162,6 +166,17 @@ def test_ranks_log_one_line_a_tick(ran: Callable[[int], Path]) -> None:
     for two_ranks, four_ranks in zip(lines, four, strict=True):
         for name in ("loss/discriminator", "loss/generator", "logits/real", "loss/grouping_mse"):
             assert two_ranks[name] == pytest.approx(four_ranks[name], rel=1e-9), name
+
+
+def test_metrics_during_training(ran: Callable[[int], Path]) -> None:
+    """Two processes measure together, mark the best checkpoint, and train to the last bit as without."""
+    run_dir, plain = ran(2) / "evaluated", weights(ran(2) / "one-round")
+    assert [key for key, value in weights(run_dir).items() if not torch.equal(value, plain[key])] == []
+    lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+    measured = {line["step"]: line["metrics/fd_efficientnet"] for line in lines if "metrics/fd_efficientnet" in line}
+    assert list(measured) == [0, 3, 5]
+    best = best_entry(run_dir / "checkpoints")
+    assert best is not None and best["step"] == min(measured, key=lambda step: measured[step])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Metrics during training: they change no bit of it, are logged, and the best checkpoint is kept and resumed."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.checkpoint import best_entry, checkpoint_path, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.logger import RunLogger
@@ -17,7 +18,7 @@ from sarigan.metrics.metric import Result
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
 from sarigan.training import evaluation_hook
 from sarigan.training.evaluation_hook import EvaluationHook, describe_metrics
-from sarigan.training.hooks import Hook
+from sarigan.training.hooks import CheckpointHook, Hook
 from sarigan.training.trainer import Trainer
 
 METRICS = ("metrics.names=[fd_efficientnet]", "metrics.interval_kimg=0.08", "metrics.num_images=20", "metrics.batch_size=6")
@@ -34,14 +35,16 @@ class Pixels(FeatureNetwork):
 
 @pytest.fixture
 def hooks_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Hook]]:
-    """hooks_of(config, dataset): a logger's and the evaluation's hook in an empty run directory."""
+    """hooks_of(config, dataset): the evaluation's hook and the checkpoints' that it needs, in an empty run directory."""
     monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
 
-    def build(config: Config, dataset: Any, step: int = 0) -> list[Hook]:
+    def build(config: Config, dataset: Any) -> list[Hook]:
         run = tmp_path / "run"
         run.mkdir(exist_ok=True)
         network = Pixels("efficientnet", "0" * 64)
-        return [EvaluationHook(RunLogger(run, step), run, config.metrics, dataset, {"efficientnet": network})]
+        checkpoints = CheckpointHook(run / "checkpoints", checkpoint_kimg=100, keep=1)
+        logger = RunLogger(run, 0)
+        return [checkpoints, EvaluationHook(logger, run, config.metrics, dataset, checkpoints, {"efficientnet": network})]
 
     return build
 
@@ -64,10 +67,9 @@ def test_training_is_the_same_to_the_last_bit(
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 10, 20]
     values = [line["metrics/fd_efficientnet"] for line in lines]
-    best = json.loads((tmp_path / "run" / "best" / "best.json").read_text())
-    assert best["value"] == min(values)
-    (kept,) = list_checkpoints(tmp_path / "run" / "best")
-    assert load_checkpoint(kept)["step"] == best["step"]
+    best = best_entry(tmp_path / "run" / "checkpoints")
+    assert best is not None and best["value"] == min(values) and best["metric"] == "fd_efficientnet"
+    assert load_checkpoint(resolve_checkpoint(tmp_path / "run" / "best"))["step"] == best["step"]
     report = json.loads((tmp_path / "run" / "evaluation" / "000000160.json").read_text())["results"][0]
     assert report["value"] == values[-1] and report["num_images"] == 20 and report["num_real_images"] == 37
     (line,) = describe_metrics(tmp_path / "run")
@@ -79,24 +81,25 @@ def test_best_of_both_directions(
     tiny_config: Callable[..., Config], tiny_trainer: Callable[..., Trainer], hooks_of: Callable[..., list[Hook]],
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, higher: bool, kept_step: int,
 ) -> None:  # fmt: skip
-    values = iter([2.0, 1.0, 3.0, 0.5])
+    values = iter([2.0, 1.0, 3.0, math.nan, 1.5])
 
     def scripted(*arguments: object) -> evaluator.Report:
         return evaluator.Report([Result("score", next(values), "", higher_is_better=higher)], {})
 
+    def train(kimg: float) -> None:
+        config = tiny_config(*METRICS, f"training.total_kimg={kimg}")
+        trainer.total_steps = round(kimg * 1000 / 8)
+        trainer.hooks = hooks_of(config, trainer.dataset)
+        trainer.run()
+
     monkeypatch.setattr(evaluation_hook, "evaluate", scripted)
-    config = tiny_config(*METRICS)
-    trainer = tiny_trainer(config)
-    trainer.hooks = hooks_of(config, trainer.dataset)
-    trainer.run()
-    assert list_checkpoints(tmp_path / "run" / "best") == [checkpoint_path(tmp_path / "run" / "best", kept_step)]
-    # A run that goes on remembers; one that goes on from before the best has that step still to make.
-    (hook,) = hooks_of(config, trainer.dataset, step=20)
-    hook.before_training(trainer)
-    assert isinstance(hook, EvaluationHook) and hook.best is not None and hook.best["step"] == kept_step
-    trainer.state.step = 5
-    hook.before_training(trainer)
-    assert hook.best is None
+    trainer = tiny_trainer(tiny_config(*METRICS))
+    folder = tmp_path / "run" / "checkpoints"
+    train(0.16)
+    assert resolve_checkpoint(tmp_path / "run" / "best") == checkpoint_path(folder, kept_step)
+    train(0.32)  # goes on, remembers, and a NaN is never the best
+    assert resolve_checkpoint(tmp_path / "run" / "best") == checkpoint_path(folder, kept_step)
+    assert list_checkpoints(folder) == [checkpoint_path(folder, step) for step in (kept_step, 40)]
 
 
 @pytest.mark.parametrize(
