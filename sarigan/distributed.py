@@ -7,6 +7,7 @@ Without one there is a single process, and every function here is then free of c
 import datetime
 import inspect
 import os
+import secrets
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sarigan.errors import EXIT_CODE, InputError
+from sarigan.rendezvous import meet
 
 
 class SharedInputError(InputError):
@@ -67,11 +69,14 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
         raise InputError(f"WORLD_SIZE={world_size()} but {', '.join(missing)} not set: start several processes with torchrun")
     timeout = datetime.timedelta(seconds=timeout_seconds)
     try:
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if nccl else "gloo", timeout=timeout)
+        store = meet(rank(), world_size(), timeout)
+        torch.distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if nccl else "gloo", store=store, rank=rank(), world_size=world_size(), timeout=timeout
+        )
     except (RuntimeError, ValueError) as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).strip().splitlines()[0][:200]
-        raise InputError(f"rank {rank()} of {world_size()} did not meet the others at {place} ({reason})") from None
+        raise InputError(f"{world_size()} processes did not meet at {place} ({reason})") from None
     try:
         yield
     finally:
@@ -112,12 +117,11 @@ def in_unison() -> Iterator[None]:
 
 
 def store_client() -> Any:
-    """A connection of its own to the store of this group's launcher, for a thread to use; keys are of this start alone."""
+    """A connection of its own to the launcher's store, for a thread to use, with keys of its own. Every process calls it."""
     store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"], _integer("MASTER_PORT", 0), is_master=False, wait_for_workers=False
     )
-    start = f"{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    return torch.distributed.PrefixStore(f"sarigan/{start}", store)  # type: ignore[attr-defined]
+    return torch.distributed.PrefixStore(f"sarigan/{from_main(secrets.token_hex(8))}", store)  # type: ignore[attr-defined]
 
 
 def sum_over_ranks(tensor: Tensor) -> Tensor:

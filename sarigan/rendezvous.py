@@ -1,0 +1,57 @@
+"""How the processes of one start find each other, and nobody of an earlier start.
+
+After a failure torchrun starts all processes again at the very store they met at before (pytorch/pytorch#135712), where the
+addresses of the dead still lie: whoever reads one of those waits in vain, and a restart is lost. Restarts cannot be counted
+either, since the launchers of several machines count on their own. So rank 0 draws a name for each start and tells it to every
+rank that asks under a name of its own, which no earlier process can have used:
+
+    rank r: asks/<r> = <own name>       rank 0: answers/<own name> = <start>       rank r: heard/<start>/<r>
+"""
+
+import datetime
+import secrets
+import time
+from typing import Any
+
+import torch
+from torch.distributed.rendezvous import rendezvous
+
+POLL_SECONDS = 0.02
+
+
+class AbsentError(RuntimeError):
+    """Some ranks did not come in time."""
+
+
+def meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:
+    """The launcher's store under a name that only this start knows; every rank calls it.
+
+    AbsentError naming who is missing (on rank 0), RuntimeError or ValueError when there is no store to meet at.
+    """
+    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
+    place = torch.distributed.PrefixStore("sarigan/starts", store)  # type: ignore[attr-defined]
+    start = _answer(place, world_size, timeout) if rank == 0 else _ask(place, rank)
+    return torch.distributed.PrefixStore(f"sarigan/{start}", store)  # type: ignore[attr-defined]
+
+
+def _answer(place: Any, world_size: int, timeout: datetime.timedelta) -> str:
+    start, missing = secrets.token_hex(8), set(range(1, world_size))
+    deadline = time.monotonic() + timeout.total_seconds()
+    while missing:
+        for rank in sorted(missing):
+            if place.check([f"heard/{start}/{rank}"]):
+                missing.remove(rank)
+            elif place.check([f"asks/{rank}"]):  # perhaps of an earlier start: then nobody reads the answer
+                place.set(f"answers/{place.get(f'asks/{rank}').decode()}", start)
+        if missing and time.monotonic() > deadline:
+            raise AbsentError(f"after {timeout.total_seconds():g} s rank {', '.join(map(str, sorted(missing)))} has not come")
+        time.sleep(POLL_SECONDS)
+    return start
+
+
+def _ask(place: Any, rank: int) -> str:
+    name = secrets.token_hex(8)
+    place.set(f"asks/{rank}", name)
+    start: str = place.get(f"answers/{name}").decode()  # waits for it
+    place.set(f"heard/{start}/{rank}", "")
+    return start
