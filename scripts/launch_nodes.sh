@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train on several machines; run the same line on each, within the launcher's 15 minutes; arguments go to scripts/train.py.
-# The first machine keeps the run directory: the others need the data, not the run directory.
+# All need the data. The run directory is used by rank 0 alone, which torchrun gives to the machine whose name sorts first.
 #   NUM_NODES=2 MASTER=first-machine:29400 JOB=cats bash scripts/launch_nodes.sh --config configs/lsun_cat_256_sarigan.yaml
 set -euo pipefail
 cd "$(dirname "$0")/.."

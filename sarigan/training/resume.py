@@ -1,6 +1,7 @@
 """Going on from the newest checkpoint that is whole."""
 
 import logging
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,27 @@ def newest_good_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
+def require_the_newest_on_main(run_dir: Path) -> None:
+    """InputError when another rank sees a newer checkpoint in `run_dir` than rank 0 does."""
+    paths = list_checkpoints(run_dir / "checkpoints")
+    seen = distributed.gather_objects((paths[-1].name if paths else "", socket.gethostname()))
+    (here, main_host), (newest, host) = seen[0], max(seen)
+    if newest > here:
+        raise InputError(
+            f"{run_dir}: {newest} is there on {host}, but {main_host}, which has rank 0, sees {here or 'no checkpoint'}; put the"
+            f" run directory where all machines see it, or copy it to {main_host}"
+        )
+
+
 def resume_from_newest(state: TrainingState, run_dir: Path) -> bool:
     """Load the newest good checkpoint of the run directory, if there is one, which it returns; logs what will be different.
 
-    Rank 0 reads it for all, so the run directory need not be visible on every machine.
+    Rank 0 reads it for all, so the run directory need not be visible on every machine. InputError when another rank sees a
+    newer one: then rank 0 has come to another machine than the run was on.
     """
     found = None
     with distributed.in_unison():
+        require_the_newest_on_main(run_dir)
         if distributed.is_main():
             found = newest_good_checkpoint(run_dir / "checkpoints")
     found = distributed.from_main(found)

@@ -179,6 +179,18 @@ def test_metrics_during_training(ran: Callable[[int], Path]) -> None:
     assert best is not None and best["step"] == min(measured, key=lambda step: measured[step])
 
 
+def test_a_run_directory_on_the_wrong_machine(ran: Callable[[int], Path], config_of: Build, tmp_path: Path) -> None:
+    """Rank 1 sees the run, rank 0, which would begin anew, does not."""
+    file = tmp_path / "config.yaml"
+    file.write_text(config_of(STEPS, *EQUAL["one-round"]).to_yaml())
+    arguments = [str(ROOT / "scripts" / "train.py"), "--config", str(file), "--run-dir"]
+    results = launch(2, [*arguments, str(tmp_path / "new")], [*arguments, str(ran(2) / "started")])
+    assert [code for code, _ in results] == [2, 2], results
+    (line,) = [line for _, errors in results for line in errors.splitlines() if line.startswith("error: ")]
+    assert f"checkpoint-{STOP:08d}.pt is there on" in line and "sees no checkpoint; put the run directory" in line
+    assert not any("Traceback" in errors for _, errors in results) and not (tmp_path / "new" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [
