@@ -88,15 +88,19 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
     """The state of a checkpoint file, migrated to this version's format.
 
-    InputError when it is of a newer format, DamagedCheckpointError when it is damaged or something else.
+    InputError when it cannot be read or is of a newer format, DamagedCheckpointError when it is damaged or something else.
     """
     try:
         sealed = _check_seal(path)
         state = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except OSError as error:  # of the disk or the network, and no word about the file
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "allocate memory" in reason:
+            raise InputError(f"{path}: too little memory to read it ({reason[:120]})") from None
         raise DamagedCheckpointError(f"{path}: not a readable checkpoint, truncated or damaged ({reason[:120]})") from None
     version = state.get("format_version") if isinstance(state, dict) else None
     if not isinstance(version, int):

@@ -157,28 +157,28 @@ def from_main(value: Any) -> Any:
 
 
 class Vote:
-    """Whether any process has said yes by the call before, so that no call waits for the others' answers."""
+    """The highest number that any process had named by the call before, so that no call waits for the others' answers."""
 
     def __init__(self) -> None:
         self._pending: tuple[Any, Tensor] | None = None
 
-    def cast(self, yes: bool) -> bool:
+    def cast(self, number: int) -> int:
         """Every process calls it equally often and gets the same answer; a single process gets its own at once."""
         if world_size() == 1:
-            return yes
+            return number
         before = self.close()
-        flag = torch.tensor(int(yes))
-        self._pending = (torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX, async_op=True), flag)
+        highest = torch.tensor(number)
+        self._pending = (torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX, async_op=True), highest)
         return before
 
-    def close(self) -> bool:
-        """The answer to the last call."""
+    def close(self) -> int:
+        """The answer to the last call; 0 before the first."""
         if self._pending is None:
-            return False
-        work, flag = self._pending
+            return 0
+        work, highest = self._pending
         self._pending = None
         work.wait()
-        return bool(flag)
+        return int(highest)
 
 
 def replicate(module: nn.Module, apart: Iterable[nn.Parameter] = ()) -> nn.Module:

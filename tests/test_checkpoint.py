@@ -12,6 +12,7 @@ import torch
 
 import sarigan.checkpoint
 from sarigan.checkpoint import (
+    DamagedCheckpointError,
     checkpoint_path,
     list_checkpoints,
     load_checkpoint,
@@ -169,6 +170,21 @@ def test_formats_before_the_seal(tmp_path: Path) -> None:
     assert "wrong checksum" in problem(path)
     torch.save({"format_version": 2, **STATE}, path)
     assert "no checksum" in problem(path)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_disk_that_fails_is_not_a_damaged_file(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a good checkpoint would be set aside for a moment's trouble of a network disk."""
+    path = tmp_path / "checkpoint-00000001.pt"
+    save_checkpoint(STATE, path)
+
+    def failing(*arguments: object, **keywords: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(sarigan.checkpoint.torch, "load", failing)
+    with pytest.raises(InputError, match=f"cannot be read \\({os.strerror(code)}") as caught:
+        load_checkpoint(path)
+    assert not isinstance(caught.value, DamagedCheckpointError)
 
 
 def test_the_best_is_kept_and_found(tmp_path: Path) -> None:

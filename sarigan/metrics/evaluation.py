@@ -68,6 +68,7 @@ class Evaluation:
     discriminator: Discriminator | None = None  # the generator's, for its Q head
     information_target: str = "w"  # what Q was trained on: w | codes
     other_generator: Generator | None = None  # of another checkpoint, for the stability of groups
+    between_batches: Callable[[], None] = lambda: None  # called after every batch; what it raises breaks the evaluation off
 
     def __post_init__(self) -> None:
         if (self.generator is None) == (self.images is None):
@@ -125,11 +126,16 @@ class Evaluation:
 
     def progress(self, total: int, title: str) -> Callable[[int], None]:
         """A bar over `total` images of all processes; returns what to call with the number that this one has done."""
-        if not (self.show_progress and distributed.is_main()):
-            return lambda count: None
-        bar = tqdm(total=total, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5, file=sys.stderr)
+        shown = self.show_progress and distributed.is_main()
+        bar = tqdm(
+            total=total, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5, file=sys.stderr, disable=not shown,
+            leave=None,  # beside the bar of a training it goes when it is full
+        )  # fmt: skip
 
         def advance(count: int) -> None:
+            self.between_batches()
+            if not shown:
+                return
             bar.update(min(count * distributed.world_size(), total - bar.n))
             if bar.n >= total:
                 bar.close()

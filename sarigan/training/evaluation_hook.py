@@ -20,7 +20,8 @@ from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.metric import Result
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
-from sarigan.training.hooks import CheckpointHook, Hook, interval_steps
+from sarigan.training.failure import is_communication_error
+from sarigan.training.hooks import BrokenOffError, CheckpointHook, Hook, interval_steps
 
 if TYPE_CHECKING:
     from sarigan.models.feature_networks.feature_network import FeatureNetwork
@@ -33,10 +34,12 @@ log = logging.getLogger(__name__)
 class EvaluationHook(Hook):
     """Evaluates before the first step, every N kimg and at the end, against the training images, unmirrored.
 
-    It draws from no generator that training draws from, and the time it takes is not counted as training.
+    It draws from no generator that training draws from, and the time it takes is not counted as training. What was trained is
+    saved first, so that a request to stop may break an evaluation off.
     """
 
     every_rank = True  # the ranks share the sampling
+    memory_setting = "metrics.batch_size"
 
     def __init__(
         self, logger: RunLogger | None, run_dir: Path, config: MetricsConfig, dataset: ImageDataset,
@@ -44,31 +47,49 @@ class EvaluationHook(Hook):
     ) -> None:  # fmt: skip
         self.logger, self.run_dir, self.config, self.dataset = logger, run_dir, config, dataset
         self.checkpoints = checkpoints
-        self.networks = dict(networks or {})  # opened once, then kept
-        self.cache = StatisticsCache(default_folder())
+        self.networks = dict(networks or {})
 
     def before_training(self, trainer: "Trainer") -> None:
         self.interval = interval_steps(self.config.interval_kimg, trainer.batch_size)
+        self.evaluation = self._evaluation(trainer)
         if trainer.state.step == 0:
             self.evaluate(trainer)
 
     def after_step(self, trainer: "Trainer") -> None:
-        if trainer.state.step % self.interval == 0 or trainer.is_finished():
+        due = trainer.state.step % self.interval == 0 or trainer.is_finished()
+        if due and not trainer.is_interrupted():
             self.evaluate(trainer)
 
-    def evaluate(self, trainer: "Trainer") -> None:
-        """Compute and log the metrics; keep the checkpoint when it is the best so far."""
-        trainer.check_finite()
+    def _evaluation(self, trainer: "Trainer") -> Evaluation:
+        """One for all, which opens networks and hashes the data once."""
         state, config = trainer.state, self.config
+
+        def stop_if_asked() -> None:
+            if trainer.stop_requested:
+                raise BrokenOffError
+
         protocol = EvaluationConfig(
-            config.num_images, config.num_real_images, config.preprocessing, seed=0, batch_size=config.batch_size
-        )
-        evaluation = Evaluation(
-            protocol, trainer.device, generator=state.average.module, data=self.dataset, cache=self.cache,
-            networks=self.networks, discriminator=state.discriminator,
-            information_target=state.config.objective.information_target,
+            config.num_images, config.num_real_images, config.preprocessing, seed=0, batch_size=config.batch_size,
+            num_workers=state.config.data.num_workers,
         )  # fmt: skip
-        report = evaluate(evaluation, config.names)
+        return Evaluation(
+            protocol, trainer.device, generator=state.average.module, data=self.dataset, networks=self.networks,
+            cache=StatisticsCache(default_folder()), show_progress=True, discriminator=state.discriminator,
+            information_target=state.config.objective.information_target, between_batches=stop_if_asked,
+        )  # fmt: skip
+
+    def evaluate(self, trainer: "Trainer") -> None:
+        """Compute and log the metrics; keep the checkpoint when it is the best so far. BrokenOffError on a request to stop."""
+        state = trainer.state
+        if state.step:
+            self.checkpoints.save(trainer)
+        try:
+            report = evaluate(self.evaluation, self.config.names)
+        except RuntimeError as error:
+            # Ranks asked to stop leave at their next batch; those that already wait for them see a lost connection.
+            if trainer.stop_requested and is_communication_error(error):
+                raise BrokenOffError from None
+            raise
         if self.logger is None:
             return
         scalars = {PREFIX + result.name: result.value for result in report.results}

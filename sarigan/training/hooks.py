@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 SAMPLE_GRID_WIDTH = 768
 
 
+class BrokenOffError(Exception):
+    """A hook that communicates was asked to stop: the run ends here, on this rank without another word to the others."""
+
+
 class Hook:
     """Called around the steps; does nothing unless overridden.
 
@@ -29,6 +33,7 @@ class Hook:
     """
 
     every_rank = False
+    memory_setting = ""  # what to lower when it runs out of memory
 
     def before_training(self, trainer: "Trainer") -> None:
         """Before the first step of this start."""
@@ -48,6 +53,9 @@ def interval_steps(kimg: float, batch_size: int) -> int:
 class ProgressHook(Hook):
     """A bar over images with their rate and the time left, to the total or to the time limit, whichever comes first."""
 
+    def __init__(self) -> None:
+        self.bar = tqdm(disable=True)  # until training begins
+
     def before_training(self, trainer: "Trainer") -> None:
         self.total = trainer.total_steps * trainer.batch_size
         self.bar = tqdm(
@@ -66,7 +74,7 @@ class ProgressHook(Hook):
             # At the mean rate so far, the limit ends the run after this many images.
             expected = round(trainer.state.seen_images * 60 * limit / trainer.state.seconds)
             self.bar.total = max(min(self.total, expected), trainer.state.seen_images)
-        self.bar.update(trainer.batch_size)
+        self.bar.update(trainer.state.seen_images - self.bar.n)  # backwards after a roll-back
 
     def after_training(self, trainer: "Trainer") -> None:
         self.bar.close()
@@ -142,7 +150,8 @@ class SampleHook(Hook):
         generator = trainer.state.average.module
         source = torch.Generator().manual_seed(0)
         z = torch.randn(self.num_samples, generator.config.z_dim, generator=source).to(trainer.device, trainer.dtype)
-        images = torch.cat([generator(part, noise="fixed").images for part in z.split(16)])
+        size = min(16, trainer.plan.images_per_pass)
+        images = torch.cat([generator(part, noise="fixed").images for part in z.split(size)])
         grid = save_grid(images, self.folder / f"{trainer.state.seen_images:09d}.png", min_width=SAMPLE_GRID_WIDTH)
         self.logger.log_image(trainer.state.step, "samples", grid)
 

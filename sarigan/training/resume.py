@@ -42,7 +42,7 @@ def require_the_newest_on_main(run_dir: Path) -> None:
     (here, main_host), (newest, host) = seen[0], max(seen)
     if newest > here:
         raise InputError(
-            f"{run_dir}: {newest} is there on {host}, but {main_host}, which has rank 0, sees {here or 'no checkpoint'}; put the"
+            f"{run_dir}: {newest} is there on {host}, but {main_host}, with rank 0, sees {here or 'no checkpoint'}; put the"
             f" run directory where all machines see it, or copy it to {main_host}"
         )
 

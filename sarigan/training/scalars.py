@@ -23,9 +23,13 @@ class ScalarSums:
             self.sums[name] = self.sums[name] + part if name in self.sums else part
             self.counts[name] = self.counts[name] + count if name in self.counts else count
 
-    def local_means(self) -> Scalars:
-        """Means of this process, on the device; the sums stay."""
-        return {name: value / self.counts[name] for name, value in self.sums.items()}
+    def merge(self, other: "ScalarSums", keep: Tensor) -> None:
+        """Take in the sums of another, or, where the boolean scalar `keep` is false, nothing."""
+        for name, total in other.sums.items():
+            count = other.counts[name]
+            total, count = torch.where(keep, total, torch.zeros_like(total)), torch.where(keep, count, torch.zeros_like(count))
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+            self.counts[name] = self.counts[name] + count if name in self.counts else count
 
     def reduced_means(self) -> Scalars:
         """Means over all ranks, on the device; the sums stay."""

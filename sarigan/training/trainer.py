@@ -1,5 +1,6 @@
 """The training loop: phases in order, then the average, then whatever the hooks want."""
 
+import enum
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +14,23 @@ from sarigan import distributed
 from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
 from sarigan.ema import ema_decay
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.hooks import Hook
+from sarigan.training.hooks import BrokenOffError, Hook
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
-from sarigan.training.out_of_memory import is_out_of_memory, out_of_memory_error
+from sarigan.training.out_of_memory import hook_out_of_memory, is_out_of_memory, out_of_memory_error
 from sarigan.training.phase import Phase, Shard
 from sarigan.training.phases import build_phases
 from sarigan.training.randomness import Randomness
 from sarigan.training.scalars import ScalarSums
 from sarigan.training.state import TrainingState
 from sarigan.training.warm_up import settle_buckets
+
+
+class Stop(enum.IntEnum):
+    """Why a run ends before its total."""
+
+    NOT = 0
+    TIME = 1  # training.max_minutes
+    REQUEST = 2  # a signal: be quick
 
 
 class Trainer:
@@ -48,17 +57,18 @@ class Trainer:
         # Of a watchdog: where this process is. What to do when too many steps were not finite: whether to go on.
         self.mark: Callable[[str], None] = lambda where: None
         self.roll_back: Callable[[NonfiniteError], bool] = lambda error: False
-        self.stopping = self._out_of_time()
+        self.stopping = self._wish()
 
     def run(self) -> None:
         """Train until the total, the time limit, or a request to stop of any process."""
         out_of_memory = False
         try:
             settle_buckets(self)
-            for hook in self.hooks:
-                hook.before_training(self)
+            self._call_hooks(lambda hook: hook.before_training(self))
             while not self._train():
                 pass
+        except BrokenOffError:
+            pass  # whatever had to be saved was saved before
         except RuntimeError as error:
             out_of_memory = is_out_of_memory(error)
             if not out_of_memory:
@@ -68,6 +78,15 @@ class Trainer:
                 hook.after_training(self)
         if out_of_memory:
             raise out_of_memory_error(self)
+
+    def _call_hooks(self, call: Callable[[Hook], None]) -> None:
+        for hook in self.hooks:
+            try:
+                call(hook)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise hook_out_of_memory(self, hook) from None
 
     def _train(self) -> bool:
         """Steps to the end: true; or until a roll-back: false."""
@@ -81,10 +100,9 @@ class Trainer:
                 self.train_step(batches)
                 self.state.seconds += time.perf_counter() - start
                 # Looked at once a step: a signal that arrives among the hooks may not end the run behind their backs.
-                self.stopping = self.vote.cast(self.stop_requested or self._out_of_time())
+                self.stopping = Stop(self.vote.cast(self._wish()))
                 self.mark("hooks")
-                for hook in self.hooks:
-                    hook.after_step(self)
+                self._call_hooks(lambda hook: hook.after_step(self))
         except NonfiniteError as error:
             if not self.roll_back(error):
                 raise
@@ -98,11 +116,18 @@ class Trainer:
 
     def is_finished(self) -> bool:
         """Whether no further step is to be made; the same on every rank."""
-        return self.stopping or self.state.step >= self.total_steps
+        return self.stopping != Stop.NOT or self.state.step >= self.total_steps
 
-    def _out_of_time(self) -> bool:
+    def is_interrupted(self) -> bool:
+        """Whether the run ends because it was asked to; the same on every rank."""
+        return self.stopping == Stop.REQUEST
+
+    def _wish(self) -> Stop:
+        """Of this rank alone."""
+        if self.stop_requested:
+            return Stop.REQUEST
         limit = self.state.config.training.max_minutes
-        return limit is not None and self.state.seconds >= 60 * limit
+        return Stop.TIME if limit is not None and self.state.seconds >= 60 * limit else Stop.NOT
 
     def train_step(self, batches: Iterator[Tensor]) -> None:
         """Every phase that is due, then the average of the generator."""
@@ -132,7 +157,7 @@ class Trainer:
         phase.module.zero_grad(set_to_none=True)
         if phase.after is not None:
             phase.after(sums.reduced_means())
-        self.scalars.add(sums.local_means(), finite)
+        self.scalars.merge(sums, finite)
 
     def accumulate_gradients(self, phase: Phase, shards: list[Shard]) -> ScalarSums:
         """Gradients of the mean loss over all shards of all ranks, reduced in the last round only; the rounds' scalars."""

@@ -166,6 +166,12 @@ def test_ranks_log_one_line_a_tick(ran: Callable[[int], Path]) -> None:
     for two_ranks, four_ranks in zip(lines, four, strict=True):
         for name in ("loss/discriminator", "loss/generator", "logits/real", "loss/grouping_mse"):
             assert two_ranks[name] == pytest.approx(four_ranks[name], rel=1e-9), name
+    files = [ran(num_ranks) / "halves" / "log.jsonl" for num_ranks in (2, 4)]
+    lines, four = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
+    for two_ranks, four_ranks in zip(lines, four, strict=True):  # two of the four had no image of path length
+        for name in {"loss/path_length", "path_length/mean"} & two_ranks.keys():
+            assert two_ranks[name] == pytest.approx(four_ranks[name], rel=1e-9), name
+    assert sum("loss/path_length" in line for line in lines) >= 2
 
 
 def test_metrics_during_training(ran: Callable[[int], Path]) -> None:

@@ -102,6 +102,51 @@ def test_best_of_both_directions(
     assert list_checkpoints(folder) == [checkpoint_path(folder, step) for step in (kept_step, 40)]
 
 
+@pytest.mark.parametrize("batch", [1, 9, 13])  # 7 of real and 4 of generated images at step 0, then 4
+def test_a_request_to_stop_breaks_an_evaluation_off(
+    batch: int, tiny_config: Callable[..., Config], tiny_trainer: Callable[..., Trainer], hooks_of: Callable[..., list[Hook]],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What was trained is saved, and the run that goes on ends as the one that was not stopped."""
+    config = tiny_config(*METRICS)
+    batches = 0
+    extract = Pixels.extract
+
+    def counted(self: Pixels, x: torch.Tensor) -> Features:
+        nonlocal batches
+        batches += 1
+        trainer.stop_requested |= batches == batch
+        return extract(self, x)
+
+    monkeypatch.setattr(Pixels, "extract", counted)
+    trainer = tiny_trainer(config)
+    trainer.hooks = hooks_of(config, trainer.dataset)
+    trainer.run()
+    assert batches == batch
+    step = 0 if batch < 11 else 10
+    assert trainer.state.step == step
+    saved = [load_checkpoint(path)["step"] for path in list_checkpoints(tmp_path / "run" / "checkpoints")]
+    assert saved[-1:] == ([10] if step else [])
+
+
+def test_a_run_that_is_asked_to_stop_does_not_evaluate_at_its_end(
+    tiny_config: Callable[..., Config], tiny_trainer: Callable[..., Trainer], hooks_of: Callable[..., list[Hook]],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    class Stop(Hook):
+        def after_step(self, trainer: Trainer) -> None:
+            trainer.stop_requested |= trainer.state.step == 3
+
+    config = tiny_config(*METRICS)
+    trainer = tiny_trainer(config)
+    trainer.hooks = [Stop(), *hooks_of(config, trainer.dataset)]
+    trainer.run()
+    assert trainer.state.step == 4
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0]
+    assert resolve_checkpoint(tmp_path / "run") == checkpoint_path(tmp_path / "run" / "checkpoints", 4)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -12,6 +12,7 @@ from sarigan.data.loader_workers import dead_worker_error
 from sarigan.errors import InputError
 from sarigan.training import rank_status
 from sarigan.training.doctor import architecture_finding, examine
+from sarigan.training.hooks import Hook
 from sarigan.training.rank_status import RankStatus, furthest_behind
 from sarigan.training.run import train
 from sarigan.training.trainer import Trainer
@@ -35,6 +36,17 @@ def test_out_of_memory_names_what_fits(limit: int, line: str, tiny_config: Build
     with pytest.raises(InputError, match="out of memory on cpu with 8 images in a pass") as caught:
         trainer.run()
     assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_out_of_memory_beside_the_steps_names_the_setting(tiny_config: Build, tiny_trainer: Build) -> None:
+    class Greedy(Hook):
+        memory_setting = "metrics.batch_size"
+
+        def after_step(self, trainer: Trainer) -> None:
+            raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+
+    with pytest.raises(InputError, match="out of memory on cpu in Greedy, after step 1; lower metrics.batch_size$"):
+        tiny_trainer(tiny_config(), [Greedy()]).run()
 
 
 @pytest.mark.parametrize("recovers", [True, False])

@@ -70,6 +70,20 @@ def test_sigterm_to_everything_saves_and_ends_with_0(tmp_path: Path) -> None:
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
 
 
+def test_sigterm_in_an_evaluation_ends_it(tmp_path: Path) -> None:
+    """Long before its end, which would take hours."""
+    config = drill_config(tmp_path, 100, "metrics.names=[information]", "metrics.num_images=10000000")
+    job = DrillJob(config, tmp_path / "run", 2, tmp_path / "log")
+    deadline = time.monotonic() + 120
+    while "information:" not in job.errors():
+        assert time.monotonic() < deadline and all(process.is_alive() for process in job.ranks), job.errors()
+        time.sleep(0.05)
+    for process in job.ranks:
+        job.signal(process, signal.SIGTERM)
+    assert job.wait(30), job.errors()
+    assert job.codes() == [0, 0] and "Traceback" not in job.errors() and "error:" not in job.errors(), job.errors()
+
+
 def test_a_lost_data_worker_is_named(tmp_path: Path) -> None:
     job = started(tmp_path)
     (worker,) = children(job.ranks[1].pid or 0)
