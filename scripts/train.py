@@ -8,6 +8,7 @@ from sarigan import distributed
 from sarigan.config import load_config
 from sarigan.training.evaluation_hook import describe_metrics
 from sarigan.training.precision import resolve_precision
+from sarigan.training.resume import resume_summary
 from sarigan.training.run import train
 from sarigan.training.state import TrainingState
 from sarigan.training.summary import data_summary, dry_run_report
@@ -18,20 +19,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a generator. The same command goes on with a stopped run.")
     parser.add_argument("--config", type=Path, required=True, help="a YAML file of configs/")
     parser.add_argument("--run-dir", type=Path, help="where everything goes; default runs/<name of the config>")
-    parser.add_argument("--dry-run", action="store_true", help="print configuration, model and data, then stop")
+    parser.add_argument("--dry-run", action="store_true", help="print configuration, model, data and what is resumed; stop")
+    parser.add_argument("--processes", type=int, help="of a dry run: refuse what would fail with so many")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
     arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with distributed.exit_on_input_error(), distributed.process_group():
         with distributed.in_unison():
             config = load_config(arguments.config, arguments.overrides)
+        run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         if arguments.dry_run:
             with distributed.in_unison():
-                report = dry_run_report(config, TrainingState(config, resolve_precision(config.training)), data_summary(config))
+                state = TrainingState(config, resolve_precision(config.training))
+                data = data_summary(config, required=arguments.processes is not None)
+                report = dry_run_report(config, state, data, arguments.processes, resume_summary(config, run_dir))
             if distributed.is_main():
                 print(report)
             return
-        run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         trainer = train(config, run_dir)
         if not distributed.is_main():
             return

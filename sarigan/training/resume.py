@@ -7,7 +7,10 @@ from typing import Any
 
 from sarigan import distributed
 from sarigan.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, set_aside
+from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.training.compatibility import check_same_run
+from sarigan.training.run_lock import run_lock
 from sarigan.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -18,21 +21,38 @@ def newest_good_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
     InputError when there are checkpoints and all of them are damaged.
     """
-    paths = list_checkpoints(folder)[::-1]
-    damaged = []
-    for path in paths:
+    if not list_checkpoints(folder):
+        return None
+    path, state, damaged = newest_good(folder)
+    for bad, reason in damaged:
+        log.warning(f"warning: {reason}; it is now {set_aside(bad).name}, and the run goes on from {path.name}")
+    return path, state
+
+
+def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[tuple[Path, InputError]]]:
+    """The newest checkpoint that is whole, its state, and the newer ones that are damaged; InputError when there is none."""
+    damaged: list[tuple[Path, InputError]] = []
+    for path in list_checkpoints(folder)[::-1]:
         try:
-            state = load_checkpoint(path)
+            return path, load_checkpoint(path), damaged
         except DamagedCheckpointError as error:
             damaged.append((path, error))
-            continue
-        for bad, reason in damaged:
-            log.warning(f"warning: {reason}; it is now {set_aside(bad).name}, and the run goes on from {path.name}")
-        return path, state
-    if damaged:
-        path, reason = damaged[0]
-        raise InputError(f"{reason}; so are all {len(damaged)} checkpoints of {folder}: remove them to start anew")
-    return None
+    if not damaged:
+        raise InputError(f"{folder}: holds no checkpoint-*.pt")
+    raise InputError(f"{damaged[0][1]}; so are all {len(damaged)} checkpoints of {folder}: remove them to start anew")
+
+
+def resume_summary(config: Config, run_dir: Path) -> str | None:
+    """Lines on what a run in this directory would go on from, None when it would begin; changes nothing.
+
+    InputError when the directory is another configuration's or in use.
+    """
+    if not list_checkpoints(run_dir / "checkpoints"):
+        return None
+    with run_lock(run_dir):
+        path, state, _ = newest_good(run_dir / "checkpoints")
+    notes = check_same_run(state["config"], config.to_dict(), str(path))
+    return "\n".join([f"goes on from {path}", *notes])
 
 
 def require_the_newest_on_main(run_dir: Path) -> None:

@@ -55,12 +55,15 @@ def model_table(state: TrainingState) -> str:
     return "\n".join(f"{name:<{width}}  {count:>12,}  {text}".rstrip() for name, count, text in rows)
 
 
-def data_summary(config: Config) -> str:
-    """One line about the training images; of a prepared set that is not there yet, what to do. InputError otherwise."""
+def data_summary(config: Config, required: bool = False) -> str:
+    """One line about the training images; of a prepared set that is not there yet, what to do, unless it is required.
+
+    InputError otherwise.
+    """
     try:
         dataset = open_dataset(config.data, config.generator.resolution)
     except InputError as error:
-        if config.data.name != "lmdb" or Path(str(config.data.path)).exists():
+        if required or config.data.name != "lmdb" or Path(str(config.data.path)).exists():
             raise
         return f"missing: {error}"
     warning = overfitting_warning(len(dataset), config.training.total_kimg)
@@ -78,10 +81,15 @@ def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
     )
 
 
-def process_arithmetic(config: Config) -> list[str]:
-    """How the batch is cut over the processes there are, and what the cut changes; for a single one, over the paper's 8."""
-    num_ranks = distributed.world_size()
-    if num_ranks > 1:
+def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str]:
+    """How the batch is cut over a number of processes, and what the cut changes. InputError when it cannot be.
+
+    None: over those there are; where there is one, what 8 would do, the paper's number.
+    """
+    if num_ranks is not None and num_ranks < 1:
+        raise InputError(f"--processes must be at least 1, got {num_ranks}")
+    if num_ranks is not None or distributed.world_size() > 1:
+        num_ranks = num_ranks or distributed.world_size()
         plan = plan_batch(config.training, num_ranks)
     else:
         num_ranks = PAPER_RANKS
@@ -93,8 +101,10 @@ def process_arithmetic(config: Config) -> list[str]:
     return [f"on {num_ranks} processes: {plan.describe()}", *([warning] if warning else [])]
 
 
-def dry_run_report(config: Config, state: TrainingState, data: str) -> str:
-    """Resolved configuration, model table, the line of `data_summary`."""
+def dry_run_report(
+    config: Config, state: TrainingState, data: str, num_ranks: int | None = None, resumed: str | None = None
+) -> str:
+    """Resolved configuration, model table, the lines of `data_summary`, `process_arithmetic` and `resume_summary`."""
     training = config.training
     steps = -(-round(training.total_kimg * 1000) // training.batch_size)
     lines = [
@@ -106,6 +116,7 @@ def dry_run_report(config: Config, state: TrainingState, data: str) -> str:
         f"run: {steps:,} steps of {training.batch_size} images in {training.accumulation_rounds} round(s),"
         f" {state.precision.name} on {state.precision.device}",
         *group_caps(state.generator),
-        *process_arithmetic(config),
+        *process_arithmetic(config, num_ranks),
+        *([resumed] if resumed else []),
     ]
     return "\n".join(lines)

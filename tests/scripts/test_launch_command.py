@@ -1,0 +1,73 @@
+"""`scripts/launch.py`, torchrun with checks: a lost process, a request to stop, wrong input, each by its exit code."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sarigan.checkpoint import list_checkpoints
+from sarigan.training.drill_job import drill_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two processes and one restart, for a run of hours in <tmp_path>/run."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    config = tmp_path / "config.yaml"
+    config.write_text(drill_config(tmp_path, 100_000, "training.checkpoint_kimg=0.08").to_yaml())
+    launcher = [sys.executable, ROOT / "scripts/launch.py", "--standalone", "--nproc_per_node=2", "--max-restarts=1"]
+    return [str(part) for part in [*launcher, ROOT / "scripts/train.py", "--config", config, "--run-dir", tmp_path / "run"]]
+
+
+def children(process: int) -> list[int]:
+    """Training processes, which carry the script's name, of a launcher."""
+    listings = Path(f"/proc/{process}/task").glob("*/children")
+    found = [int(child) for listing in listings for child in listing.read_text().split()]
+    return [child for child in found if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def wait_for(process: subprocess.Popen, checkpoints: Path, later_than: str = "") -> str:
+    """The name of the newest checkpoint, once there is one later than that."""
+    deadline = time.monotonic() + 180
+    while not (names := [path.name for path in list_checkpoints(checkpoints) if path.name > later_than]):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    return names[-1]
+
+
+def test_a_lost_process_and_a_request_to_stop(command: list[str], tmp_path: Path) -> None:
+    """The restart goes on from the last checkpoint; SIGTERM then saves and ends with 0, nowhere with a traceback."""
+    with open(tmp_path / "errors", "w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as job:
+        try:
+            first = wait_for(job, tmp_path / "run/checkpoints")
+            victim = children(job.pid)[-1]
+            subprocess.run(["kill", "-KILL", str(victim)], check=True)
+            wait_for(job, tmp_path / "run/checkpoints", later_than=first)
+            job.send_signal(signal.SIGTERM)
+            output, _ = job.communicate(timeout=60)
+        finally:
+            job.kill()
+    lines = (tmp_path / "errors").read_text().replace("\r", "\n").splitlines()
+    assert job.returncode == 0, lines
+    assert [line for line in lines if f"process {victim} on" in line and "is gone" in line], lines
+    assert [line for line in lines if line.startswith("going on from")] and not [line for line in lines if "Traceback" in line]
+    last = list_checkpoints(tmp_path / "run/checkpoints")[-1].name
+    assert b"stopped at" in output and int(last[11:19]) > int(first[11:19])
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("training.batch_size=9", "error: training.batch_size must be divisible by 2 process(es) x 1 round(s) = 2, got 9"),
+        ("data.path=nowhere", "error: nowhere: no such file or folder"),
+    ],
+)
+def test_wrong_input_is_one_line(override: str, line: str, command: list[str]) -> None:
+    done = subprocess.run([*command, override], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith(line) and done.stderr.count("\n") == 1
