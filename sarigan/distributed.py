@@ -8,7 +8,9 @@ import datetime
 import inspect
 import os
 import secrets
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -79,8 +81,13 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
         raise InputError(f"{world_size()} processes did not meet at {place} ({reason})") from None
     try:
         yield
-    finally:
-        torch.distributed.destroy_process_group()
+    except BaseException:
+        # The others may be gone, for whom an orderly end would wait; and torchrun, which sees one end, sends SIGTERM to those
+        # that are about to say why they do.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise
+    torch.distributed.destroy_process_group()
 
 
 @contextmanager

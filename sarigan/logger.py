@@ -13,11 +13,19 @@ class RunLogger:
     """Appends to <run>/log.jsonl and <run>/tensorboard. Lines of steps after `resume_step` are dropped first."""
 
     def __init__(self, run_dir: Path, resume_step: int = 0) -> None:
-        self.path = run_dir / "log.jsonl"
+        self.path, self.folder = run_dir / "log.jsonl", run_dir / "tensorboard"
+        self.writer = self._opened(resume_step)
+
+    def _opened(self, step: int) -> SummaryWriter:
         if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= resume_step]
+            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= step]
             replace_text(self.path, "".join(f"{line}\n" for line in lines))
-        self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=resume_step + 1 if resume_step else 0)
+        return SummaryWriter(str(self.folder), purge_step=step + 1 if step else 0)
+
+    def drop_after(self, step: int) -> None:
+        """Forget what was logged of later steps, which are made anew."""
+        self.writer.close()
+        self.writer = self._opened(step)
 
     def log(self, step: int, kimg: float, seconds: float, scalars: dict[str, float]) -> None:
         """One tick: kimg thousand images seen, seconds of training over all starts."""

@@ -36,7 +36,10 @@ def main() -> None:
             if distributed.is_main():
                 print(report)
             return
-        trainer = train(config, run_dir)
+        try:
+            trainer = train(config, run_dir)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
         if not distributed.is_main():
             return
         done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"

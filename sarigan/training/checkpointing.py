@@ -18,6 +18,7 @@ class CheckpointWriter:
         self.folder, self.keep = folder, keep
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self.failed = False  # once is enough: the next attempt would meet the same disk
 
     def submit(self, state: dict[str, Any]) -> None:
         """Wait for the one before, copy `state`, and write <folder>/checkpoint-<step>.pt in the background."""
@@ -60,6 +61,7 @@ class CheckpointWriter:
             self._error = InputError(f"{error.filename or self.folder}: {error.strerror or error}; {path.name} is saved")
         except Exception as error:  # nobody sees what a thread raises
             self._error = error
+        self.failed = self._error is not None
 
 
 def to_host(value: Any) -> Any:

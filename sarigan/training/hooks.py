@@ -1,6 +1,7 @@
 """What happens around the steps: progress, logs, sample grids, checkpoints. None of it changes the training."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from tqdm import tqdm
 
 from sarigan import distributed
 from sarigan.checkpoint import checkpoint_path, mark_best
+from sarigan.errors import InputError
 from sarigan.logger import RunLogger
 from sarigan.training.checkpointing import CheckpointWriter
 from sarigan.training.group_statistics import group_statistics
@@ -168,6 +170,7 @@ class CheckpointHook(Hook):
 
     def before_training(self, trainer: "Trainer") -> None:
         self.interval = interval_steps(self.checkpoint_kimg, trainer.batch_size)
+        self.saved_step = trainer.state.step or None  # what a run goes on from is saved
 
     def after_step(self, trainer: "Trainer") -> None:
         self.writer.poll()
@@ -192,4 +195,8 @@ class CheckpointHook(Hook):
         mark_best(checkpoint_path(self.folder, trainer.state.step), metric, value)
 
     def after_training(self, trainer: "Trainer") -> None:
+        # A lost image, a second Ctrl-C: whatever ends a run between two steps, all that was trained is there to be saved.
+        if trainer.state.step and not trainer.in_step and not self.writer.failed:
+            with suppress(InputError):
+                self.save(trainer)
         self.writer.wait()

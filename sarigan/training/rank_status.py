@@ -45,10 +45,10 @@ class RankStatus:
         return f"rank {self.rank} ({who}last seen {self.where}) {what}"
 
 
-def furthest_behind(statuses: Sequence[RankStatus], timeout_seconds: float, unlimited: Collection[str]) -> RankStatus | None:
-    """The rank that all others wait for, when none has moved for the timeout; None otherwise, or when none is behind."""
+def furthest_behind(statuses: Sequence[RankStatus], timeout_seconds: float, unlimited: Collection[str]) -> list[RankStatus]:
+    """The ranks that all others wait for, when none has moved for the timeout; nobody otherwise, or when none is behind."""
     if any(status.still_seconds() <= timeout_seconds for status in statuses):
-        return None
-    last = min(statuses, key=lambda status: status.position)
-    ahead = [status for status in statuses if status.position > last.position]
-    return last if len(ahead) == len(statuses) - 1 and last.where not in unlimited else None
+        return []
+    least = min(status.position for status in statuses)
+    last = [status for status in statuses if status.position == least]
+    return last if len(last) < len(statuses) and not any(status.where in unlimited for status in last) else []

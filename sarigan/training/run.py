@@ -5,6 +5,7 @@
 
 import dataclasses
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -63,6 +64,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         precision = dataclasses.replace(precision, name=distributed.from_main(precision.name))
         with distributed.in_unison():
             state = TrainingState(config, precision)
+            state.num_images = len(dataset)
         with distributed.in_unison(), writing_to(run_dir):
             if main:
                 opened.enter_context(run_lock(run_dir))
@@ -76,12 +78,12 @@ def _train(config: Config, run_dir: Path) -> Trainer:
             announce(config, state, plan, dataset)
         checkpoints = CheckpointHook(run_dir / "checkpoints", config.training.checkpoint_kimg, config.training.num_checkpoints)
         trainer = Trainer(state, dataset, build_hooks(config, logger, run_dir, checkpoints, dataset))
-        trainer.roll_back = lambda error: roll_back(trainer, checkpoints, run_dir, error)
+        trainer.roll_back = lambda error: roll_back(trainer, checkpoints, logger, run_dir, error)
         trainer.mark = watchdog.mark
         watchdog.before_exit = lambda: checkpoints.writer.wait(LAST_WRITE_SECONDS)
         try:
             # Closing flushes, which a full disk refuses.
-            with stop_on_signal(trainer), closing(logger) if logger is not None else nullcontext():
+            with stop_on_signal(trainer, watchdog), closing(logger) if logger is not None else nullcontext():
                 trainer.stop_requested |= early.stop_requested
                 trainer.run()
         except OSError as error:
@@ -105,7 +107,9 @@ def build_hooks(
     return hooks
 
 
-def roll_back(trainer: Trainer, checkpoints: CheckpointHook, run_dir: Path, error: NonfiniteError) -> bool:
+def roll_back(
+    trainer: Trainer, checkpoints: CheckpointHook, logger: RunLogger | None, run_dir: Path, error: NonfiniteError
+) -> bool:
     """Back to the last checkpoint with other latents, if the configuration wants it and it was not done too often."""
     state = trainer.state
     attempt = state.num_rollbacks + 1
@@ -115,8 +119,9 @@ def roll_back(trainer: Trainer, checkpoints: CheckpointHook, run_dir: Path, erro
     if not resume_from_newest(state, run_dir):
         return False
     state.num_rollbacks = attempt
-    checkpoints.saved_step = None
-    if distributed.is_main():
+    checkpoints.saved_step = state.step
+    if logger is not None:
+        logger.drop_after(state.step)
         log.warning(f"warning: {error}; rolled back to step {state.step}, attempt {attempt} of {MAX_ROLLBACKS}")
     return True
 
@@ -161,11 +166,15 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signal(trainer: Trainer | StopRequest) -> Iterator[None]:
+def stop_on_signal(trainer: Trainer | StopRequest, watchdog: Watchdog | None = None) -> Iterator[None]:
     """Ctrl-C or SIGTERM lets the step finish, saves and ends; a second Ctrl-C stops at once."""
 
     def request_stop(number: int, frame: FrameType | None) -> None:
+        if not trainer.stop_requested and distributed.is_main():
+            os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")  # a handler may not use buffered streams
         trainer.stop_requested = True
+        if watchdog is not None:
+            watchdog.hurried = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -37,6 +37,7 @@ class TrainingState:
         self.step = 0
         self.seconds = 0.0
         self.num_rollbacks = 0  # each draws other latents from then on
+        self.num_images: int | None = None  # of the data set: with the seed, it decides what image stands where
 
         grouping = {id(p) for p in self.generator.grouping_parameters()}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
@@ -78,6 +79,7 @@ class TrainingState:
             "step": self.step,
             "seconds": self.seconds,
             "num_rollbacks": self.num_rollbacks,
+            "num_images": self.num_images,
             "mean_path_length": self.objective.mean_path_length,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -94,6 +96,12 @@ class TrainingState:
         is of another architecture, objective or data order.
         """
         notes = check_same_run(state["config"], self.config.to_dict(), source)
+        known = state.get("num_images")
+        if None not in (known, self.num_images) and known != self.num_images:
+            raise InputError(
+                f"{source}: the run began with {known:,} images, {self.config.data.path or self.config.data.name} has"
+                f" {self.num_images:,}; a run goes on with the images it began with, another --run-dir starts anew"
+            )
         optimizers = [o for o in (self.generator_optimizer, self.discriminator_optimizer, self.grouping_optimizer) if o]
         # Loading would bring the checkpoint's learning rates back.
         wanted = [[dict(group, params=None) for group in optimizer.param_groups] for optimizer in optimizers]

@@ -53,6 +53,7 @@ class Trainer:
         self.nonfinite = NonfiniteCounter([phase.name for phase in self.phases], self.device)
         self.total_steps = math.ceil(training.total_kimg * 1000 / training.batch_size)
         self.stop_requested = False
+        self.in_step = False  # whether weights are being changed
         self.vote = distributed.Vote()
         # Of a watchdog: where this process is. What to do when too many steps were not finite: whether to go on.
         self.mark: Callable[[str], None] = lambda where: None
@@ -133,6 +134,7 @@ class Trainer:
         """Every phase that is due, then the average of the generator."""
         self.mark(f"in step {self.state.step}, waiting for images")
         real_images = to_unit_range(next(batches), self.device, self.dtype)
+        self.in_step = True
         for index, phase in enumerate(self.phases):
             if phase.is_due(self.state.step):
                 self.mark(f"in step {self.state.step}, phase {phase.name}")
@@ -142,6 +144,7 @@ class Trainer:
         self.state.step += 1
         decay = ema_decay(self.batch_size, training.ema_half_life_kimg, self.state.seen_kimg, training.ema_ramp_up)
         self.state.average.update(self.state.generator, decay)
+        self.in_step = False
 
     def run_phase(self, index: int, phase: Phase, real_images: Tensor) -> None:
         """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""

@@ -22,6 +22,8 @@ from sarigan.training.rank_status import RankStatus, furthest_behind
 FAILURE_CODE = 1
 # A rank in one of these may take its time: nobody knows how long an evaluation or a compilation is.
 UNLIMITED = ("starting", "hooks", "finished")
+# Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
+HURRIED_SECONDS = 12.0
 _instances = itertools.count()
 
 
@@ -35,6 +37,7 @@ class Watchdog:
         self.position, self.where = 0, "starting"
         self._prefix = f"watchdog/{next(_instances)}"
         self._statuses = {rank: RankStatus(rank) for rank in range(self.size)}
+        self.hurried = False
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._contact = time.monotonic()
@@ -116,16 +119,17 @@ class Watchdog:
                         status.restart()
                 before = now
                 reach = now - self._contact < 3 * self.interval  # without it, no beat says anything
-                silent = [s for s in self._others() if s.silent_seconds() > self.timeout and reach]
+                patience = min(self.timeout, HURRIED_SECONDS) if self.hurried else self.timeout
+                silent = [s for s in self._others() if s.silent_seconds() > patience and reach]
                 stuck = furthest_behind(list(self._statuses.values()), self.timeout, UNLIMITED)
             if now - self._contact > self.timeout:
                 self._leave(f"{self._out_of_reach()} for {self.timeout:g} s", FAILURE_CODE, prints=True)
             elif silent:
-                names = "; ".join(s.describe(f"has not answered for {self.timeout:g} s") for s in silent)
+                names = "; ".join(s.describe(f"has not answered for {patience:g} s") for s in silent)
                 self._finish(names, FAILURE_CODE, [s.rank for s in silent])
-            elif stuck is not None:
-                line = stuck.describe(f"has come no further for {self.timeout:g} s and all others wait")
-                self._finish(line, FAILURE_CODE, [])
+            elif stuck:
+                what = f"has come no further for {self.timeout:g} s and all others wait"
+                self._finish("; ".join(status.describe(what) for status in stuck), FAILURE_CODE, [])
 
     def _out_of_reach(self) -> str:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"

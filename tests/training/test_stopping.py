@@ -276,6 +276,37 @@ def test_corrupt_image_is_named_and_checkpoints_stay(run_config: Build, tmp_path
     assert steps_of_checkpoints(tmp_path / "run") == [2]
 
 
+def test_what_was_trained_before_a_lost_image_is_saved(
+    run_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of the sixth step cannot be read; the last regular checkpoint is of the fourth."""
+    step = Trainer.train_step
+
+    def failing(self: Trainer, batches: Any) -> None:
+        if self.state.step == 5:
+            raise InputError("images/7.png: not a readable image")
+        step(self, batches)
+
+    monkeypatch.setattr(Trainer, "train_step", failing)
+    with pytest.raises(InputError, match=r"images/7\.png"):
+        train(run_config(), tmp_path)
+    assert steps_of_checkpoints(tmp_path) == [4, 5]
+    monkeypatch.undo()
+    uninterrupted = train(run_config(), tmp_path / "other")
+    resumed = train(run_config(), tmp_path)
+    for a, b in zip(resumed.state.generator.parameters(), uninterrupted.state.generator.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_another_number_of_images_is_refused(run_config: Build, tmp_path: Path, png_folder: Path) -> None:
+    train(run_config("training.total_kimg=0.016"), tmp_path / "run")
+    fewer = tmp_path / "images"
+    shutil.copytree(png_folder, fewer)
+    sorted(fewer.iterdir())[0].unlink()
+    with pytest.raises(InputError, match="the run began with 24 images, .*images has 23; a run goes on with the images"):
+        train(run_config(f"data.path={fewer}"), tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("variables", "line"),
     [
