@@ -35,7 +35,9 @@ class StepCount:
     """Of one configuration; FLOPs and activations are per image of a pass."""
 
     generator_parameters: int
+    grouping_parameters: int  # of those, which stay outside DDP's replicas
     discriminator_parameters: int
+    draw_bytes: float  # latents and noise of an image of the batch: every rank draws them for the whole batch
     flops: dict[str, float]  # by phase, not divided by its interval
     activation_bytes: dict[str, float]
     intervals: dict[str, int]
@@ -47,16 +49,16 @@ class StepCount:
         shrink = {"path_length": self.path_length_shrink}
         return sum(flops / self.intervals[name] / shrink.get(name, 1) for name, flops in self.flops.items())
 
-    @property
-    def fixed_bytes(self) -> int:
-        """Weights, gradients of the larger network, two moments each, the average, and DDP's buckets of both."""
+    def fixed_bytes(self, num_ranks: int) -> int:
+        """Weights, gradients of the larger network, two moments each, the average, and of several ranks both DDP's buckets."""
         g, d = self.generator_parameters, self.discriminator_parameters
-        return FLOAT_BYTES * ((g + d) * 3 + g + max(g, d) + g + d)
+        buckets = g - self.grouping_parameters + d if num_ranks > 1 else 0
+        return FLOAT_BYTES * ((g + d) * 3 + g + max(g, d) + buckets)
 
     @property
     def reduced_bytes(self) -> float:
         """Gradients averaged over ranks a step, regularisers spread over their intervals."""
-        of = dict.fromkeys(("generator", "path_length"), self.generator_parameters)
+        of = dict.fromkeys(("generator", "path_length"), self.generator_parameters - self.grouping_parameters)
         parameters = {name: of.get(name, self.discriminator_parameters) for name in self.flops}
         return FLOAT_BYTES * sum(parameters[name] / self.intervals[name] for name in self.flops)
 
@@ -68,7 +70,7 @@ class StepCount:
         """Of one rank at the largest moment of a step, without the workspace of convolutions."""
         shrink = {"path_length": self.path_length_shrink}
         largest = max(size / shrink.get(name, 1) for name, size in self.activation_bytes.items())
-        return self.fixed_bytes + plan.images_per_pass * largest
+        return self.fixed_bytes(plan.num_ranks) + plan.images_per_pass * largest + plan.batch_size * self.draw_bytes
 
 
 class FlopCount(TorchDispatchMode):
@@ -146,7 +148,9 @@ def _count(config: Config, images: int) -> StepCount:
         activations[name] = max(0.0, sum(kept.values()) - weights) / images
     return StepCount(
         sum(p.numel() for p in generator.parameters()),
+        sum(p.numel() for p in generator.grouping_parameters()),
         sum(p.numel() for p in discriminator.parameters()),
+        FLOAT_BYTES * (2 * z_dim + sum(h * w for h, w in generator.synthesis.noise_shapes())),
         flops,
         activations,
         {name: interval for name, (_, _, interval) in phases.items()},

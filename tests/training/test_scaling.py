@@ -10,6 +10,7 @@ from torch.utils.flop_counter import flop_registry
 from ops._extension import implementation
 from sarigan.config import load_config
 from sarigan.training.phase import Shard
+from sarigan.training.randomness import Randomness
 from sarigan.training.scaling import FlopCount, checkpoint_size, count_step
 from sarigan.training.summary import process_arithmetic
 
@@ -40,11 +41,17 @@ def test_a_step_without_contents_counts_what_a_real_one_does(tiny_config: Build,
     assert sum(t.numel() * 4 for t in tensors) < checkpoint_size(config)
 
 
-def test_traffic_and_memory_arithmetic(tiny_config: Build) -> None:
+def test_traffic_and_memory_arithmetic(tiny_config: Build, tiny_state: Build) -> None:
     count = count_step(tiny_config())
-    g, d = count.generator_parameters, count.discriminator_parameters
+    state = tiny_state(tiny_config())
+    assert count.grouping_parameters == sum(p.numel() for p in state.grouping_parameters) > 0
+    draws = Randomness(0, state.generator, state.config.objective, torch.device("cpu"), torch.float32).draw("generator", 0, 6)
+    held = draws.z.untyped_storage().nbytes() + sum(noise.untyped_storage().nbytes() for noise in draws.noise)
+    assert count.draw_bytes == held / 6
+    g, d = count.generator_parameters - count.grouping_parameters, count.discriminator_parameters
     assert count.reduced_bytes == pytest.approx(4 * (d + d / 3 + g + g / 2))
     assert count.sent_bytes(1) == 0 and count.sent_bytes(4) == pytest.approx(1.5 * count.reduced_bytes)
+    assert count.fixed_bytes(2) - count.fixed_bytes(1) == 4 * (g + d)
 
 
 @pytest.mark.parametrize("name", ["lsun_cat_256_sarigan", "lsun_car_512_sarigan", "ffhq_1024_sarigan"])
