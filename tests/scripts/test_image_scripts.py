@@ -143,6 +143,13 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("generate", "sarigan", ["--device", "cuda:99"], "--device cuda:99: this machine has"),
         ("generate", "sarigan", ["--device", "tpu"], "--device must be"),
         ("generate", "sarigan", ["--batch-size", "0"], "--batch-size must be at least 1"),
+        ("generate", "sarigan", ["--truncation-cutoff", "-1"], "--truncation-cutoff must not be negative, got -1"),
+        ("generate", "sarigan", ["--latents", "bad.zip"], "bad.zip: no readable .npz file with an array `latents` (Bad"),
+        ("generate", "sarigan", ["--latents", "l.npy"], "l.npy: a single array (.npy); an .npz file with an array `latents`"),
+        ("generate", "sarigan", ["--latents", "whole.npz"], "whole.npz: latents must be floating-point numbers, got int64"),
+        ("attention_maps", "sarigan", ["--parts", "bad.zip"], "bad.zip: no readable .npz file with arrays `masks` and `names`"),
+        ("project", "sarigan", ["none.png", "--pixel-weight", "nan"], "--pixel-weight must be a finite number"),
+        ("project", "sarigan", ["none.png", "--pixel-weight", "-1"], "and not negative, got -1.0"),
         ("project", "sarigan", ["none.png"], "none.png: not a readable image"),
         ("group_locality", "stylegan2", ["--layer", "all"], "this generator has no groups"),
         ("report", "sarigan", [], "not a run directory (no config.yaml)"),
@@ -162,6 +169,9 @@ def test_wrong_input_is_one_line_and_exit_code_2(
     main: Main, runs: dict[str, Path], script: str, run: str, arguments: list[str], message: str
 ) -> None:
     Path("file").write_text("kept")
+    Path("bad.zip").write_bytes(b"PK\x03\x04 cut off")
+    np.save("l.npy", np.zeros((2, 4, 16), dtype=np.float32))
+    np.savez("whole.npz", latents=np.zeros((2, 4, 16), dtype=np.int64))
     for folder in ("folder.gif", "taken/grid.png"):
         Path(folder).mkdir(parents=True)
     code, output, errors = main(script, runs[run], *arguments)
