@@ -133,7 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", help="real images: folder, zip file, prepared set, or avatars; default: what was trained on")
     parser.add_argument("--metrics", default="fid,kid,precision_recall", help="names with commas between, see below")
     parser.add_argument("--num-images", type=int, default=50_000, help="images to generate, or to take of --images at most")
-    parser.add_argument("--num-real-images", type=int, help="default: all")
+    parser.add_argument("--num-real-images", type=int, help="at most; default: all")
     parser.add_argument("--preprocessing", default="tf", help=f"{', '.join(PREPROCESSINGS)}; default tf")
     parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 (default): none, as in the papers' numbers")
     parser.add_argument("--inception-weights", type=Path, help="file of weights for fid, kid and inception_score")

@@ -29,7 +29,7 @@ from sarigan.models.generator import Generator
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """The protocol. num_real_images None: all."""
+    """The protocol. num_real_images: at most; None: all."""
 
     num_images: int = 50_000
     num_real_images: int | None = None
