@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator
@@ -16,14 +17,14 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     """The EMA generator of a checkpoint file, or of the newest checkpoint of a run directory, ready to call.
 
     Its groups are the argmax of the averaged logits, its `mean_latent` the mean w of 10,000 fixed-seed z.
-    Raises InputError when there is no readable checkpoint.
+    Raises InputError when there is no readable checkpoint; it names an older one that is whole where the newest is damaged.
 
         g = load_generator("runs/quickstart")
         out = g(torch.randn(4, g.config.z_dim), truncation_psi=0.7)
         out.images   # [4,3,R,R], about -1..1
     """
     file = resolve_checkpoint(path)
-    state = load_checkpoint(file, device)
+    state = _load(file, device)
     try:
         config = config_from_dict(state["config"], str(file))
         weights = state["ema_generator"]
@@ -60,3 +61,22 @@ def load_networks(path: str | Path, device: str | torch.device = "cpu") -> Train
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: no discriminator that fits its configuration ({reason})") from None
     return TrainedNetworks(generator, discriminator.eval().requires_grad_(False), config)
+
+
+def _load(file: Path, device: str | torch.device) -> dict[str, Any]:
+    """`load_checkpoint`, which of a damaged file also tells the newest whole one that lies beside it."""
+    try:
+        return load_checkpoint(file, device)
+    except DamagedCheckpointError as error:
+        for other in reversed(list_checkpoints(file.parent)):
+            if other != file and _is_whole(other):
+                raise DamagedCheckpointError(f"{error}; the newest good one beside it is {other}: give that one") from None
+        raise
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        load_checkpoint(file)
+    except InputError:
+        return False
+    return True

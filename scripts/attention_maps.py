@@ -13,6 +13,7 @@ from sarigan.analysis.group_labels import best_labels, layer_features, layer_par
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
 from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.errors import InputError, exit_on_input_error
+from sarigan.output_path import output_folder
 from sarigan.visualization.attention_maps import attention_sheet
 from sarigan.visualization.command_line import add_sampling_options, device_named, parse_layers, sampling_of
 from sarigan.visualization.rendering import render
@@ -35,7 +36,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error():
+    with exit_on_input_error(), output_folder(options.output):
         seeds, sampling = parse_seeds(options.seeds), sampling_of(options)
         for name, least in (("part_images", 2), ("permutations", 2)):
             if getattr(options, name) < least:
@@ -53,7 +54,6 @@ def main() -> None:
             size = generator.config.resolution
             masks = segmented_avatars(images) if parts == "avatars" else load_masks(Path(parts), len(images), size)
             features = layer_features(generator, layers, latents, sampling.batch_size)
-        options.output.mkdir(parents=True, exist_ok=True)
         for layer in layers:
             labels, note = None, ""
             if masks is not None:

@@ -8,10 +8,12 @@ python scripts/edit_groups.py runs/quickstart --layer 16x16.up --groups 3 --code
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.errors import exit_on_input_error
+from sarigan.output_path import output_file, output_folder
 from sarigan.visualization.command_line import add_sampling_options, device_named, parse_groups, parse_numbers, sampling_of
 from sarigan.visualization.edit_file import save_edits
 from sarigan.visualization.editing_figures import group_sheet, groups_overview
@@ -39,7 +41,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error():
+    saved = output_file(options.save, "--save") if options.save else nullcontext()
+    with exit_on_input_error(), saved, output_folder(options.output):
         seeds = parse_seeds(options.seeds)
         (target, *_) = parse_seeds(options.toward)
         sampling = sampling_of(options)
@@ -57,7 +60,6 @@ def main() -> None:
         else:
             families = {group: toward(generator, sampling, place[0], group, place[1], target) for group in groups}
             name, caption = f"seed{target}", f"Columns: 0 keeps the code, 1 is that of seed {target}, more goes past it."
-        options.output.mkdir(parents=True, exist_ok=True)
         stem = f"{options.layer}_{options.code}_{name}"
         if len(groups) > 1:
             path = options.output / f"{stem}.png"

@@ -8,6 +8,8 @@ torchrun --nproc-per-node 8 scripts/evaluate.py ...   shares the work; the resul
 import argparse
 import datetime
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -17,38 +19,64 @@ from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.config import config_from_dict
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.data.opening import open_images
-from sarigan.errors import InputError, exit_on_input_error
+from sarigan.errors import InputError
 from sarigan.metrics.catalogue import METRICS, metrics_named
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+from sarigan.output_path import output_file
 from sarigan.pretrained import load_networks
+from sarigan.visualization.command_line import device_named
 
 
 def main() -> None:
-    with exit_on_input_error():
-        options = parse()
-        device = pick_device(options.device)
-        try:
-            with distributed.process_group(device):
-                run(options, device)
-        except KeyboardInterrupt:
-            print("stopped; statistics of real images that were finished are kept", file=sys.stderr)
-            raise SystemExit(130) from None
+    options = parse()
+    try:
+        with distributed.exit_on_input_error(), distributed.process_group():
+            run(options)
+    except KeyboardInterrupt:
+        print("stopped; statistics of real images that were finished are kept", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
-def run(options: argparse.Namespace, device: torch.device) -> None:
+def run(options: argparse.Namespace) -> None:
     """Open what the options name, evaluate, print and write."""
-    names = [name for name in options.metrics.split(",") if name]
+    with ExitStack() as opened:
+        with distributed.in_unison():
+            names = names_of(options.metrics)
+            evaluation = open_evaluation(options, names)
+            path = options.output or default_output(options)
+            if distributed.is_main():
+                opened.enter_context(output_file(path))
+        report = evaluate(evaluation, names)
+        if distributed.is_main():
+            print(report.table(), flush=True)  # first of all: hours of work, and the disk may be full by now
+            report.write(path)
+            print(f"written to {path}")
+
+
+def names_of(text: str) -> list[str]:
+    """Names of metrics separated by commas; InputError for none, or one that is not there."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"--metrics must name at least one of {', '.join(METRICS)}, got {text!r}")
     metrics_named(names)
+    return names
+
+
+def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evaluation:
+    """Everything that the options name, opened."""
+    device = pick_device(options.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     config = EvaluationConfig(
         options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
         options.batch_size, options.num_workers, options.inception_weights,
     )  # fmt: skip
     trained = load_networks(options.checkpoint, device) if options.checkpoint and "information" in names else None
     generator = trained.generator if trained else load_generator(options.checkpoint, device) if options.checkpoint else None
-    evaluation = Evaluation(
+    return Evaluation(
         config,
         device,
         generator=generator,
@@ -61,12 +89,6 @@ def run(options: argparse.Namespace, device: torch.device) -> None:
         information_target=trained.config.objective.information_target if trained else "w",
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
     )
-    report = evaluate(evaluation, names)
-    if distributed.is_main():
-        path = options.output or default_output(options)
-        report.write(path)
-        print(report.table())
-        print(f"written to {path}")
 
 
 def open_data(options: argparse.Namespace) -> ImageDataset | None:
@@ -93,13 +115,9 @@ def pick_device(name: str) -> torch.device:
     """auto: this process's GPU where there is one."""
     if name == "auto":
         return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: PyTorch sees no CUDA device; use auto or cpu")
-    return device
+    if name == "mps" and torch.backends.mps.is_available():
+        return torch.device(name)
+    return device_named(name)
 
 
 def parse() -> argparse.Namespace:
@@ -115,7 +133,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", help="real images: folder, zip file, prepared set, or avatars; default: what was trained on")
     parser.add_argument("--metrics", default="fid,kid,precision_recall", help="names with commas between, see below")
     parser.add_argument("--num-images", type=int, default=50_000, help="images to generate, or to take of --images at most")
-    parser.add_argument("--num-real-images", type=int, help="default: all")
+    parser.add_argument("--num-real-images", type=int, help="at most; default: all")
     parser.add_argument("--preprocessing", default="tf", help=f"{', '.join(PREPROCESSINGS)}; default tf")
     parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 (default): none, as in the papers' numbers")
     parser.add_argument("--inception-weights", type=Path, help="file of weights for fid, kid and inception_score")

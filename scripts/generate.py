@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.errors import InputError, exit_on_input_error
+from sarigan.output_path import output_file, output_folder
 from sarigan.visualization.command_line import (
     add_sampling_options,
     device_named,
@@ -45,7 +46,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error():
+    place = output_file(options.video, "--video") if options.video else output_folder(options.output)
+    with exit_on_input_error(), place:
         seeds = parse_seeds(options.seeds)
         sampling = sampling_of(options)
         if options.columns is not None and options.columns < 1:
@@ -61,7 +63,6 @@ def main() -> None:
             return
         if psis:
             path = options.output / "truncation.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
             truncation_sheet(generator, sampling, seeds, psis, edits).save(path)
             print(path)
             return

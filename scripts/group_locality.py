@@ -13,6 +13,7 @@ from sarigan.analysis.locality_report import measure_locality
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
 from sarigan.checkpoint import resolve_checkpoint
 from sarigan.errors import InputError, exit_on_input_error
+from sarigan.output_path import output_folder
 from sarigan.visualization.command_line import add_sampling_options, device_named, parse_layers, sampling_of
 from sarigan.visualization.rendering import render
 
@@ -28,27 +29,33 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="default <run>/analysis")
     options = parser.parse_args()
     with exit_on_input_error():
-        sampling = sampling_of(options)
-        for name in ("images", "permutations", "partitions"):
-            if getattr(options, name) < 2:
-                raise InputError(f"--{name} must be at least 2, got {getattr(options, name)}")
         file = resolve_checkpoint(options.checkpoint)
-        generator = load_generator(file, device_named(options.device))
-        layers = parse_layers(options.layer, generator)
-        latents = sampling.latents(generator, range(options.images))
-        images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
-        size = generator.config.resolution
-        masks = segmented_avatars(images) if options.parts == "avatars" else load_masks(Path(options.parts), len(images), size)
-        folder = options.output or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "analysis"
-        folder.mkdir(parents=True, exist_ok=True)
-        for layer in layers:
-            record = measure_locality(
-                generator, layer, latents, masks, options.permutations, options.partitions, sampling.batch_size, True
-            )
-            path = folder / f"locality-{layer}.json"
-            path.write_text(json.dumps({"checkpoint": file.name, **record}, indent=1) + "\n")
-            print(record["verdict"])
-            print(path)
+        run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+        folder = options.output or run / "analysis"
+        with output_folder(folder):
+            measure(options, file, folder)
+
+
+def measure(options: argparse.Namespace, file: Path, folder: Path) -> None:
+    """A record for each of the layers."""
+    sampling = sampling_of(options)
+    for name in ("images", "permutations", "partitions"):
+        if getattr(options, name) < 2:
+            raise InputError(f"--{name} must be at least 2, got {getattr(options, name)}")
+    generator = load_generator(file, device_named(options.device))
+    layers = parse_layers(options.layer, generator)
+    latents = sampling.latents(generator, range(options.images))
+    images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
+    size = generator.config.resolution
+    masks = segmented_avatars(images) if options.parts == "avatars" else load_masks(Path(options.parts), len(images), size)
+    for layer in layers:
+        record = measure_locality(
+            generator, layer, latents, masks, options.permutations, options.partitions, sampling.batch_size, True
+        )
+        path = folder / f"locality-{layer}.json"
+        path.write_text(json.dumps({"checkpoint": file.name, **record}, indent=1) + "\n")
+        print(record["verdict"])
+        print(path)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from PIL import Image
 from sarigan import load_generator
 from sarigan.errors import exit_on_input_error
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
+from sarigan.output_path import output_folder
 from sarigan.training.projection import SPACES, ProjectionConfig, project
 from sarigan.visualization.command_line import device_named
 from sarigan.visualization.edit_file import save_edits
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, default=Path("out/projection"), metavar="DIR")
     options = parser.parse_args()
-    with exit_on_input_error():
+    with exit_on_input_error(), output_folder(options.output):
         config = ProjectionConfig(options.space, options.steps, options.learning_rate, pixel_weight=options.pixel_weight)
         device = device_named(options.device)
         generator = load_generator(options.checkpoint, device)
@@ -41,7 +42,6 @@ def main() -> None:
         found = project(generator, target, distance, config, show_progress=True)
         error = float((found.image - target).abs().mean()) * 127.5
         caption = f"Space {config.space}, {distance.name} + {config.pixel_weight:g} MSE; mean |difference| {error:.1f} of 255."
-        options.output.mkdir(parents=True, exist_ok=True)
         save_latents(options.output / "latents.npz", generator, found.latents)
         if found.edits:
             save_edits(found.edits, generator, options.output / "edits.json")

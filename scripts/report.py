@@ -6,14 +6,13 @@ Writes <run>/report.html: samples over time, curves, metrics, what groups respon
 import argparse
 from pathlib import Path
 
-import yaml
-
 from sarigan import load_generator
 from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import segmented_avatars
 from sarigan.checkpoint import resolve_checkpoint
 from sarigan.errors import exit_on_input_error
 from sarigan.models.generator import Generator
+from sarigan.output_path import output_file
 from sarigan.visualization.command_line import device_named
 from sarigan.visualization.rendering import render
 from sarigan.visualization.report.run_record import read_run
@@ -47,12 +46,12 @@ def main() -> None:
     with exit_on_input_error():
         run = read_run(options.run)
         file = resolve_checkpoint(options.run)
-        generator = load_generator(file, device_named(options.device))
-        sampling = Sampling()
-        avatars = yaml.safe_load(run.config_text)["data"]["name"] == "avatars"
-        labels, note = part_labels(generator, sampling) if avatars else ({}, "")
         path = options.output or options.run / "report.html"
-        size = write_report(run, generator, file.name, path, labels, note, sampling)
+        with output_file(path):
+            generator = load_generator(file, device_named(options.device))
+            sampling = Sampling()
+            labels, note = part_labels(generator, sampling) if run.config["data"]["name"] == "avatars" else ({}, "")
+            size = write_report(run, generator, file.name, path, labels, note, sampling)
         print(f"report: {path.resolve().as_uri()} ({size / 1e6:.1f} MB)")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.errors import InputError, exit_on_input_error
+from sarigan.output_path import output_folder
 from sarigan.visualization.command_line import add_sampling_options, device_named, parse_groups, parse_layers, sampling_of
 from sarigan.visualization.mixing_figures import groups_sheet, halves_sheets, layer_sheets
 from sarigan.visualization.noise_variation import noise_sheet
@@ -36,7 +37,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error():
+    with exit_on_input_error(), output_folder(options.output):
         rows, columns = parse_seeds(options.rows), parse_seeds(options.columns)
         codes = options.codes.split(",")
         if not set(codes) <= set(HALVES):
@@ -55,7 +56,6 @@ def main() -> None:
             sheets = {"groups": groups_sheet(generator, sampling, rows, columns, places, codes)}
         else:
             sheets = {"noise": noise_sheet(generator, sampling, rows, options.noises)}
-        options.output.mkdir(parents=True, exist_ok=True)
         for name, sheet in sheets.items():
             sheet.save(options.output / f"{name}.png")
             print(options.output / f"{name}.png")

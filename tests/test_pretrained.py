@@ -35,6 +35,25 @@ def test_from_run_directory_and_from_file(trained: tuple[Trainer, Path]) -> None
     assert not by_run.training and not any(p.requires_grad for p in by_run.parameters())
 
 
+def test_a_damaged_checkpoint_names_the_newest_whole_one(trained: tuple[Trainer, Path], tmp_path: Path) -> None:
+    whole = checkpoint_path(trained[1] / "checkpoints", 3).read_bytes()
+    for step, content in {1: whole, 2: whole, 3: whole[:-9], 4: whole[:500]}.items():
+        checkpoint_path(tmp_path, step).write_bytes(content)
+    damaged, good = checkpoint_path(tmp_path, 4), checkpoint_path(tmp_path, 2)
+    for path in (tmp_path, damaged):
+        with pytest.raises(InputError) as caught:
+            load_generator(path)
+        message = str(caught.value)
+        assert message.startswith(f"{damaged}: not a readable checkpoint, truncated or damaged")
+        assert message.endswith(f"; the newest good one beside it is {good}: give that one") and "\n" not in message
+    load_generator(good)
+    for step in (1, 2):
+        checkpoint_path(tmp_path, step).unlink()
+    with pytest.raises(InputError) as caught:
+        load_generator(tmp_path)
+    assert "beside it" not in str(caught.value)
+
+
 def test_weights_are_the_averages(trained: tuple[Trainer, Path]) -> None:
     trainer, run_dir = trained
     loaded = load_generator(run_dir)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_FILE, load_avatar_segmenter, read_record
+from sarigan.npz_file import read_npz
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,8 @@ def segmenter_score() -> str:
 
 def load_masks(path: Path, num_images: int, resolution: int) -> PartMasks:
     """An .npz with masks [N,R,R] of integers and names [K]. InputError naming the file and what is wrong."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            masks, names = file["masks"], [str(name) for name in file["names"]]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"{path}: no readable .npz file with arrays `masks` and `names` ({reason})") from None
+    masks, found = read_npz(path, ["masks", "names"])
+    names = [str(name) for name in found.reshape(-1)]
     wanted = (num_images, resolution, resolution)
     if masks.shape != wanted or not np.issubdtype(masks.dtype, np.integer):
         raise InputError(f"{path}: masks must be integers of shape {wanted}, got {masks.dtype} {masks.shape}")

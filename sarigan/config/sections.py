@@ -136,7 +136,7 @@ class MetricsConfig:
     names: list[str] = field(default_factory=list)  # as in scripts/evaluate.py --metrics; empty: none
     interval_kimg: float = 200.0  # also before the first step and after the last
     num_images: int = 5000  # to generate each time
-    num_real_images: int | None = None  # null: all
+    num_real_images: int | None = None  # at most; null: all
     preprocessing: str = "tf"  # tf | clean | release
     batch_size: int = 32
     best: str | None = None  # result whose best checkpoint is kept, e.g. fd_efficientnet; null: the first

@@ -38,7 +38,7 @@ class ImageFolderDataset:
         if crop not in CROPS:
             raise InputError(f'data.crop must be "none" or "center", got "{crop}"')
         if resolution < 1:
-            raise InputError(f"data.resolution must be at least 1, got {resolution}")
+            raise InputError(f"generator.resolution must be at least 1, got {resolution}")
         self.path = Path(path)
         self.resolution = resolution
         self.crop = crop
@@ -140,7 +140,7 @@ class ImageFolderDataset:
         if self.crop == "none" and size[0] != size[1]:
             raise InputError(f"{where}: is {found}, not square; data.crop=center cuts squares")
         if min(size) < self.resolution:
-            raise InputError(f"{where}: is {found}, smaller than data.resolution={self.resolution}")
+            raise InputError(f"{where}: is {found}, smaller than generator.resolution={self.resolution}")
 
 
 def is_image_name(name: str) -> bool:

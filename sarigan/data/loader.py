@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from sarigan.data.avatars import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.data.lmdb_dataset import LmdbDataset
+from sarigan.data.lmdb_file import is_lmdb
 from sarigan.data.loader_workers import WorkerEnd, dead_worker_error, start_worker
 from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
 from sarigan.errors import InputError
@@ -64,6 +66,8 @@ def open_dataset(config: DataConfig, resolution: int) -> ImageDataset:
     assert config.path is not None
     if config.name == "lmdb":
         return LmdbDataset(config.path, resolution)
+    if is_lmdb(Path(config.path)):
+        raise InputError(f"{config.path}: an LMDB, such as a prepared set; data.name=lmdb reads it, got data.name=folder")
     return ImageFolderDataset(config.path, resolution, config.crop)
 
 

@@ -1,6 +1,7 @@
 """What turns a source's pictures into a prepared set's images: everything that decides a pixel, by name."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sarigan.data.encodings import ENCODINGS
 from sarigan.errors import InputError
@@ -28,7 +29,10 @@ class Recipe:
     resized_from: int | None = None  # of a set made from a prepared one: the resolution that was read there
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "resolutions", tuple(sorted(set(self.resolutions))))
+        object.__setattr__(self, "resolutions", tuple(sorted(self.resolutions)))
+        for resolution, following in pairwise(self.resolutions):
+            if resolution == following:
+                raise InputError(f"--resolution names {resolution} twice; once is right")
         for resolution in self.resolutions:
             if not 1 <= resolution <= MAX_RESOLUTION:
                 raise InputError(f"--resolution must be in 1..{MAX_RESOLUTION}, got {resolution}")

@@ -1,5 +1,6 @@
 """What all metrics of one evaluation share: images, networks, statistics, cache, progress."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.metrics.content_hash import content_hash
 from sarigan.metrics.feature_statistics import FeatureRequest, FeatureStatistics, collect
-from sarigan.metrics.image_sets import DatasetImages, GeneratedImages, ImageSet
+from sarigan.metrics.image_sets import DatasetImages, GeneratedImages, ImageSet, tell_if_fewer
 from sarigan.metrics.moments import Moments
 from sarigan.metrics.statistics_cache import StatisticsCache
 from sarigan.models.discriminator import Discriminator
@@ -28,7 +29,7 @@ from sarigan.models.generator import Generator
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """The protocol. num_real_images None: all."""
+    """The protocol. num_real_images: at most; None: all."""
 
     num_images: int = 50_000
     num_real_images: int | None = None
@@ -45,6 +46,8 @@ class EvaluationConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
+        if not math.isfinite(self.truncation_psi):
+            raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
         if self.num_workers < 0:
             raise InputError(f"num_workers must not be negative, got {self.num_workers}")
 
@@ -79,6 +82,8 @@ class Evaluation:
             size, other = self.data.resolution, self.generated_images.resolution
             kind = "the generator makes" if self.generator is not None else "the images to compare are"
             raise InputError(f"{self.data.describe()}: {size}x{size}, {kind} {other}x{other}; prepare a set of that size")
+        if self.data is not None and distributed.is_main():
+            tell_if_fewer(self.config.num_real_images, len(self.data))
 
     @cached_property
     def generated_images(self) -> ImageSet:

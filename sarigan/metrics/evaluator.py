@@ -61,13 +61,14 @@ def evaluate(evaluation: Evaluation, names: Sequence[str]) -> Report:
     Whatever can be known to fail (a name, missing weights, too few images) does so before any work, as InputError.
     """
     start = time.perf_counter()
-    metrics = metrics_named(names)
-    for metric in metrics:
-        if metric.needs_generator and evaluation.generator is None:
-            raise InputError(f"{metric.name} needs a generator (--checkpoint), got a set of images")
-        if metric.needs_data and evaluation.data is None:
-            raise InputError(f"{metric.name} needs a data set to compare with (--data)")
-        metric.check(evaluation)
+    with distributed.in_unison():
+        metrics = metrics_named(names)
+        for metric in metrics:
+            if metric.needs_generator and evaluation.generator is None:
+                raise InputError(f"{metric.name} needs a generator (--checkpoint), got a set of images")
+            if metric.needs_data and evaluation.data is None:
+                raise InputError(f"{metric.name} needs a data set to compare with (--data)")
+            metric.check(evaluation)
     evaluation.gather([request for metric in metrics for request in metric.requests(evaluation)])
     results = [result for metric in metrics for result in metric.compute(evaluation)]
     config = evaluation.config

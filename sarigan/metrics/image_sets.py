@@ -3,7 +3,9 @@
 Both are sequences: image i is a function of i alone, so that neither batch size nor number of processes changes it.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +17,8 @@ from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
+
+log = logging.getLogger(__name__)
 
 
 class ImageSet(Protocol):
@@ -56,6 +60,13 @@ class DatasetImages:
         """uint8 [3,R,R] of an index of the data set, mirrored where it falls to it."""
         image = self.dataset[index]
         return image[:, :, ::-1] if self.mirror and derive_seed("mirror", index) % 2 else image
+
+
+@cache  # once for all the evaluations of a training
+def tell_if_fewer(wanted: int | None, total: int) -> None:
+    """One line where a data set has fewer real images than were asked for: all are taken, and the protocol counts them."""
+    if wanted is not None and wanted > total:
+        log.warning(f"num_real_images={wanted}, but the data set holds {total} images: all {total} are taken")
 
 
 class _Items(Dataset):

@@ -40,6 +40,8 @@ class ProjectionConfig:
             raise InputError(f"--steps must be at least 1, got {self.num_steps}")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise InputError(f"--learning-rate must be positive, got {self.learning_rate}")
+        if not (math.isfinite(self.pixel_weight) and self.pixel_weight >= 0):
+            raise InputError(f"--pixel-weight must be a finite number and not negative, got {self.pixel_weight}")
 
 
 @dataclass

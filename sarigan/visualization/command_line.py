@@ -30,6 +30,8 @@ def sampling_of(options: argparse.Namespace) -> Sampling:
     """The options of `add_sampling_options`; InputError for values that make no sense."""
     if not math.isfinite(options.truncation):
         raise InputError(f"--truncation must be a finite number, got {options.truncation}")
+    if options.truncation_cutoff is not None and options.truncation_cutoff < 0:
+        raise InputError(f"--truncation-cutoff must not be negative, got {options.truncation_cutoff}")
     if options.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
     return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size)

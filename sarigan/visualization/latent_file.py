@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
+from sarigan.npz_file import read_npz
 
 
 def save_latents(path: Path, generator: Generator, latents: Tensor, seeds: Sequence[int] | None = None) -> None:
@@ -28,16 +29,13 @@ def save_latents(path: Path, generator: Generator, latents: Tensor, seeds: Seque
 
 def load_latents(path: Path, generator: Generator) -> Tensor:
     """Latents [N,L,w_dim] on the generator's device; w [N,w_dim] is repeated for every layer. InputError naming the file."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            array = file["latents"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"{path}: no readable .npz file with an array `latents` ({reason})") from None
+    (array,) = read_npz(path, ["latents"])
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{path}: latents must be floating-point numbers, got {array.dtype}")
     wanted = (generator.num_latents, generator.config.w_dim)
     if array.ndim == 2 and array.shape[1] == wanted[1]:
         array = np.repeat(array[:, None], wanted[0], axis=1)
-    if array.ndim != 3 or array.shape[1:] != wanted or not np.issubdtype(array.dtype, np.floating) or not len(array):
+    if array.ndim != 3 or array.shape[1:] != wanted or not len(array):
         shape = f"(N, {wanted[0]}, {wanted[1]})"
         raise InputError(f"{path}: latents of another architecture, shape {array.shape}; this generator has {shape}")
     if not np.isfinite(array).all():

@@ -37,10 +37,14 @@ def save_video(frames: Sequence[np.ndarray], path: Path, frames_per_second: int 
     writer = _ffmpeg(path).write_frames(
         str(path), even, fps=frames_per_second, codec="libx264", macro_block_size=2, quality=8, ffmpeg_log_level="error"
     )
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(frame[: even[1], : even[0]]))
-    writer.close()
+    try:
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame[: even[1], : even[0]]))
+    except OSError:
+        raise InputError(f"{path}: cannot write the film (ffmpeg ended early, for want of space or of permission)") from None
+    finally:
+        writer.close()
 
 
 def _ffmpeg(path: Path) -> ModuleType:

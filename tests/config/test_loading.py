@@ -73,12 +73,21 @@ def problem(path: Path | None, overrides: list[str]) -> str:
         ("training.batchsize=3", ["'training.batchsize=3'", "Did you mean", "'batch_size'"]),
         ("generator.grouping.num_group=3", ["Did you mean", "'num_groups'"]),
         ("generatr.resolution=64", ["Did you mean", "'generator'"]),
-        ("training.batch_size=many", ["'many'", "Integer", "training.batch_size"]),
-        ("training.batch_size=1.5", ["1.5", "Integer", "training.batch_size"]),
-        ("training.batch_size=null", ["None", "training.batch_size"]),
+        ("training.batch_size=many", ["'training.batch_size=many': training.batch_size must be a whole number, got 'many'"]),
+        ("training.batch_size=1.5", ["training.batch_size must be a whole number, got 1.5"]),
+        ("training.batch_size=null", ["training.batch_size must be a whole number, got null"]),
+        ("training.batch_size={a: 1}", ["training.batch_size must be a whole number, got {'a': 1}"]),
+        ("training.max_minutes=long", ["training.max_minutes must be a number or null, got 'long'"]),
+        ("data.flip=maybe", ["data.flip must be true or false, got 'maybe'"]),
+        ("data.path=[a]", ["data.path must be a text or null, got ['a']"]),
+        ("metrics.names=fid", ["metrics.names must be a list, e.g. [fid], got 'fid'"]),
+        ("metrics.names={a: 1}", ["metrics.names must be a list, e.g. [...], got {'a': 1}"]),
+        ("training.seed=???", ["'training.seed=???': training.seed must have a value, got '???'"]),
+        ("training=???", ["training must have a value"]),
         ("training.seed=[1", ["'training.seed=[1'"]),
-        ("training.seed=${training.nope}", ["training.nope", "training.seed"]),
-        ("generator=5", ["'generator=5'"]),
+        ("training.seed=${training.nope}", ["'training.seed=${training.nope}': ", "key 'training.nope'", "training.seed)"]),
+        ("generator=5", ["'generator=5': generator must be a section of settings such as {resolution: ...}, got 5"]),
+        ("generator.grouping=[1]", ["generator.grouping must be a section of settings", "got [1]"]),
         ("training.seed", ["'training.seed'", "section.key=value"]),
         ("generator.resolution=100", ["generator.resolution", "power of two", "100"]),
         ("generator.resolution=4", ["generator.resolution", "at least 8", "4"]),
@@ -135,9 +144,13 @@ def test_options_that_exclude_each_other(overrides: list[str], parts: list[str])
         ("5\n", ["bad.yaml", "int"]),
         ("training: [1\n", ["bad.yaml", "not valid YAML", "line 2"]),
         ("generator:\n\tresolution: 3\n", ["bad.yaml", "not valid YAML", "line 2"]),
-        ("generator:\n", ["bad.yaml", "generator"]),
+        ("generator:\n", ["bad.yaml: generator must be a section of settings", "got null"]),
+        ("training: {seed: '${nothing.there}'}\n", ["bad.yaml: ", "'nothing.there'", "(field training.seed)"]),
+        ("training:\n  seed: ???\n", ["bad.yaml: training.seed must have a value"]),
+        ("", ["bad.yaml: holds no setting"]),
+        ("# nothing but words\n", ["bad.yaml: holds no setting"]),
         ("base: bad.yaml\n", ["bad.yaml", "circle"]),
-        ("base: nope.yaml\n", ["nope.yaml", "No such file"]),
+        ("base: nope.yaml\n", ["bad.yaml: its base ", "nope.yaml: cannot read the configuration (No such file"]),
         ("base: [a, b]\n", ["bad.yaml", "`base`", "['a', 'b']"]),
         ("base: ${x}\n", ["bad.yaml", "x"]),
     ],
@@ -159,10 +172,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00a")
     assert str(binary) in problem(binary, [])
-
-
-def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
-    assert load_config(write(tmp_path, "empty.yaml", "")) == Config()
 
 
 def test_stored_configuration_of_another_version_names_its_source() -> None:

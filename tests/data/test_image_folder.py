@@ -168,7 +168,7 @@ def test_wrong_paths(tmp_path: Path) -> None:
 
 def test_wrong_arguments(folder: Path) -> None:
     fails_with(folder, 'data.crop must be "none" or "center", got "middle"', crop="middle")
-    fails_with(folder, "data.resolution must be at least 1, got 0", resolution=0)
+    fails_with(folder, "generator.resolution must be at least 1, got 0", resolution=0)
     for index in (-1, 4):
         with pytest.raises(IndexError, match="out of range for 4 images"):
             ImageFolderDataset(folder, 16)[index]
@@ -184,7 +184,7 @@ def test_wrong_sizes(tmp_path: Path) -> None:
     fails_with(zip_folder(tmp_path / "mixed", tmp_path / "mixed.zip"), r".*/mixed\.zip: " + message, index=1)
     assert ImageFolderDataset(tmp_path / "mixed", 16, "center")[1].shape == (3, 16, 16)
     for crop in ("none", "center"):
-        too_small = r".*/mixed/0\.png: is 16x16, smaller than data\.resolution=32"
+        too_small = r".*/mixed/0\.png: is 16x16, smaller than generator\.resolution=32"
         fails_with(tmp_path / "mixed", too_small, resolution=32, crop=crop)
 
 

@@ -102,6 +102,8 @@ def test_configuration_and_description(prepared: Path) -> None:
     assert dataset.describe() == (f"lmdb: 12 images, 8x8, {prepared}, crop center, lanczos, raw, hash {content_hash[:16]}")
     with pytest.raises(InputError, match=r"data\.path must be a set made by scripts/prepare_data\.py for data\.name=lmdb"):
         DataConfig(name="lmdb")
+    with pytest.raises(InputError, match=r"an LMDB, such as a prepared set; data\.name=lmdb reads it, got data\.name=folder"):
+        open_dataset(DataConfig(name="folder", path=str(prepared)), 8)
     with pytest.raises(InputError) as caught:
         open_dataset(DataConfig(name="lmdb", path=str(prepared)), 32)
     assert str(caught.value) == f"{prepared}: holds 8x8 and 16x16, not 32"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import resource
 import shutil
@@ -218,6 +219,12 @@ def test_a_destination_that_exists_or_is_in_use(pictures: Path, tmp_path: Path, 
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     assert len(make_set(pictures, tmp_path / "set", 8)) == 12
+
+
+@pytest.mark.parametrize("megabytes", [0.0, -1.0, math.nan, math.inf])
+def test_commit_megabytes_is_a_positive_number(megabytes: float) -> None:
+    with pytest.raises(InputError, match=f"^--commit-megabytes must be a positive number, got {megabytes}$"):
+        Options(commit_megabytes=megabytes)
 
 
 def test_strict_and_the_limit_of_broken_pictures(many: Path, tmp_path: Path, make_set: Make) -> None:

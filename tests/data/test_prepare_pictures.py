@@ -224,6 +224,7 @@ def test_encodings_are_exact(noise: Noise, encoding: str, resolution: int) -> No
     [
         ({"resolutions": (0,)}, "--resolution must be in 1..8192, got 0"),
         ({"resolutions": ()}, "--resolution needs at least one number of pixels, got none"),
+        ({"resolutions": (8, 16, 8)}, "--resolution names 8 twice; once is right"),
         ({"crop": "middle"}, "crop must be one of none, center, center_wide, pad, got 'middle'"),
         ({"resize_filter": "cubic"}, "resize_filter must be one of lanczos, box, got 'cubic'"),
         ({"alpha": "grey"}, "alpha must be one of white, black, drop, refuse, got 'grey'"),

@@ -92,6 +92,15 @@ def test_generator_of_another_size(generator: torch.nn.Module, two_sets: tuple) 
         Evaluation(EvaluationConfig(), torch.device("cpu"), generator=generator, data=two_sets[0])
 
 
+def test_fewer_real_images_than_asked_for_are_told_once(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, caplog: pytest.LogCaptureFixture
+) -> None:
+    for wanted in (None, 30, 941, 941):
+        assert len(evaluation_of(*two_sets, num_real_images=wanted).real_images) == 30
+    line = "num_real_images=941, but the data set holds 30 images: all 30 are taken"
+    assert [record.getMessage() for record in caplog.records] == [line]
+
+
 def test_not_finite(evaluation_of: Callable[..., Evaluation], two_sets: tuple, small_network: torch.nn.Module) -> None:
     small_network.projection[0, 0] = float("nan")
     with pytest.raises(InputError, match="test images: image 0 has features that are not finite in network small"):
@@ -106,6 +115,7 @@ def test_not_finite(evaluation_of: Callable[..., Evaluation], two_sets: tuple, s
         (["kid_efficientnet"], {"num_real_images": 1}, "a subset of kid_efficientnet needs at least 2 images, got 1"),
         (["fd_efficientnet"], {"preprocessing": "tf2"}, "preprocessing must be one of tf, clean, release, got 'tf2'"),
         (["fd_efficientnet"], {"batch_size": 0}, "batch_size must be at least 1"),
+        (["fd_efficientnet"], {"truncation_psi": float("nan")}, "truncation_psi must be a finite number, got nan"),
     ],
 )
 def test_refused(

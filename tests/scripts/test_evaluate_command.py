@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from PIL import Image
 
 from sarigan.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.config import Config
+from sarigan.errors import InputError
+from sarigan.metrics.evaluator import Report
 from sarigan.training.state import TrainingState
 
 
@@ -83,6 +86,11 @@ def test_checkpoint(evaluate: Callable, checkpoint: Path, small_folder: Path, tm
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "nonsense"], "there is no 'nonsense'"),
         (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "no EMA generator"),
         (["--checkpoint", "EMPTY", "--data", "SMALL"], "holds no checkpoint"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--device", "meta"], "--device must be auto, cpu"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", ","], "--metrics must name at least one of fid, kid"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--truncation-psi", "nan"], "truncation_psi must be a finite number"),
+        (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "fd_efficientnet", "--output", "BELOW"],
+         "wrong.pth: cannot write there (File exists); name another place with --output"),
         (["--images", "SMALL", "--metrics", "fd_efficientnet"], "needs a data set to compare with (--data)"),
         (["--images", "SMALL", "--data", "SMALL", "--num-images", "3", "--metrics", "precision_recall"],
          "needs at least 4 images, got 3"),
@@ -103,9 +111,46 @@ def test_bad_input(
     places = {
         "EMPTY": tmp_path / "empty", "SMALL": small_folder, "PNG": png_folder, "RUN": checkpoint,
         "WRONG": tmp_path / "wrong.pth", "NOEMA": tmp_path / "no_ema.pt",
+        "BELOW": tmp_path / "wrong.pth" / "x.json",
     }  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--num-workers", "0", *(str(places.get(a, a)) for a in arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
     (line,) = capsys.readouterr().err.splitlines()
     assert caught.value.code == 2 and line.startswith("error: ") and message in line
+
+
+def test_a_table_is_printed_also_when_the_disk_fills_meanwhile(
+    main: Callable[[], None], checkpoint: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def full(*_: object) -> None:
+        raise InputError("results.json: cannot write the results (No space left on device)")
+
+    monkeypatch.setattr(Report, "write", full)
+    monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
+    arguments = ["--checkpoint", checkpoint, "--data", small_folder, "--metrics", "groups", "--output", tmp_path / "x.json"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--premise-images", "4", "--num-workers", "0", *map(str, arguments)])
+    with pytest.raises(SystemExit):
+        main()
+    captured = capsys.readouterr()
+    assert "groups_separation" in captured.out and "error: results.json: cannot write" in captured.err
+
+
+def test_one_line_from_two_processes(project_root: Path, checkpoint: Path, small_folder: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(project_root), "OMP_NUM_THREADS": "1"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    (tmp_path / "file").write_text("kept")
+    arguments = ["--checkpoint", checkpoint, "--data", small_folder, "--output", tmp_path / "file" / "x.json"]
+    command = [sys.executable, str(project_root / "scripts" / "evaluate.py"), *map(str, arguments)]
+    processes = [
+        subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    errors = [process.communicate(timeout=200)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], errors
+    lines = [line for text in errors for line in text.splitlines() if "error" in line]
+    assert lines == [f"error: {tmp_path / 'file'}: cannot write there (File exists); name another place with --output"]

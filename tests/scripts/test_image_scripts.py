@@ -143,17 +143,51 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("generate", "sarigan", ["--device", "cuda:99"], "--device cuda:99: this machine has"),
         ("generate", "sarigan", ["--device", "tpu"], "--device must be"),
         ("generate", "sarigan", ["--batch-size", "0"], "--batch-size must be at least 1"),
+        ("generate", "sarigan", ["--truncation-cutoff", "-1"], "--truncation-cutoff must not be negative, got -1"),
+        ("generate", "sarigan", ["--latents", "bad.zip"], "bad.zip: no readable .npz file with an array `latents` (Bad"),
+        ("generate", "sarigan", ["--latents", "l.npy"], "l.npy: a single array (.npy); an .npz file with an array `latents`"),
+        ("generate", "sarigan", ["--latents", "whole.npz"], "whole.npz: latents must be floating-point numbers, got int64"),
+        ("attention_maps", "sarigan", ["--parts", "bad.zip"], "bad.zip: no readable .npz file with arrays `masks` and `names`"),
+        ("project", "sarigan", ["none.png", "--pixel-weight", "nan"], "--pixel-weight must be a finite number"),
+        ("project", "sarigan", ["none.png", "--pixel-weight", "-1"], "and not negative, got -1.0"),
         ("project", "sarigan", ["none.png"], "none.png: not a readable image"),
         ("group_locality", "stylegan2", ["--layer", "all"], "this generator has no groups"),
         ("report", "sarigan", [], "not a run directory (no config.yaml)"),
+        ("generate", "sarigan", ["--output", "file"], "(File exists); name another place with --output"),
+        ("generate", "sarigan", ["--output", "file/x"], "file/x: cannot write there (Not a directory)"),
+        ("generate", "sarigan", ["--seeds", "0,1", "--video", "folder.gif"], "folder.gif: cannot write there (Is a directory)"),
+        ("generate", "sarigan", ["--seeds", "0", "--output", "taken"], "taken/grid.png: cannot write there (Is a directory)"),
+        ("edit_groups", "sarigan", ["--layer", "8x8.up", "--save", "folder.gif"], "name another place with --save"),
+        ("edit_groups", "sarigan", ["--layer", "8x8.up", "--output", "file"], "file: cannot write there (File exists)"),
+        ("style_mixing", "sarigan", ["--output", "file"], "file: cannot write there (File exists)"),
+        ("attention_maps", "sarigan", ["--output", "file"], "file: cannot write there (File exists)"),
+        ("group_locality", "sarigan", ["--layer", "all", "--output", "file"], "file: cannot write there (File exists)"),
+        ("project", "sarigan", ["none.png", "--output", "file"], "file: cannot write there (File exists)"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
     main: Main, runs: dict[str, Path], script: str, run: str, arguments: list[str], message: str
 ) -> None:
+    Path("file").write_text("kept")
+    Path("bad.zip").write_bytes(b"PK\x03\x04 cut off")
+    np.save("l.npy", np.zeros((2, 4, 16), dtype=np.float32))
+    np.savez("whole.npz", latents=np.zeros((2, 4, 16), dtype=np.int64))
+    for folder in ("folder.gif", "taken/grid.png"):
+        Path(folder).mkdir(parents=True)
     code, output, errors = main(script, runs[run], *arguments)
     assert (code, output, len(errors)) == (2, "", 1), errors
     assert errors[0].startswith("error: ") and message in errors[0]
+    # Nothing is lost, and no empty folder is left.
+    assert Path("file").read_text() == "kept" and not Path("out").exists()
+
+
+def test_a_report_that_cannot_be_written(main: Main, runs: dict[str, Path], tiny_config: Build) -> None:
+    Path("run").mkdir()
+    Path("run/checkpoints").symlink_to(runs["sarigan"] / "checkpoints")
+    Path("run/config.yaml").write_text(tiny_config().to_yaml())
+    code, output, errors = main("report", "run", "--output", "run/config.yaml/report.html")
+    place = "run/config.yaml: cannot write there (File exists); name another place with --output"
+    assert (code, output, errors) == (2, "", [f"error: {place}"])
 
 
 def test_edits_of_another_architecture(main: Main, runs: dict[str, Path]) -> None:

@@ -10,11 +10,12 @@ from sarigan.visualization.report.run_record import read_run
 from sarigan.visualization.report.run_sections import curves_section, locality_section, metrics_section, samples_section
 
 TEST = {"score": 0.4, "null_mean": 0.3, "null_deviation": 0.02, "z": 5.0, "p": 0.001, "num_null": 1000}
+CONFIG = "data:\n  name: folder\ngenerator:\n  resolution: 8\n  synthesis: skip\n  grouping:\n    kind: similarity\n"
 
 
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
-    (tmp_path / "config.yaml").write_text("data: {name: folder}\n")
+    (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "log.jsonl").write_text(
         '{"step": 1, "kimg": 1.0, "loss/generator": 2.0, "metrics/fd_efficientnet": 90.0}\n'
         '{"step": 2, "kimg": 2.0, "loss/generator": 1.5, "groups/8x8.up/nonempty": 3}\n{"step": 3, "ki'
@@ -56,4 +57,11 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such run directory"):
         read_run(tmp_path / "none")
     with pytest.raises(InputError, match=r"not a run directory \(no config.yaml\)"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "", "5\n", "\0", CONFIG[:30], CONFIG[:-14]])
+def test_a_torn_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"config.yaml: not .*, truncated or damaged \([^\n]+\)$"):
         read_run(tmp_path)

@@ -1,5 +1,6 @@
 """How a set is prepared, apart from what decides its pixels."""
 
+import math
 from dataclasses import dataclass
 
 from sarigan.errors import InputError
@@ -19,8 +20,8 @@ class Options:
     commit_megabytes: float = 16.0  # of records that a kill can cost, at most
 
     def __post_init__(self) -> None:
-        if self.commit_megabytes <= 0:
-            raise InputError(f"--commit-megabytes must be positive, got {self.commit_megabytes}")
+        if not (math.isfinite(self.commit_megabytes) and self.commit_megabytes > 0):
+            raise InputError(f"--commit-megabytes must be a positive number, got {self.commit_megabytes}")
         for option, value, lowest in (
             ("--workers", self.num_workers, 1),
             ("--max-broken", self.max_broken, 0),

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sarigan.errors import InputError
+
+SHOWN_FIELDS = ("data.name", "generator.resolution", "generator.synthesis", "generator.grouping.kind")
 
 
 @dataclass
@@ -14,6 +18,7 @@ class RunRecord:
     """Everything the page shows that needs no generator."""
 
     folder: Path
+    config: dict[str, Any]
     config_text: str
     environment: dict[str, Any]
     log: list[dict[str, float]]
@@ -35,9 +40,7 @@ def read_run(folder: Path) -> RunRecord:
     """The record of a run directory; InputError when it is none. What is missing in it is left empty."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run directory")
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise InputError(f"{folder}: not a run directory (no config.yaml)")
+    config, text = _read_config(folder)
     samples = sorted(
         (int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
     )
@@ -49,13 +52,34 @@ def read_run(folder: Path) -> RunRecord:
     locality = [_json(path) for path in sorted((folder / "analysis").glob("locality-*.json"))]
     return RunRecord(
         folder,
-        config.read_text(),
+        config,
+        text,
         _json(folder / "environment.json"),
         _read_log(folder / "log.jsonl"),
         samples,
         list(newest.values()),
         [record for record in locality if "tests" in record],
     )
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Any], str]:
+    """config.yaml as values and as text; InputError without the fields that the page shows."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise InputError(f"{folder}: not a run directory (no config.yaml)")
+    try:
+        text = path.read_text()
+        config = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(f"{path}: not a readable configuration, truncated or damaged ({reason})") from None
+    for name in SHOWN_FIELDS:
+        value = config
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None:
+            raise InputError(f"{path}: not the configuration of a run, truncated or damaged (no {name})")
+    return config, text
 
 
 def _json(path: Path) -> dict[str, Any]:

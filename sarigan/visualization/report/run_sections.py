@@ -5,7 +5,6 @@ import json
 import math
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from sarigan.visualization.report.charts import line_chart
@@ -19,8 +18,7 @@ FRAME_SIDE = 768
 
 def introduction(run: RunRecord) -> str:
     """Facts of the run as cards."""
-    config = yaml.safe_load(run.config_text)
-    generator = config["generator"]
+    generator = run.config["generator"]
     groups = generator["grouping"]["kind"]
     method = f"SariGAN, {groups} groups"
     if groups == "none":
@@ -29,7 +27,7 @@ def introduction(run: RunRecord) -> str:
     return facts(
         {
             "method": method,
-            "data": config["data"]["name"],
+            "data": run.config["data"]["name"],
             "resolution": f"{generator['resolution']} px",
             "images seen": f"{last.get('kimg', 0):,.1f} thousand",
             "training time": _duration(last.get("seconds", 0)),

@@ -1,0 +1,62 @@
+"""Which setting has a value of the wrong kind, and what kind is right: OmegaConf's own messages leave the field out."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def wrong_kind(values: Mapping[Any, Any], section: type, prefix: str = "") -> str | None:
+    """One line on the first of `values`, nested as they stand in the file, that does not fit the section's dataclass."""
+    kinds = typing.get_type_hints(section)
+    for key, value in values.items():
+        kind, name = kinds.get(key), f"{prefix}{key}"
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                return f"{name} must be a section of settings such as {_example(kind)}, got {_shown(value)}"
+            found = wrong_kind(value, typing.cast(type, kind), f"{name}.")
+            if found:
+                return found
+        elif kind is not None and not _fits(section, key, value):
+            return f"{name} must be {_described(kind, value)}, got {_shown(value)}"
+    return None
+
+
+def without_value(values: Mapping[Any, Any], prefix: str = "") -> str | None:
+    """The name of the first setting that is `???`, OmegaConf's mark of a value to come, which merging would pass over."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found = without_value(value, f"{name}.") if isinstance(value, Mapping) else name if value == "???" else None
+        if found:
+            return found
+    return None
+
+
+def _fits(section: type, key: str, value: Any) -> bool:
+    try:
+        OmegaConf.merge(OmegaConf.structured(section), {key: value})
+    except (OmegaConfBaseException, TypeError):
+        return False
+    return True
+
+
+def _described(kind: Any, value: Any) -> str:
+    if isinstance(kind, types.UnionType):
+        return " or ".join("null" if part is type(None) else _described(part, value) for part in typing.get_args(kind))
+    if typing.get_origin(kind) is list:
+        return f"a list, e.g. [{value if isinstance(value, str) else '...'}]"
+    return _KINDS.get(kind, str(kind))
+
+
+def _example(kind: Any) -> str:
+    return f"{{{dataclasses.fields(kind)[0].name}: ...}}"
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)

@@ -1,0 +1,63 @@
+"""Where results go: tried before the work whose results they are, so that a wrong place costs seconds and not hours."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sarigan.errors import InputError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+@contextmanager
+def output_folder(folder: Path, option: str = "--output") -> Iterator[None]:
+    """Make `folder` and try to write in it, then run the block that fills it.
+
+    InputError naming the place and the option when it cannot be made or written, at once or later in the block. A block
+    that fails leaves no folder behind that is empty and was not there before.
+    """
+    missing: list[Path] = []
+    try:
+        with _refusals(folder, option):
+            missing = [place for place in (folder, *folder.parents) if not place.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"\0")
+                probe.flush()
+        with _refusals(folder, option, only_within=True):
+            yield
+    except BaseException:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
+@contextmanager
+def output_file(path: Path, option: str = "--output") -> Iterator[None]:
+    """`output_folder` for one file: its folder is made and tried, and what is in the file's place can be replaced."""
+    with output_folder(path.parent, option):
+        with _refusals(path, option):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if path.exists():
+                path.open("ab").close()
+        yield
+
+
+@contextmanager
+def _refusals(place: Path, option: str, only_within: bool = False) -> Iterator[None]:
+    """OSError -> InputError; with `only_within` not those of reading and of libraries, which are not of the folder."""
+    try:
+        yield
+    except OSError as error:
+        if only_within:
+            found = error.filename if isinstance(error.filename, str | os.PathLike) else None
+            inside = found is not None and Path(found).absolute().is_relative_to(place.absolute())
+            if not inside and error.errno not in _NO_ROOM:
+                raise
+            place = Path(found) if found is not None and inside else place
+        raise InputError(f"{place}: cannot write there ({error.strerror}); name another place with {option}") from None
