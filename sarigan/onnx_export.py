@@ -39,7 +39,7 @@ def export_onnx(generator: Generator, path: Path) -> None:
     try:
         import onnx
     except ImportError:
-        raise InputError('ONNX export needs the package onnx: pip install "sarigan[export]"') from None
+        raise InputError('ONNX export needs the package onnx: pip install -e ".[export]" in the checkout') from None
     module = FixedNoiseGenerator(generator).eval()
     z = torch.zeros(2, generator.config.z_dim).to(generator.mean_latent)
     psi = torch.ones(()).to(generator.mean_latent)

@@ -48,10 +48,12 @@ def plan_batch(training: TrainingConfig, num_ranks: int) -> BatchPlan:
     """
     batch, rounds = training.batch_size, training.accumulation_rounds
     if training.images_per_rank is not None and training.images_per_rank * num_ranks != batch:
+        whole = batch % training.images_per_rank == 0
+        remedy = f"start {batch // training.images_per_rank} process(es), or leave" if whole else "leave"
         raise InputError(
             f"training.images_per_rank={training.images_per_rank} on {num_ranks} process(es) makes"
-            f" {training.images_per_rank * num_ranks} images a step, training.batch_size is {batch}: start"
-            f" {_whole(batch, training.images_per_rank)} process(es), or leave images_per_rank null to let it follow"
+            f" {training.images_per_rank * num_ranks} images a step, training.batch_size is {batch}: {remedy}"
+            " images_per_rank null to let it follow"
         )
     if batch % (num_ranks * rounds):
         unit = num_ranks * rounds
@@ -65,7 +67,3 @@ def plan_batch(training: TrainingConfig, num_ranks: int) -> BatchPlan:
     while limit is not None and per_rank // rounds > limit:
         rounds = next(r for r in range(rounds + 1, per_rank + 1) if per_rank % r == 0)
     return BatchPlan(batch, num_ranks, rounds)
-
-
-def _whole(a: int, b: int) -> str:
-    return str(a // b) if a % b == 0 else f"{a}/{b}"

@@ -1,12 +1,9 @@
-"""Is this machine fit for training? One finding after the other, each with a verdict and, where it is needed, a remedy."""
+"""Is everything in order for a run? The machine (`machine.py`), the configuration on it, and two steps at tiny widths."""
 
 import dataclasses
 import os
-import platform
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +13,17 @@ import torch
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
+from sarigan.metrics.catalogue import metrics_named
+from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.training.batch_plan import plan_batch
+from sarigan.training.machine import GIB, Finding, compilers, devices, memory, operators, software
 from sarigan.training.precision import resolve_precision
-from sarigan.training.scaling import checkpoint_size
+from sarigan.training.resume import resume_summary
+from sarigan.training.scaling import checkpoint_size, count_step
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
 
-GIB = 2**30
 TINY_RESOLUTION = 8
-
-
-@dataclass(frozen=True)
-class Finding:
-    """`verdict`: ok, note (works, but could be better) or bad (will not work)."""
-
-    verdict: str
-    subject: str
-    text: str
 
 
 def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
@@ -43,8 +35,11 @@ def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
         ("compiler", compilers),
         ("disk", lambda: disk(run_dir, config)),
         ("memory", memory),
+        ("batch", lambda: batch(config)),
         ("data", lambda: data(config)),
+        ("run", lambda: run(config, run_dir)),
         ("dry run", lambda: dry_run(config)),
+        ("metrics", lambda: metrics(config)),
     ]
     for subject, check in checks:
         try:
@@ -55,73 +50,6 @@ def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
             yield Finding("bad", subject, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
 
-def software() -> Iterator[Finding]:
-    """Python, PyTorch, CUDA and NCCL versions."""
-    yield Finding("ok", "software", f"Python {platform.python_version()}, torch {torch.__version__}, {platform.platform()}")
-    if torch.version.cuda is None:
-        yield Finding("ok", "software", "torch is built without CUDA: training on CPUs")
-        return
-    nccl = ".".join(map(str, torch.cuda.nccl.version())) if torch.cuda.is_available() else "none in use"
-    yield Finding("ok", "software", f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}")
-
-
-def devices() -> Iterator[Finding]:
-    """Every GPU against what this torch is compiled for."""
-    if not torch.cuda.is_available():
-        threads = torch.get_num_threads()
-        yield Finding("note", "devices", f"no GPU; CPU {torch.backends.cpu.get_cpu_capability()} with {threads} threads")
-        return
-    arches = torch.cuda.get_arch_list()
-    for index in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(index)
-        name = f"cuda:{index} {properties.name}, {properties.total_memory / GIB:.0f} GiB"
-        yield architecture_finding(name, (properties.major, properties.minor), arches)
-
-
-def architecture_finding(name: str, capability: tuple[int, int], arches: Sequence[str]) -> Finding:
-    """Whether a device of compute capability (major, minor) runs code compiled for `arches` (sm_80, compute_90, ...)."""
-    major, minor = capability
-
-    def numbers(prefix: str) -> list[tuple[int, int]]:
-        found = [arch.removeprefix(prefix).rstrip("af") for arch in arches if arch.startswith(prefix)]
-        return [(int(n[:-1]), int(n[-1])) for n in found if n.isdigit()]
-
-    # Machine code runs on the same major version from its minor on; PTX is compiled for anything newer.
-    runs = any(a == major and b <= minor for a, b in numbers("sm_")) or any(p <= capability for p in numbers("compute_"))
-    text = f"{name}, compute capability {major}.{minor}"
-    if runs:
-        return Finding("ok", "devices", f"{text}: in this torch ({' '.join(arches)})")
-    remedy = "a newer torch"
-    if capability < (7, 5):
-        index = "https://download.pytorch.org/whl/cu126"
-        remedy = f"the wheels of the CUDA 12.6 line: pip install --force-reinstall torch torchvision --index-url {index}"
-    return Finding("bad", "devices", f"{text}: not in this torch, which has {' '.join(arches)}; install {remedy}")
-
-
-def operators() -> Iterator[Finding]:
-    """The path of the native operators on every kind of device, and why."""
-    from ops._extension import native_for
-
-    mode = os.environ.get("SARIGAN_OPS") or "auto"
-    for kind in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
-        native = native_for(torch.zeros(1, 1, device=kind))
-        if native is not None:
-            yield Finding("ok", "operators", f"native on {kind} (SARIGAN_OPS={mode})")
-            continue
-        why = "SARIGAN_OPS=reference" if mode == "reference" else "no build here; `python -m ops.build` makes one"
-        yield Finding("note", "operators", f"PyTorch reference on {kind}: {why}")
-
-
-def compilers() -> Iterator[Finding]:
-    """What native operators are built with."""
-    for names, need in ((("c++", "g++", "clang++"), "the CPU's"), (("nvcc",), "CUDA's")):
-        found = next((path for path in map(shutil.which, names) if path), None)
-        if found is None and "nvcc" in names and not torch.cuda.is_available():
-            continue
-        text = found or f"no {' or '.join(names)}: {need} native operators cannot be built"
-        yield Finding("ok" if found else "note", "compiler", text)
-
-
 def disk(run_dir: Path, config: Config) -> Iterator[Finding]:
     """Room for checkpoints where the run goes."""
     place = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
@@ -130,22 +58,29 @@ def disk(run_dir: Path, config: Config) -> Iterator[Finding]:
     need = checkpoint_size(config) * (config.training.num_checkpoints + 2)
     verdict = "ok" if free > 2 * need else "bad" if free < need else "note"
     yield Finding(verdict, "disk", f"{place}: {free / GIB:.1f} GiB free, checkpoints take up to {need / GIB:.1f} GiB")
-    if not os.access(place, os.W_OK):
+    if not place.is_dir():
+        yield Finding("bad", "disk", f"{run_dir}: {place} is a file")
+    elif not os.access(place, os.W_OK):
         yield Finding("bad", "disk", f"{place}: may not be written")
 
 
-def memory() -> Iterator[Finding]:
-    """Host memory and what data workers share."""
-    if sys.platform != "linux":
-        return
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-    yield Finding("ok" if free > 4 * GIB else "note", "memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB available")
-    shared = Path("/dev/shm")
-    if shared.is_dir():
-        room = shutil.disk_usage(shared).free
-        hint = "" if room > GIB else ", little for data workers: data.num_workers=0, or docker run --shm-size=8g"
-        yield Finding("note" if hint else "ok", "memory", f"/dev/shm: {room / GIB:.1f} GiB{hint}")
+def batch(config: Config) -> Iterator[Finding]:
+    """The cut of the batch over the GPUs of this machine, and the memory it takes of one by the count of `scaling`."""
+    num_ranks = max(1, torch.cuda.device_count())
+    plan = plan_batch(config.training, num_ranks)
+    warning = plan.warning(config.discriminator.minibatch_stddev_group)
+    yield Finding("note" if warning else "ok", "batch", plan.describe() + (f"; {warning}" if warning else ""))
+    if torch.cuda.is_available():
+        need, there = count_step(config).memory_bytes(plan), torch.cuda.get_device_properties(0).total_memory
+        text = f"a GPU of {there / GIB:.0f} GiB, counted {need / GIB:.1f} GiB in float32 without workspaces"
+        hint = "" if need < 0.9 * there else "; training.max_images_per_pass accumulates the same batch in less"
+        yield Finding("note" if hint else "ok", "batch", text + hint)
+
+
+def run(config: Config, run_dir: Path) -> Iterator[Finding]:
+    """What a run in this directory would go on from."""
+    found = resume_summary(config, run_dir)
+    yield Finding("ok", "run", f"{run_dir}: {'begins there' if found is None else '; '.join(found.splitlines())}")
 
 
 def data(config: Config) -> Iterator[Finding]:
@@ -175,8 +110,8 @@ class _Noise:
         return "random"
 
 
-def dry_run(config: Config) -> Iterator[Finding]:
-    """Two steps of the configuration's method at tiny widths on its device, all phases in them."""
+def tiny_state(config: Config) -> TrainingState:
+    """The configuration's method at tiny widths on its device, with all phases in every step."""
     grouping = dataclasses.replace(config.generator.grouping, max_group_share=0.25)
     sizes: dict[str, Any] = {"channel_base": 64, "channel_max": 16}
     tiny = dataclasses.replace(
@@ -191,11 +126,31 @@ def dry_run(config: Config) -> Iterator[Finding]:
             config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
         ),
     )
-    precision = resolve_precision(tiny.training)
-    trainer = Trainer(TrainingState(tiny, precision), _Noise())
+    return TrainingState(tiny, resolve_precision(tiny.training))
+
+
+def dry_run(config: Config) -> Iterator[Finding]:
+    """Two steps."""
+    state = tiny_state(config)
+    precision = state.precision
+    trainer = Trainer(state, _Noise())
     trainer.run()
     trainer.check_finite()
     skipped = trainer.nonfinite.total()
     phases = ", ".join(phase.name for phase in trainer.phases)
     text = f"2 steps at tiny widths, {precision.name} on {precision.device}: {phases}"
     yield Finding("ok" if not skipped else "bad", "dry run", text if not skipped else f"{text}; {skipped} not finite")
+
+
+def metrics(config: Config) -> Iterator[Finding]:
+    """Whether those that training is to compute have what they need."""
+    if not config.metrics.names:
+        return
+    state, wanted = tiny_state(config), config.metrics
+    protocol = EvaluationConfig(wanted.num_images, wanted.num_real_images, wanted.preprocessing, batch_size=wanted.batch_size)
+    evaluation = Evaluation(
+        protocol, state.precision.device, generator=state.average.module, data=_Noise(), discriminator=state.discriminator
+    )
+    for metric in metrics_named(wanted.names):
+        metric.check(evaluation)
+    yield Finding("ok", "metrics", f"{', '.join(wanted.names)} every {wanted.interval_kimg:g} kimg")

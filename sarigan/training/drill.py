@@ -50,8 +50,8 @@ def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> 
     run_dir, before, kills = folder / "run", -1, 0
     while kills < times:
         job = DrillJob(config, run_dir, num_ranks, folder / "log")
-        saving = draws.random() < 0.5
-        if not _until_moment(job, run_dir / "checkpoints", saving, draws):  # it came to its end first
+        saving = _until_moment(job, run_dir / "checkpoints", draws.random() < 0.5, draws)
+        if saving is None:  # it came to its end first
             job.wait(START_SECONDS)
             if any(job.codes()):
                 raise InputError(f"a start failed: {job.errors().strip().splitlines()[-1:]}")
@@ -82,22 +82,25 @@ def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> 
         before = max(before, step or 0)
 
 
-def _until_moment(job: DrillJob, checkpoints: Path, saving: bool, draws: random.Random) -> bool:
-    """Wait for a random moment of the training, or for a temporary file in the folder; False when the job ends first."""
+def _until_moment(job: DrillJob, checkpoints: Path, saving: bool, draws: random.Random) -> bool | None:
+    """Wait for a random moment of the training, or for a checkpoint that is being written: whether one is.
+
+    None when the job ends first.
+    """
     known = {path.name for path in list_checkpoints(checkpoints)}
     begun, patience = time.monotonic(), draws.uniform(0, 2.0)
     moment: float | None = None
     while any(process.is_alive() for process in job.ranks):
         if time.monotonic() - begun > START_SECONDS:
-            return True
+            return False
         if moment is None and {path.name for path in list_checkpoints(checkpoints)} - known:
             moment = time.monotonic() + patience
         if moment is not None and saving and any(checkpoints.glob("checkpoint-*.tmp")):
             return True
         if moment is not None and time.monotonic() > moment + (2.0 if saving else 0.0):
-            return True
+            return any(checkpoints.glob("checkpoint-*.tmp"))
         time.sleep(0.0005 if saving else 0.005)
-    return False
+    return None
 
 
 def _newest(checkpoints: Path) -> tuple[int | None, int]:

@@ -48,7 +48,7 @@ def save_video(frames: Sequence[np.ndarray], path: Path, frames_per_second: int 
 
 
 def _ffmpeg(path: Path) -> ModuleType:
-    hint = "install the extra with pip install sarigan[video], or name a .gif file"
+    hint = 'pip install -e ".[video]" in the checkout brings it, or name a .gif file'
     try:
         import imageio_ffmpeg
 

@@ -12,8 +12,9 @@ from sarigan.checkpoint import list_checkpoints
 from sarigan.data.loader_workers import dead_worker_error
 from sarigan.errors import InputError
 from sarigan.training import rank_status
-from sarigan.training.doctor import architecture_finding, examine
+from sarigan.training.doctor import examine
 from sarigan.training.hooks import Hook
+from sarigan.training.machine import architecture_finding
 from sarigan.training.rank_status import RankStatus, furthest_behind
 from sarigan.training.run import train
 from sarigan.training.trainer import Trainer
@@ -148,10 +149,15 @@ def test_architectures(capability: tuple[int, int], arches: list[str], verdict: 
 
 
 def test_the_doctor_looks_at_everything(tiny_config: Build, png_folder: Path, tmp_path: Path) -> None:
-    good = list(examine(tiny_config("data.name=folder", f"data.path={png_folder}"), tmp_path / "run"))
+    images = ("data.name=folder", f"data.path={png_folder}")
+    good = list(examine(tiny_config(*images, "metrics.names=[groups]"), tmp_path / "run"))
     assert {finding.subject for finding in good} == {
-        "software", "devices", "operators", "compiler", "disk", "memory", "data", "dry run",
+        "software", "devices", "operators", "compiler", "disk", "memory", "batch", "data", "run", "dry run", "metrics",
     }  # fmt: skip
     assert not [finding for finding in good if finding.verdict == "bad"], good
     bad = list(examine(tiny_config("data.name=folder", "data.path=nowhere"), tmp_path / "run"))
     assert [finding.subject for finding in bad if finding.verdict == "bad"] == ["data"]
+    (tmp_path / "file").write_text("in the way")
+    wrong = tiny_config(*images, "metrics.names=[fid]", "training.images_per_rank=3")
+    bad = list(examine(wrong, tmp_path / "file" / "run"))
+    assert [finding.subject for finding in bad if finding.verdict == "bad"] == ["disk", "batch", "metrics"], bad
