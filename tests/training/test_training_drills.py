@@ -41,7 +41,7 @@ def test_a_cut_between_two_machines_is_named(tmp_path: Path) -> None:
 def started(tmp_path: Path, *overrides: str) -> DrillJob:
     """Two ranks with a data worker each, once they have saved something."""
     config = drill_config(
-        tmp_path, 100_000, "training.checkpoint_kimg=0.08", "training.rank_timeout_seconds=5", "data.num_workers=1", *overrides
+        tmp_path, 100_000, "training.checkpoint_kimg=0.08", "data.num_workers=1", *overrides
     )
     job = DrillJob(config, tmp_path / "run", 2, tmp_path / "log")
     deadline = time.monotonic() + 120
@@ -68,6 +68,19 @@ def test_sigterm_to_everything_saves_and_ends_with_0(tmp_path: Path) -> None:
     last = int(list_checkpoints(tmp_path / "run" / "checkpoints")[-1].stem.split("-")[1])
     assert json.loads(lines[-1])["step"] == last  # the last step is saved and logged
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+
+
+def test_a_stopped_rank_is_named_before_the_launcher_loses_patience(tmp_path: Path) -> None:
+    """Launchers kill 30 s after they have asked for an end, far sooner than an hour without an answer is over."""
+    job = started(tmp_path, "training.rank_timeout_seconds=3600")
+    job.signal(job.ranks[1], signal.SIGSTOP)
+    job.signal(job.ranks[0], signal.SIGTERM)
+    job.ranks[0].join(25)
+    named = "error: rank 1 (process" in job.errors() and "has not answered for 12 s" in job.errors()
+    codes = job.codes()
+    job.kill()
+    job.wait(10)
+    assert codes == [1, None] and named, (codes, job.errors())
 
 
 def test_sigterm_in_an_evaluation_ends_it(tmp_path: Path) -> None:

@@ -39,5 +39,5 @@ def test_what_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InputError, match="a film is a .mp4 or a .gif file"):
         save_video(FRAMES, tmp_path / "film.avi")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(InputError, match=r"film.mp4: no ffmpeg for MP4; install the extra with pip install sarigan\[video\]"):
+    with pytest.raises(InputError, match=r"film.mp4: no ffmpeg for MP4; pip install -e \"\.\[video\]\""):
         save_video(FRAMES, tmp_path / "film.mp4")
