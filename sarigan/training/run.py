@@ -173,13 +173,15 @@ def stop_on_signal(trainer: Trainer | StopRequest, watchdog: Watchdog | None = N
         if not trainer.stop_requested and distributed.is_main():
             os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")  # a handler may not use buffered streams
         trainer.stop_requested = True
-        if watchdog is not None:
-            watchdog.hurried = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    if watchdog is not None:
+        descriptor = signal.set_wakeup_fd(watchdog.signal_descriptor, warn_on_full_buffer=False)
     try:
         yield
     finally:
+        if watchdog is not None:
+            signal.set_wakeup_fd(descriptor)
         for number, handler in previous.items():
             signal.signal(number, handler)

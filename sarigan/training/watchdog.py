@@ -8,6 +8,7 @@ its own clock counts, and a pause of its own (a suspended machine) starts all me
 import itertools
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -38,11 +39,16 @@ class Watchdog:
         self._prefix = f"watchdog/{next(_instances)}"
         self._statuses = {rank: RankStatus(rank) for rank in range(self.size)}
         self.hurried = False
+        self.signal_descriptor = -1
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._contact = time.monotonic()
         self._threads: list[threading.Thread] = []
         if self.size > 1:
+            # A main thread that waits in a collective runs no signal handler: Python writes the signal's number here even then.
+            self._signals, self.signal_descriptor = os.pipe()
+            os.set_blocking(self._signals, False)
+            os.set_blocking(self.signal_descriptor, False)
             self._store = distributed.store_client()
             self._threads = [threading.Thread(target=run, daemon=True) for run in (self._pulse, self._watch)]
             for thread in self._threads:
@@ -112,6 +118,7 @@ class Watchdog:
         before = time.monotonic()
         while not self._end.wait(self.interval):
             now = time.monotonic()
+            self._look_for_signals()
             with self._lock:
                 if now - before > 3 * self.interval + 1:  # this process itself was away
                     self._contact = now
@@ -130,6 +137,10 @@ class Watchdog:
             elif stuck:
                 what = f"has come no further for {self.timeout:g} s and all others wait"
                 self._finish("; ".join(status.describe(what) for status in stuck), FAILURE_CODE, [])
+
+    def _look_for_signals(self) -> None:
+        with suppress(BlockingIOError):
+            self.hurried |= not {signal.SIGTERM, signal.SIGINT}.isdisjoint(os.read(self._signals, 4096))
 
     def _out_of_reach(self) -> str:
         place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"

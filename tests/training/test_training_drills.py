@@ -74,6 +74,7 @@ def test_a_stopped_rank_is_named_before_the_launcher_loses_patience(tmp_path: Pa
     """Launchers kill 30 s after they have asked for an end, far sooner than an hour without an answer is over."""
     job = started(tmp_path, "training.rank_timeout_seconds=3600")
     job.signal(job.ranks[1], signal.SIGSTOP)
+    time.sleep(2)  # rank 0 waits for it in a collective, where no handler of a signal runs
     job.signal(job.ranks[0], signal.SIGTERM)
     job.ranks[0].join(25)
     named = "error: rank 1 (process" in job.errors() and "has not answered for 12 s" in job.errors()
