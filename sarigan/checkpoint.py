@@ -5,6 +5,7 @@ itself wherever it is moved. <folder>/pointer.json names the newest and the best
 and what keeps the best from being removed: reading goes by the files themselves.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -95,12 +96,12 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
         state = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint") from None
-    except OSError as error:  # of the disk or the network, and no word about the file
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if "allocate memory" in reason:
-            raise InputError(f"{path}: too little memory to read it ({reason[:120]})") from None
+        # A failing disk or too little memory says nothing about the file; a seek to nowhere (EINVAL) does.
+        outside = error.errno not in (None, errno.EINVAL) if isinstance(error, OSError) else "allocate memory" in reason
+        if outside:
+            raise InputError(f"{path}: cannot be read ({reason[:120]})") from None
         raise DamagedCheckpointError(f"{path}: not a readable checkpoint, truncated or damaged ({reason[:120]})") from None
     version = state.get("format_version") if isinstance(state, dict) else None
     if not isinstance(version, int):

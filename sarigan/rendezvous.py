@@ -30,7 +30,7 @@ def meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:
     """
     store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
     place = torch.distributed.PrefixStore("sarigan/starts", store)  # type: ignore[attr-defined]
-    start = _answer(place, world_size, timeout) if rank == 0 else _ask(place, rank)
+    start = _answer(place, world_size, timeout) if rank == 0 else _ask(place, rank, timeout)
     return torch.distributed.PrefixStore(f"sarigan/{start}", store)  # type: ignore[attr-defined]
 
 
@@ -49,9 +49,14 @@ def _answer(place: Any, world_size: int, timeout: datetime.timedelta) -> str:
     return start
 
 
-def _ask(place: Any, rank: int) -> str:
+def _ask(place: Any, rank: int, timeout: datetime.timedelta) -> str:
     name = secrets.token_hex(8)
     place.set(f"asks/{rank}", name)
-    start: str = place.get(f"answers/{name}").decode()  # waits for it
+    deadline = time.monotonic() + timeout.total_seconds()
+    while not place.check([f"answers/{name}"]):  # `get` would wait where no signal is heard
+        if time.monotonic() > deadline:
+            raise AbsentError(f"after {timeout.total_seconds():g} s rank 0 has not come")
+        time.sleep(POLL_SECONDS)
+    start: str = place.get(f"answers/{name}").decode()
     place.set(f"heard/{start}/{rank}", "")
     return start

@@ -2,21 +2,25 @@
     scripts/train.py --config configs/lsun_cat_256_sarigan.yaml
 
 Takes torchrun's arguments. What is wrong with the input is found once, in one process, before anything starts (exit code 2).
-SIGTERM, SIGHUP or Ctrl-C goes to every process, each saves and ends, and so does this one: exit code 0 when all did.
+SIGTERM, SIGHUP or Ctrl-C goes to every process, each saves and ends, and so does this one: exit code 0 when all did. Asked
+twice, it kills them and ends with 130.
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import determine_local_world_size, parse_args, parse_min_max_nnodes, run
 
-FORWARD_SECONDS = 0.2
+POLL_SECONDS = 0.2
+FAILED, STOPPED_AT_ONCE = 1, 130
 
 
 def main() -> None:
@@ -24,15 +28,19 @@ def main() -> None:
     options = parse_args(sys.argv[1:])
     _, num_nodes = parse_min_max_nnodes(options.nnodes)
     total = num_nodes * determine_local_world_size(options.nproc_per_node)
+    asked = "--dry-run" in options.training_script_args
     script = [sys.executable, options.training_script, *options.training_script_args]
-    checked = subprocess.run([*script, "--dry-run", "--processes", str(total)], stdout=subprocess.DEVNULL)
-    if checked.returncode or "--dry-run" in options.training_script_args:
+    checked = subprocess.run(
+        [*script, "--dry-run", "--processes", str(total)], stdout=None if asked else subprocess.DEVNULL
+    )
+    if checked.returncode or asked:
         raise SystemExit(checked.returncode)
     # It would warn that signals are not its own here.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
     job = Job(options)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, job.request_stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, job.request_stop)
     raise SystemExit(job.wait())
 
 
@@ -41,9 +49,8 @@ class Job:
 
     def __init__(self, options: object) -> None:
         self.options = options
-        self.code = 1
-        self.stopping = False
-        self.told: set[int] = set()
+        self.code = FAILED
+        self.requests = 0
         self.thread = threading.Thread(target=self._run, name="agent", daemon=True)
         self.thread.start()
 
@@ -55,27 +62,44 @@ class Job:
             rank, failure = error.get_first_failure()
             ended = f"by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else f"with {failure.exitcode}"
             print(f"rank {rank} ended {ended}, and no restart is left", file=sys.stderr)
-            self.code = failure.exitcode if failure.exitcode > 0 else 1
+            self.code = failure.exitcode if failure.exitcode > 0 else FAILED
 
     def request_stop(self, number: int, frame: FrameType | None) -> None:
-        """Every process of this machine is to save and end; those of a restart that is under way too."""
-        self.stopping = True
+        """Once: every process of this machine is to save and end. Twice: at once, as they are."""
+        self.requests += 1
 
     def wait(self) -> int:
         """Until the job has ended: its exit code."""
+        told: set[int] | None = None
         while self.thread.is_alive():
-            self.thread.join(FORWARD_SECONDS)
-            if self.stopping:
-                for process in children() - self.told:
-                    self.told.add(process)
-                    subprocess.run(["kill", "-TERM", str(process)], stderr=subprocess.DEVNULL)
+            self.thread.join(POLL_SECONDS)
+            here = children()
+            if self.requests and told is None:
+                told = here
+                send(signal.SIGTERM, told)
+                if not told:  # it waits for other machines
+                    return 0
+            # Others than those that were asked: one of them has failed instead, and a restart is under way.
+            if self.requests > 1 or (told is not None and here - told):
+                send(signal.SIGKILL, here)
+                return STOPPED_AT_ONCE if self.requests > 1 else FAILED
         return self.code
 
 
 def children() -> set[int]:
     """Processes that this one has started."""
-    listings = (task / "children" for task in Path("/proc/self/task").iterdir())
-    return {int(child) for listing in listings for child in listing.read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
+
+
+def send(number: signal.Signals, processes: set[int]) -> None:
+    """A signal to each process that is still there."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,15 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}"
 export MASTER="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1):$((20000 + SLURM_JOB_ID % 20000))"
 export NUM_NODES="$SLURM_JOB_NUM_NODES" NUM_GPUS="${SLURM_GPUS_ON_NODE:-8}" JOB="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}" SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-32}"
 
 srun --kill-on-bad-exit=1 bash scripts/launch_nodes.sh "$@" &
 step=$!
 again=
 trap 'again=yes; scancel --signal=TERM "$SLURM_JOB_ID"' USR1 # to the processes, not to this script
 trap : TERM                                                 # Slurm sends it to the processes itself
+while kill -0 $step 2>/dev/null; do wait $step || :; done # a trap ends `wait` before the step has ended
 code=0
 wait $step || code=$?
-while kill -0 $step 2>/dev/null; do # a trap ends `wait` before the step has ended
-    code=0
-    wait $step || code=$?
-done
 [ -z "$again" ] || [ $code -ne 0 ] || scontrol requeue "$SLURM_JOB_ID"
 exit $code

@@ -1,5 +1,9 @@
 """Train: python scripts/train.py --config configs/quickstart.yaml [--run-dir runs/NAME] [section.key=value ...]."""
 
+# isort: split
+from sarigan import early_exit  # noqa: F401, before the imports that take seconds
+
+# isort: split
 import argparse
 import logging
 from pathlib import Path
@@ -32,7 +36,8 @@ def main() -> None:
             with distributed.in_unison():
                 state = TrainingState(config, resolve_precision(config.training))
                 data = data_summary(config, required=arguments.processes is not None)
-                report = dry_run_report(config, state, data, arguments.processes, resume_summary(config, run_dir))
+                resumed = resume_summary(config, run_dir) if distributed.is_main() else None
+                report = dry_run_report(config, state, data, arguments.processes, resumed)
             if distributed.is_main():
                 print(report)
             return

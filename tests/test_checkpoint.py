@@ -182,7 +182,7 @@ def test_a_disk_that_fails_is_not_a_damaged_file(code: int, tmp_path: Path, monk
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(sarigan.checkpoint.torch, "load", failing)
-    with pytest.raises(InputError, match=f"cannot be read \\({os.strerror(code)}") as caught:
+    with pytest.raises(InputError, match=f"cannot be read .*{os.strerror(code)}") as caught:
         load_checkpoint(path)
     assert not isinstance(caught.value, DamagedCheckpointError)
 

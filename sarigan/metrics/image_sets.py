@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sarigan.data.loader import ImageDataset
+from sarigan.data.loader_workers import start_worker
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
@@ -85,16 +86,12 @@ class _Items(Dataset):
 def load_in_order(items: Dataset, num_workers: int) -> Iterator[Tensor]:
     """Every item of a finite data set; worker processes read ahead. PyTorch's global generator is left alone."""
     loader = DataLoader(items, batch_size=None, num_workers=num_workers, generator=torch.Generator(),
-                        worker_init_fn=_start_worker)  # fmt: skip
+                        worker_init_fn=start_worker)  # fmt: skip
     try:
         yield from loader
     except InputError as error:
         # A worker's exception arrives with its traceback in the message; its last line is ours.
         raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
-
-
-def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 class GeneratedImages:

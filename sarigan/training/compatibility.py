@@ -62,3 +62,12 @@ def check_same_run(there: dict[str, Any], here: dict[str, Any], source: str) -> 
         )
     told = [field for field in fields if field[0] not in SILENT and not field[0].startswith("metrics.")]
     return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in told]
+
+
+def check_same_images(there: int | None, here: int | None, source: str) -> None:
+    """InputError when the data set has another number of images than the checkpoint's; None: not known."""
+    if None not in (there, here) and there != here:
+        raise InputError(
+            f"{source}: the run began with {there:,} images, the data set has {here:,}; a run goes on with the images it began"
+            " with, another --run-dir starts anew"
+        )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sarigan import distributed
 from sarigan.checkpoint import best_entry
 from sarigan.config import MetricsConfig
 from sarigan.data.loader import ImageDataset
@@ -52,13 +53,20 @@ class EvaluationHook(Hook):
     def before_training(self, trainer: "Trainer") -> None:
         self.interval = interval_steps(self.config.interval_kimg, trainer.batch_size)
         self.evaluation = self._evaluation(trainer)
-        if trainer.state.step == 0:
+        # At the beginning; and what a request to stop has broken off is made up for.
+        done = distributed.from_main(self._report_path(trainer).exists())
+        if self._is_due(trainer) and not done:
             self.evaluate(trainer)
 
     def after_step(self, trainer: "Trainer") -> None:
-        due = trainer.state.step % self.interval == 0 or trainer.is_finished()
-        if due and not trainer.is_interrupted():
+        if self._is_due(trainer) and not trainer.is_interrupted():
             self.evaluate(trainer)
+
+    def _is_due(self, trainer: "Trainer") -> bool:
+        return trainer.state.step % self.interval == 0 or trainer.is_finished()
+
+    def _report_path(self, trainer: "Trainer") -> Path:
+        return self.run_dir / "evaluation" / f"{trainer.state.seen_images:09d}.json"
 
     def _evaluation(self, trainer: "Trainer") -> Evaluation:
         """One for all, which opens networks and hashes the data once."""
@@ -85,6 +93,9 @@ class EvaluationHook(Hook):
             self.checkpoints.save(trainer)
         try:
             report = evaluate(self.evaluation, self.config.names)
+        except BrokenOffError:
+            trainer.post_stop()
+            raise
         except RuntimeError as error:
             # Ranks asked to stop leave at their next batch; those that already wait for them see a lost connection.
             if trainer.stop_requested and is_communication_error(error):
@@ -94,7 +105,7 @@ class EvaluationHook(Hook):
             return
         scalars = {PREFIX + result.name: result.value for result in report.results}
         self.logger.log(state.step, state.seen_kimg, state.seconds, scalars)
-        report.write(self.run_dir / "evaluation" / f"{state.seen_images:09d}.json")
+        report.write(self._report_path(trainer))
         result = self._judged(report.results)
         if _is_better(result, best_entry(self.checkpoints.folder)):
             self.checkpoints.mark_best(trainer, result.name, result.value)

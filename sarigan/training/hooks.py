@@ -182,11 +182,10 @@ class CheckpointHook(Hook):
         if self.saved_step == trainer.state.step:
             return
         trainer.check_finite()
+        if distributed.is_main():
+            trainer.state.average.module.update_mean_latent()
+            self.writer.submit(trainer.state.state_dict())
         self.saved_step = trainer.state.step
-        if not distributed.is_main():
-            return
-        trainer.state.average.module.update_mean_latent()
-        self.writer.submit(trainer.state.state_dict())
 
     def mark_best(self, trainer: "Trainer", metric: str, value: float) -> None:
         """Save this step, wait for the file, and keep it as the best until another is. For rank 0."""

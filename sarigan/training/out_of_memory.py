@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sarigan import distributed
 from sarigan.errors import InputError
 from sarigan.training.phase import Phase, Shard
 
@@ -39,8 +38,7 @@ def out_of_memory_error(trainer: "Trainer") -> InputError:
     tried = trainer.plan.images_per_pass
     for module in (trainer.state.generator, trainer.state.discriminator):
         module.zero_grad(set_to_none=True)
-    place = f"rank {distributed.rank()}: " if distributed.world_size() > 1 else ""
-    line = f"{place}out of memory on {trainer.device} with {tried} images in a pass"
+    line = f"out of memory on {trainer.device} with {tried} images in a pass"
     per_rank = trainer.batch_size // trainer.plan.num_ranks
     for images in [n for n in range(tried - 1, 0, -1) if per_rank % n == 0]:
         if all(_fits(trainer, phase, images) for phase in trainer.phases):

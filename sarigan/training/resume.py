@@ -8,9 +8,10 @@ from typing import Any
 from sarigan import distributed
 from sarigan.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, set_aside
 from sarigan.config import Config
+from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
-from sarigan.training.compatibility import check_same_run
-from sarigan.training.run_lock import run_lock
+from sarigan.training.compatibility import check_same_images, check_same_run
+from sarigan.training.run_lock import require_unlocked
 from sarigan.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -45,13 +46,14 @@ def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[tuple[Path, In
 def resume_summary(config: Config, run_dir: Path) -> str | None:
     """Lines on what a run in this directory would go on from, None when it would begin; changes nothing.
 
-    InputError when the directory is another configuration's or in use.
+    InputError when the directory is another configuration's, of other images, or in use.
     """
     if not list_checkpoints(run_dir / "checkpoints"):
         return None
-    with run_lock(run_dir):
-        path, state, _ = newest_good(run_dir / "checkpoints")
+    require_unlocked(run_dir)
+    path, state, _ = newest_good(run_dir / "checkpoints")
     notes = check_same_run(state["config"], config.to_dict(), str(path))
+    check_same_images(state.get("num_images"), len(open_dataset(config.data, config.generator.resolution)), str(path))
     return "\n".join([f"goes on from {path}", *notes])
 
 

@@ -80,6 +80,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         trainer = Trainer(state, dataset, build_hooks(config, logger, run_dir, checkpoints, dataset))
         trainer.roll_back = lambda error: roll_back(trainer, checkpoints, logger, run_dir, error)
         trainer.mark = watchdog.mark
+        trainer.post_stop = lambda: watchdog.post("stopped in an evaluation, as asked; what was trained is saved", code=0)
         watchdog.before_exit = lambda: checkpoints.writer.wait(LAST_WRITE_SECONDS)
         try:
             # Closing flushes, which a full disk refuses.

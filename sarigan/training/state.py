@@ -13,7 +13,7 @@ from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
-from sarigan.training.compatibility import check_same_run
+from sarigan.training.compatibility import check_same_images, check_same_run
 from sarigan.training.gan_objective import GanObjective, information_dim
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision
@@ -96,12 +96,7 @@ class TrainingState:
         is of another architecture, objective or data order.
         """
         notes = check_same_run(state["config"], self.config.to_dict(), source)
-        known = state.get("num_images")
-        if None not in (known, self.num_images) and known != self.num_images:
-            raise InputError(
-                f"{source}: the run began with {known:,} images, {self.config.data.path or self.config.data.name} has"
-                f" {self.num_images:,}; a run goes on with the images it began with, another --run-dir starts anew"
-            )
+        check_same_images(state.get("num_images"), self.num_images, source)
         optimizers = [o for o in (self.generator_optimizer, self.discriminator_optimizer, self.grouping_optimizer) if o]
         # Loading would bring the checkpoint's learning rates back.
         wanted = [[dict(group, params=None) for group in optimizer.param_groups] for optimizer in optimizers]

@@ -55,8 +55,10 @@ class Trainer:
         self.stop_requested = False
         self.in_step = False  # whether weights are being changed
         self.vote = distributed.Vote()
-        # Of a watchdog: where this process is. What to do when too many steps were not finite: whether to go on.
+        # Of a watchdog: where this process is; that it leaves others that wait for it. And what to do when too many steps were
+        # not finite: whether to go on.
         self.mark: Callable[[str], None] = lambda where: None
+        self.post_stop: Callable[[], None] = lambda: None
         self.roll_back: Callable[[NonfiniteError], bool] = lambda error: False
         self.stopping = self._wish()
 

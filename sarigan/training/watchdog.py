@@ -25,6 +25,7 @@ FAILURE_CODE = 1
 UNLIMITED = ("starting", "hooks", "finished")
 # Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
 HURRIED_SECONDS = 12.0
+STOP_SECONDS = 8.0  # for a rank to break an evaluation off by itself, once another has
 _instances = itertools.count()
 
 
@@ -159,6 +160,8 @@ class Watchdog:
             self._leave(line, code, prints=True)
 
     def _obey(self, end: dict[str, Any]) -> None:
+        if end["code"] == 0 and self._end.wait(STOP_SECONDS):
+            return  # it was asked as well, and has ended by itself
         self._leave(end["line"], end["code"], prints=end["printer"] == self.rank)
 
     def _leave(self, line: str, code: int, prints: bool) -> None:
@@ -166,7 +169,8 @@ class Watchdog:
         if self.where == "finished":
             return
         if prints:
-            print(f"\nerror: {line}; the job ends, the same command goes on", file=sys.stderr, flush=True)
+            text = f"error: {line}; the job ends, the same command goes on" if code else line
+            print(f"\n{text}", file=sys.stderr, flush=True)
         try:
             self.before_exit()
         finally:

@@ -1,5 +1,6 @@
 """`scripts/launch.py`, torchrun with checks: a lost process, a request to stop, wrong input, each by its exit code."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,11 +26,12 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [str(part) for part in [*launcher, ROOT / "scripts/train.py", "--config", config, "--run-dir", tmp_path / "run"]]
 
 
-def children(process: int) -> list[int]:
-    """Training processes, which carry the script's name, of a launcher."""
+def ranks_of(process: int) -> list[int]:
+    """Training processes of a launcher, once it has checked the input, which it does in a process that it waits for."""
     listings = Path(f"/proc/{process}/task").glob("*/children")
-    found = [int(child) for listing in listings for child in listing.read_text().split()]
-    return [child for child in found if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = sorted({int(child) for listing in listings for child in listing.read_text().split()})
+    command_lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in found}
+    return [child for child, line in command_lines.items() if b"train.py" in line and b"--processes" not in line]
 
 
 def wait_for(process: subprocess.Popen, checkpoints: Path, later_than: str = "") -> str:
@@ -46,7 +48,7 @@ def test_a_lost_process_and_a_request_to_stop(command: list[str], tmp_path: Path
     with open(tmp_path / "errors", "w") as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as job:
         try:
             first = wait_for(job, tmp_path / "run/checkpoints")
-            victim = children(job.pid)[-1]
+            victim = ranks_of(job.pid)[-1]
             subprocess.run(["kill", "-KILL", str(victim)], check=True)
             wait_for(job, tmp_path / "run/checkpoints", later_than=first)
             job.send_signal(signal.SIGTERM)
@@ -59,6 +61,37 @@ def test_a_lost_process_and_a_request_to_stop(command: list[str], tmp_path: Path
     assert [line for line in lines if line.startswith("going on from")] and not [line for line in lines if "Traceback" in line]
     last = list_checkpoints(tmp_path / "run/checkpoints")[-1].name
     assert b"stopped at" in output and int(last[11:19]) > int(first[11:19])
+
+
+def test_a_request_in_the_first_seconds(command: list[str]) -> None:
+    """Before anybody has loaded PyTorch, let alone met the others."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        try:
+            while not ranks_of(job.pid) and job.poll() is None:
+                time.sleep(0.01)
+            time.sleep(0.5)
+            job.send_signal(signal.SIGTERM)
+            _, errors = job.communicate(timeout=60)
+        finally:
+            job.kill()
+    assert job.returncode == 0 and "Traceback" not in errors, errors
+
+
+def test_asked_twice_it_ends_at_once(command: list[str], tmp_path: Path) -> None:
+    """Also when a process hangs; none is left."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
+        try:
+            wait_for(job, tmp_path / "run/checkpoints")
+            ranks = ranks_of(job.pid)
+            os.kill(ranks[0], signal.SIGSTOP)
+            for _ in range(2):
+                job.send_signal(signal.SIGINT)
+                time.sleep(1)
+            job.communicate(timeout=10)
+        finally:
+            job.kill()
+    assert job.returncode == 130 and len(ranks) == 2
+    assert not [rank for rank in ranks if Path(f"/proc/{rank}/cmdline").exists() and Path(f"/proc/{rank}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,10 @@ def test_a_request_to_stop_breaks_an_evaluation_off(
     assert trainer.state.step == step
     saved = [load_checkpoint(path)["step"] for path in list_checkpoints(tmp_path / "run" / "checkpoints")]
     assert saved[-1:] == ([10] if step else [])
+    trainer.stop_requested, trainer.hooks = False, hooks_of(config, trainer.dataset)
+    trainer.run()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [0, 10, 20]  # what was broken off is made up for
 
 
 def test_a_run_that_is_asked_to_stop_does_not_evaluate_at_its_end(

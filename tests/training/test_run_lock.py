@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sarigan.errors import InputError
-from sarigan.training.run_lock import LOCK_NAME, run_lock
+from sarigan.training.run_lock import LOCK_NAME, require_unlocked, run_lock
 
 HOLDER = """
 import sys, time, os
@@ -36,10 +36,15 @@ def test_a_second_job_is_refused_by_name_and_a_killed_one_leaves_no_lock(tmp_pat
             with pytest.raises(InputError, match=match) as caught, run_lock(tmp_path):
                 raise AssertionError("two jobs in one directory")
             assert "\n" not in str(caught.value)
+            with pytest.raises(InputError, match=match):
+                require_unlocked(tmp_path)
             assert str(holder.pid) in (tmp_path / LOCK_NAME).read_text()
             holder.kill()
             holder.wait()
             os.kill(child, 0)
+            require_unlocked(tmp_path)
+            require_unlocked(tmp_path / "elsewhere")
+            assert str(holder.pid) in (tmp_path / LOCK_NAME).read_text()  # it writes nothing
             with run_lock(tmp_path):
                 assert str(os.getpid()) in (tmp_path / LOCK_NAME).read_text()
         finally:
