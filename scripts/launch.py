@@ -6,6 +6,10 @@ SIGTERM, SIGHUP or Ctrl-C goes to every process, each saves and ends, and so doe
 twice, it kills them and ends with 130.
 """
 
+# isort: split
+from sarigan import early_exit  # noqa: F401, before the imports that take seconds
+
+# isort: split
 import logging
 import os
 import signal
@@ -15,6 +19,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import determine_local_world_size, parse_args, parse_min_max_nnodes, run
@@ -78,11 +83,10 @@ class Job:
                 told = here
                 send(signal.SIGTERM, told)
                 if not told:  # it waits for other machines
-                    return 0
+                    leave(0)
             # Others than those that were asked: one of them has failed instead, and a restart is under way.
             if self.requests > 1 or (told is not None and here - told):
-                send(signal.SIGKILL, here)
-                return STOPPED_AT_ONCE if self.requests > 1 else FAILED
+                leave(STOPPED_AT_ONCE if self.requests > 1 else FAILED)
         return self.code
 
 
@@ -100,6 +104,12 @@ def send(number: signal.Signals, processes: set[int]) -> None:
     for process in processes:
         with suppress(ProcessLookupError):
             os.kill(process, number)
+
+
+def leave(code: int) -> NoReturn:
+    """End now, with all processes: an orderly end would give the agent time to start others, which nobody would end."""
+    send(signal.SIGKILL, children())
+    os._exit(code)
 
 
 if __name__ == "__main__":

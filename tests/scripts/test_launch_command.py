@@ -31,7 +31,8 @@ def ranks_of(process: int) -> list[int]:
     listings = Path(f"/proc/{process}/task").glob("*/children")
     found = sorted({int(child) for listing in listings for child in listing.read_text().split()})
     command_lines = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in found}
-    return [child for child, line in command_lines.items() if b"train.py" in line and b"--processes" not in line]
+    others = (b"--processes", b"launch.py")  # the check, and what has not yet become another program
+    return [child for child, line in command_lines.items() if b"train.py" in line and not any(o in line for o in others)]
 
 
 def wait_for(process: subprocess.Popen, checkpoints: Path, later_than: str = "") -> str:
