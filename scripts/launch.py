@@ -57,7 +57,6 @@ class Job:
         self.code = FAILED
         self.requests = 0
         self.thread = threading.Thread(target=self._run, name="agent", daemon=True)
-        self.thread.start()
 
     def _run(self) -> None:
         try:
@@ -74,7 +73,8 @@ class Job:
         self.requests += 1
 
     def wait(self) -> int:
-        """Until the job has ended: its exit code."""
+        """Start it; until it has ended: its exit code."""
+        self.thread.start()
         told: set[int] | None = None
         while self.thread.is_alive():
             self.thread.join(POLL_SECONDS)

@@ -105,10 +105,10 @@ class EvaluationHook(Hook):
             return
         scalars = {PREFIX + result.name: result.value for result in report.results}
         self.logger.log(state.step, state.seen_kimg, state.seconds, scalars)
-        report.write(self._report_path(trainer))
         result = self._judged(report.results)
         if _is_better(result, best_entry(self.checkpoints.folder)):
             self.checkpoints.mark_best(trainer, result.name, result.value)
+        report.write(self._report_path(trainer))  # last: where it is, all of this was done
 
     def _judged(self, results: list[Result]) -> Result:
         for result in results:
