@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sarigan.data.encodings import ENCODINGS
 from sarigan.data.lmdb_dataset import LmdbDataset
-from sarigan.data.prepare.inspection import SHEET_NAME, report_text, save_contact_sheet, verify
+from sarigan.data.prepare.inspection import contact_sheet_path, report_text, save_contact_sheet, verify
 from sarigan.data.prepare.job import prepare
 from sarigan.data.prepare.options import Options
 from sarigan.data.recipe import ALPHAS, CROPS, FILTERS, Recipe
@@ -59,8 +59,9 @@ def main() -> None:
         if arguments.info:
             dataset = LmdbDataset(arguments.info)
             print(report_text(dataset.header, dataset.report(), dataset.skipped()), end="")
-            save_contact_sheet(dataset, arguments.info / SHEET_NAME)
-            print(f"contact sheet: {arguments.info / SHEET_NAME}")
+            sheet = contact_sheet_path(arguments.info)
+            save_contact_sheet(dataset, sheet)
+            print(f"contact sheet: {sheet}")
         if arguments.source:
             _prepare(arguments)
 

@@ -4,26 +4,21 @@ Images are turned as their EXIF orientation says; grey ones become RGB; transpar
 """
 
 import hashlib
-import io
 import os
 import zipfile
-import zlib
 from operator import index as as_int
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from sarigan.data.folder_walk import files_below
 from sarigan.errors import InputError
+from sarigan.input_path import kind_of
+from sarigan.picture_file import BrokenPicture, check_file_bytes, opened_picture, read_picture
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CROPS = ("none", "center")
-
-# What Pillow and zipfile raise for damaged, encrypted or unsupported files.
-_READ_ERRORS = (
-    OSError, SyntaxError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)  # fmt: skip
 
 
 class ImageFolderDataset:
@@ -43,9 +38,10 @@ class ImageFolderDataset:
         self.resolution = resolution
         self.crop = crop
         self._archive: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
-        if not self.path.exists():
+        kind = kind_of(self.path)
+        if kind is None:
             raise InputError(f"{self.path}: no such file or folder")
-        self.is_zip = not self.path.is_dir()
+        self.is_zip = kind == "file"
         self.names = self._list_zip() if self.is_zip else self._list_folder()
         if not self.names:
             raise InputError(f"{self.path}: no images found; looked for {' '.join(EXTENSIONS)}")
@@ -97,11 +93,7 @@ class ImageFolderDataset:
         return {**self.__dict__, "_archive": None}
 
     def _list_folder(self) -> list[str]:
-        found = []
-        for folder, _, files in os.walk(self.path):
-            relative = Path(folder).relative_to(self.path)
-            found += [(relative / file).as_posix() for file in files]
-        return sorted(filter(is_image_name, found))
+        return sorted(filter(is_image_name, files_below(self.path)))
 
     def _list_zip(self) -> list[str]:
         if self.path.suffix.lower() != ".zip" and not zipfile.is_zipfile(self.path):
@@ -113,7 +105,7 @@ class ImageFolderDataset:
         if self._archive is None or self._archive[0] != os.getpid():
             try:
                 self._archive = (os.getpid(), zipfile.ZipFile(self.path))
-            except (zipfile.BadZipFile, OSError) as error:
+            except Exception as error:  # damaged bytes make zipfile raise anything
                 raise InputError(f"{self.path}: not a readable zip file ({_reason(error)})") from None
         return self._archive[1]
 
@@ -122,15 +114,21 @@ class ImageFolderDataset:
         name = self.names[index]
         where = f"{self.path}: {name}" if self.is_zip else str(self.path / name)
         try:
-            source = io.BytesIO(self._zip().read(name)) if self.is_zip else self.path / name
-            with Image.open(source) as opened:
+            data = self._read_member(name) if self.is_zip else read_picture(self.path / name)
+            with opened_picture(data) as opened:
                 image = _to_rgb(ImageOps.exif_transpose(opened))
-        except InputError:
-            raise
-        except _READ_ERRORS as error:
+        except (BrokenPicture, OSError) as error:
             raise InputError(f"{where}: not a readable image ({_reason(error)})") from None
         self._check_size(where, image.size)
         return image
+
+    def _read_member(self, name: str) -> bytes:
+        archive = self._zip()
+        check_file_bytes(archive.getinfo(name).file_size)
+        try:
+            return archive.read(name)
+        except Exception as error:  # damaged, encrypted or unsupported: zipfile raises anything
+            raise BrokenPicture(_reason(error)) from None
 
     def _check_size(self, where: str, size: tuple[int, int]) -> None:
         found = f"{size[0]}x{size[1]}"
@@ -162,6 +160,4 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its own message repeats the path or an object's address
-        return "unknown or damaged image format"
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -1,5 +1,6 @@
 """A prepared set as a data set: images by index out of one LMDB, opened lazily in each process."""
 
+import hashlib
 import json
 from operator import index as as_int
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from sarigan.data.encodings import decode
 from sarigan.data.lmdb_file import LmdbFile
 from sarigan.data.lmdb_format import (
+    DIGEST_HEAD,
     HEADER_KEY,
     REPORT_KEY,
     SKIPPED_PREFIX,
@@ -20,6 +22,7 @@ from sarigan.data.lmdb_format import (
     info_key,
 )
 from sarigan.errors import InputError
+from sarigan.input_path import kind_of
 
 PREPARE = "scripts/prepare_data.py"
 
@@ -51,23 +54,35 @@ class LmdbDataset:
         return self.header.num_images
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """The image: uint8 [3,R,R], RGB."""
-        key = image_key(self._check_index(index), self.resolution)
+        """The image: uint8 [3,R,R], RGB. InputError when its record differs from the SHA-256 in its info."""
+        index, recipe = self._check_index(index), self.header.recipe
+        key = image_key(index, self.resolution)
+        expected = self.info(index)["sha256"][recipe.resolutions.index(self.resolution)]
         with self._file.view(key) as record:
             if record is None:
-                raise InputError(f"{self.path}: record {key.decode()} is missing; check it with {PREPARE} --verify")
+                raise self._missing(key)
             try:
-                return decode(record, self.resolution, self.header.recipe.encoding)
+                if recipe.encoding == "raw" and len(record) != 3 * self.resolution**2:  # a false length may leave the map
+                    raise ValueError(f"{len(record)} bytes")
+                if hashlib.sha256(record).hexdigest()[:DIGEST_HEAD] != expected:
+                    raise ValueError("its SHA-256 differs")
+                return decode(record, self.resolution, recipe.encoding)
             except (ValueError, OSError) as error:
-                raise InputError(f"{self.path}: record {key.decode()} is damaged ({error}); prepare the set again") from None
+                raise self._damaged(key, str(error)) from None
 
     def info(self, index: int) -> dict[str, Any]:
         """`name` in the source, and where the set has them `label` (a number, None: unknown) and `attributes`."""
         key = info_key(self._check_index(index))
         record = self._file.get(key)
         if record is None:
-            raise InputError(f"{self.path}: record {key.decode()} is missing; check it with {PREPARE} --verify")
-        info: dict[str, Any] = json.loads(record)
+            raise self._missing(key)
+        try:
+            info = json.loads(record)
+        except ValueError:
+            raise self._damaged(key, "no JSON") from None
+        heads = info.get("sha256") if isinstance(info, dict) else None
+        if not isinstance(heads, list) or len(heads) != len(self.header.recipe.resolutions):
+            raise self._damaged(key, "no sha256 of every resolution")
         return info
 
     def label(self, index: int) -> int | None:
@@ -95,6 +110,12 @@ class LmdbDataset:
         """Changes whenever the pixels would."""
         return f"lmdb-{self.header.content_hash[:16]}-r{self.resolution}"
 
+    def _missing(self, key: bytes) -> InputError:
+        return InputError(f"{self.path}: record {key.decode()} is missing; check it with {PREPARE} --verify")
+
+    def _damaged(self, key: bytes, reason: str) -> InputError:
+        return InputError(f"{self.path}: record {key.decode()} is damaged ({reason}); prepare the set again")
+
     def _check_index(self, index: int) -> int:
         index = as_int(index)
         if not 0 <= index < len(self):
@@ -105,8 +126,8 @@ class LmdbDataset:
 def read_header(file: LmdbFile) -> Header:
     """The header of a finished set; InputError for a missing, unfinished or foreign one."""
     path = file.path
-    if not path.exists():
-        if partial_path(path).exists():
+    if kind_of(path) is None:
+        if kind_of(partial_path(path)) is not None:
             raise InputError(f"{path}: its preparation was interrupted; run the same {PREPARE} command again to go on")
         raise InputError(
             f"{path}: no such data set; prepare it with {PREPARE} (the command is at the top of its configuration and in"

@@ -4,11 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import lmdb
 
 from sarigan.errors import InputError
+from sarigan.input_path import kind_of
 
 
 class _Environment:
@@ -29,7 +31,7 @@ _ENVIRONMENTS: WeakValueDictionary[str, _Environment] = WeakValueDictionary()
 class LmdbFile:
     """Records of an LMDB (a folder with data.mdb, or the file itself) by key. Opened on first use in each process.
 
-    Pickles to its path. Raises InputError (one line, naming the path) when it cannot be opened.
+    Pickles to its path. Raises InputError (one line, naming the path) when it cannot be opened, or its pages are damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,29 +54,38 @@ class LmdbFile:
 
     def get(self, key: bytes) -> bytes | None:
         """A copy of the record, None when there is none."""
-        with self._open().begin() as transaction:
+        with self._transaction() as transaction:
             record: bytes | None = transaction.get(key)
         return record
 
     @contextmanager
     def view(self, key: bytes) -> Iterator[memoryview | None]:
         """The record in the map itself, good until the block ends; None when there is none."""
-        with self._open().begin(buffers=True) as transaction:
+        with self._transaction(buffers=True) as transaction:
             yield transaction.get(key)
 
     def keys(self) -> Iterator[bytes]:
         """All keys in order, without touching the records."""
-        with self._open().begin() as transaction, transaction.cursor() as cursor:
+        with self._transaction() as transaction, transaction.cursor() as cursor:
             yield from cursor.iternext(keys=True, values=False)
 
     def items(self, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys with the prefix, and their records, in order."""
-        with self._open().begin() as transaction, transaction.cursor() as cursor:
+        with self._transaction() as transaction, transaction.cursor() as cursor:
             if cursor.set_range(prefix):
                 for key, record in cursor.iternext():
                     if not key.startswith(prefix):
                         return
                     yield key, record
+
+    @contextmanager
+    def _transaction(self, buffers: bool = False) -> Iterator[Any]:
+        try:
+            with self._open().begin(buffers=cast(Any, buffers)) as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            reason = str(error).split(": ", 1)[-1]
+            raise InputError(f"{self.path}: damaged ({reason}); copy, download or prepare it again") from None
 
     def stamp(self) -> str:
         """Changes with every write to the file."""
@@ -87,8 +98,9 @@ class LmdbFile:
 
 def is_lmdb(path: Path) -> bool:
     """Whether the path looks like an LMDB: a folder with data.mdb, or a file with LMDB's magic number."""
-    if path.is_dir():
-        return (path / "data.mdb").exists()
+    kind = kind_of(path)
+    if kind == "folder":
+        return kind_of(path / "data.mdb") == "file"
     try:
         with open(path, "rb") as file:
             return file.read(24)[16:20] in (b"\xde\xc0\xef\xbe", b"\xbe\xef\xc0\xde")
@@ -97,13 +109,14 @@ def is_lmdb(path: Path) -> bool:
 
 
 def _open(path: Path) -> lmdb.Environment:
-    data = path / "data.mdb" if path.is_dir() else path
-    if not data.exists():
-        raise InputError(f"{path}: no such LMDB" + (" (the folder has no data.mdb)" if path.is_dir() else ""))
+    is_folder = kind_of(path) == "folder"
+    data = path / "data.mdb" if is_folder else path
+    if kind_of(data) != "file":
+        raise InputError(f"{path}: no such LMDB" + (" (the folder has no data.mdb)" if is_folder else ""))
     try:
         size = data.stat().st_size
         environment = lmdb.open(
-            str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, create=False, max_readers=1
+            str(path), subdir=is_folder, readonly=True, lock=False, readahead=False, create=False, max_readers=1
         )
     except (lmdb.Error, OSError) as error:
         reason = str(getattr(error, "strerror", None) or error).removeprefix(f"{path}: ")

@@ -23,6 +23,7 @@ from sarigan.errors import InputError
 FORMAT = "sarigan image set"
 FORMAT_VERSION = 1
 HEADER_KEY, REPORT_KEY, STATE_KEY, SKIPPED_PREFIX = b".header", b".report", b".state", b".skipped/"
+MAX_IMAGES = 10**8  # keys have eight digits: a ninth would sort before them
 EMPTY_CHAIN = bytes(32)
 DIGEST_HEAD = 16  # hexadecimal digits of an image's SHA-256 in its info
 

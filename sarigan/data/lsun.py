@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from sarigan.data.lmdb_file import LmdbFile
-from sarigan.data.prepare.picture import BrokenPicture
 from sarigan.data.prepare.source import Entry, FileSource
 from sarigan.errors import InputError
+from sarigan.picture_file import BrokenPicture
 
 _SIGNATURES = (b"\xff\xd8\xff", b"RIFF", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _LOOKED_AT = 16  # values; one broken picture must not condemn the file

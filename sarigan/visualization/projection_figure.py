@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from sarigan.errors import InputError
+from sarigan.picture_file import BrokenPicture, opened_picture, read_picture
 from sarigan.visualization.color_maps import heat_colors
 from sarigan.visualization.sheet import make_sheet, pictures
 
@@ -15,10 +16,10 @@ from sarigan.visualization.sheet import make_sheet, pictures
 def load_target(path: Path, resolution: int) -> Tensor:
     """An image file -> [1,3,R,R] in -1..1: centre square, resized. InputError naming the file."""
     try:
-        with Image.open(path) as file:
+        with opened_picture(read_picture(path)) as file:
             picture = file.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a readable image ({getattr(error, 'strerror', None) or type(error).__name__})") from None
+    except (BrokenPicture, OSError) as error:
+        raise InputError(f"{path}: not a readable image ({getattr(error, 'strerror', None) or error})") from None
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))

@@ -4,12 +4,14 @@ import multiprocessing
 import os
 import pickle
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.errors import InputError
@@ -210,6 +212,69 @@ def test_damaged_zip_member(folder: Path, tmp_path: Path) -> None:
     data[start] ^= 0xFF
     archive.write_bytes(bytes(data))
     fails_with(archive, r".*/images\.zip: b/10\.bmp: not a readable image \(Bad CRC-32.*\)", index=2)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n"
+
+
+def test_postscript_in_a_png_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **_: started.append(arguments))
+    root = tmp_path / "images"
+    root.mkdir()
+    (root / "x.png").write_bytes(POSTSCRIPT)
+    fails_with(root, r".*/x\.png: not a readable image \(unknown or damaged image format\)")
+    archive = zip_folder(root, tmp_path / "images.zip")
+    fails_with(archive, r".*\.zip: x\.png: not a readable image \(unknown or damaged image format\)")
+    assert started == []
+
+
+def test_every_flipped_bit_of_a_png_is_noticed(tmp_path: Path) -> None:
+    """CRC-32 finds every single bit; Pillow alone takes some for another picture."""
+    whole = save(tmp_path / "x.png", noise(8, 8)).read_bytes()
+    for bit in range(0, 8 * len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "x.png").write_bytes(flipped)
+        fails_with(tmp_path, r".*/x\.png: not a readable image \(.+\)")
+
+
+def test_bombs(tmp_path: Path) -> None:
+    """A header alone claims the pixels, a zip member the bytes; neither is taken at its word."""
+    head = struct.pack(">IIBBBBB", 2**27, 1, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    root = tmp_path / "images"
+    root.mkdir()
+    (root / "x.png").write_bytes(bomb)
+    pixels = "more than 134,217,728 pixels or a side over 65,535, perhaps a decompression bomb"
+    fails_with(root, rf".*/x\.png: not a readable image \({pixels}\)")
+    archive = zip_folder(root, tmp_path / "images.zip")
+    data = bytearray(archive.read_bytes())
+    at = data.index(b"PK\1\2") + 24  # size in the list of members
+    data[at : at + 4] = struct.pack("<I", 2**30)
+    archive.write_bytes(data)
+    fails_with(archive, r".*\(1,073,741,824 bytes, perhaps a decompression bomb; at most 536,870,912 are read\)")
+
+
+def test_linked_folders_are_followed_but_not_in_circles(folder: Path, tmp_path: Path) -> None:
+    save(tmp_path / "elsewhere" / "deep" / "7.png", noise(16, 16, 7))
+    os.symlink(tmp_path / "elsewhere", folder / "linked")
+    os.symlink(folder, folder / "b" / "up")
+    os.symlink("itself", folder / "itself")
+    dataset = ImageFolderDataset(folder, 16)
+    assert dataset.names == ["Z.TiFF", "a.webp", "b/10.bmp", "b/2.PNG", "linked/deep/7.png"]
+    np.testing.assert_array_equal(dataset[4], noise(16, 16, 7).transpose(2, 0, 1))
+
+
+def test_what_cannot_be_opened_is_said_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.png")
+    fails_with(tmp_path, r".*/x\.png: not a readable image \(not a regular file\)")
+    fails_with(tmp_path / "x.png", r".*/x\.png: a pipe, socket or device; a regular file or a folder is right")
+    fails_with(tmp_path / ("x" * 5000), r"/[^\n]{199}\.\.\.: cannot be read \(File name too long\)")
+    fails_with(tmp_path / "a\0b", r"'/.*a\\x00b': cannot be read \(.+\)")
 
 
 def test_real_cats(real_data: Path) -> None:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from sarigan.data.encodings import decode, encode
 from sarigan.data.prepare.fit import fit_picture
-from sarigan.data.prepare.picture import BrokenPicture, UnfitPicture, open_picture
+from sarigan.data.prepare.picture import UnfitPicture, open_picture
 from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
+from sarigan.picture_file import BrokenPicture
 
 Noise = Callable[..., np.ndarray]
 
@@ -137,7 +138,9 @@ def test_refused_pictures_have_a_reason(noise: Noise) -> None:
         "an animation or a stack of 3 pictures": [
             to_bytes(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("WEBP", "PNG", "TIFF", "GIF")
         ],
-        "more than 178,956,970 pixels, perhaps a decompression bomb": [png(50_000, 50_000, 8, 2, b"")],
+        "more than 134,217,728 pixels or a side over 65,535, perhaps a decompression bomb": [
+            png(50_000, 50_000, 8, 2, b""), png(2**27, 1, 8, 2, b""), png(8192, 16_385, 8, 2, b""),
+        ],
     }
     for reason, files in refused.items():
         for data in files:

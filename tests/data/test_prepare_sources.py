@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -257,6 +258,55 @@ def test_damaged_and_odd_zip_members(pictures: Path, tmp_path: Path, make_set: M
     assert reasons.pop("cats/1.jpg") == "a damaged zip member"
     assert reasons.pop("dogs/9.png") == "zip compression method 12; stored and deflated members can be read"
     assert set(reasons) == {"cats/3.jpg", "dogs/5.png"}
+
+
+def test_members_that_lead_nowhere_are_broken_pictures(tmp_path: Path, make_set: Make, noise: Noise) -> None:
+    """Zip64 fields of any value: beyond the file, beyond what a seek takes, and with the shift beyond 64 bits."""
+    archive = tmp_path / "z.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for number in range(5):
+            buffer = io.BytesIO()
+            Image.fromarray(noise(16, 16, number)).save(buffer, "PNG")
+            target.writestr(f"{number}.png", buffer.getvalue())
+    data = bytearray(archive.read_bytes())
+    for name, place, value in ((b"1", 2, 2**31), (b"2", 2, 2**63), (b"3", 2, 2**64 - 1), (b"4", 1, 2**62)):
+        at = data.index(b"PK\1\2")
+        while data[at + 46 : at + 47] != name:
+            at = data.index(b"PK\1\2", at + 4)
+        # Make room for a zip64 field behind the name, which the size of the list must say.
+        struct.pack_into("<H", data, at + 30, 12)
+        struct.pack_into("<L", data, at + (42 if place == 2 else 20), 0xFFFFFFFF)
+        data[at + 46 + 5 : at + 46 + 5] = struct.pack("<2HQ", 1, 8, value)
+        end = data.rindex(b"PK\5\6")
+        struct.pack_into("<L", data, end + 12, struct.unpack_from("<L", data, end + 12)[0] + 12)
+    archive.write_bytes(b"shift" + data)
+    dataset = make_set(archive, tmp_path / "set", 16, num_workers=1)
+    assert [dataset.info(i)["name"] for i in range(len(dataset))] == ["0.png"]
+    reasons = {entry["name"]: entry["reason"] for entry in dataset.skipped()}
+    assert reasons.pop("4.png") == "a damaged zip member (its CRC differs)"
+    assert reasons == dict.fromkeys(("1.png", "2.png", "3.png"), "a damaged zip member")
+
+
+def test_bombs_in_archives_are_left_out(tmp_path: Path, make_set: Make, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousandth of its size when packed: what a member unpacks to is bounded, whatever it claims."""
+    monkeypatch.setattr("sarigan.picture_file.MAX_FILE_BYTES", 100_000)
+    root = tmp_path / "bombs"
+    root.mkdir()
+    Image.fromarray(noise(16, 16)).save(root / "0.png")
+    (root / "1.png").write_bytes(bytes(1_000_000))
+    reason = "1,000,000 bytes, perhaps a decompression bomb; at most 100,000 are read"
+    for source in (root, write_zip(root, tmp_path / "z.zip"), write_tar(root, tmp_path / "t.tar")):
+        dataset = make_set(source, tmp_path / f"set of {source.name}", 16)
+        assert len(dataset) == 1 and [entry["reason"] for entry in dataset.skipped()] == [reason]
+
+
+def test_linked_folders_are_followed(pictures: Path, tmp_path: Path, make_set: Make) -> None:
+    outside = tmp_path / "outside"
+    shutil.move(pictures / "dogs", outside)
+    os.symlink(outside, pictures / "dogs")
+    os.symlink(pictures, outside / "up")
+    dataset = make_set(pictures, tmp_path / "set", 8)
+    assert len(dataset) == 12 and dataset.header.label_names == ["cats", "dogs"]
 
 
 def test_zip_members_match_the_standard_library(tmp_path: Path) -> None:

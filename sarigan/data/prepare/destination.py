@@ -1,14 +1,18 @@
 """A destination is finished or does not exist: everything happens in DEST.partial, which is renamed at the very end."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sarigan.data.lmdb_dataset import LmdbDataset
+from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
+from sarigan.data.lmdb_file import LmdbFile
+from sarigan.data.lmdb_format import HEADER_KEY, STATE_KEY
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
+from sarigan.input_path import kind_of
 
 try:
     import fcntl
@@ -17,6 +21,8 @@ except ImportError:  # Windows
 
 LISTING_NAME = "listing.sqlite"
 _LOCK_NAME = "preparing.lock"
+# All that a preparation puts into DEST.partial, an unpacked tar file among it.
+_OWN_NAMES = re.compile(r"data\.mdb|lock\.mdb|listing\.sqlite|preparing\.lock|report\.txt|source-\d+-\d+\.(tar|tmp)")
 
 
 @contextmanager
@@ -32,11 +38,34 @@ def destination_lock(partial: Path) -> Iterator[None]:
 
 
 def check_destination(destination: Path, source: Path) -> None:
-    """InputError for a destination that exists or that would be written into its source."""
-    if destination.exists():
+    """InputError for a destination that exists, that lies in its source, or whose DEST.partial is not a preparation's."""
+    partial = partial_path(destination)
+    if kind_of(destination) is not None or destination.is_symlink():
         raise InputError(f"{destination}: exists already; delete it or name another destination")
-    if source.is_dir() and destination.resolve().is_relative_to(source.resolve()):
+    kind = kind_of(source)
+    if kind == "folder" and destination.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{destination}: lies inside the source {source}, which is never written; name another destination")
+    if kind is not None and source.resolve().is_relative_to(partial.resolve()):
+        raise InputError(f"{source}: lies in {partial}, where {destination} is prepared; name another destination")
+    _check_partial(partial)
+
+
+def _check_partial(partial: Path) -> None:
+    """InputError unless DEST.partial is missing, empty, or what an interrupted preparation left: it is written and emptied."""
+    remedy = "so it is no unfinished preparation; move it away or name another destination"
+    if partial.is_symlink():
+        raise InputError(f"{partial}: is a link, {remedy}")
+    kind = kind_of(partial)
+    if kind == "file":
+        raise InputError(f"{partial}: is a file, {remedy}")
+    for path in sorted(partial.iterdir()) if kind else ():
+        if not _OWN_NAMES.fullmatch(path.name) or path.is_symlink() or kind_of(path) != "file":
+            raise InputError(f"{partial}: holds {path.name}, {remedy}")
+    data = partial / "data.mdb"
+    if kind and kind_of(data) and data.stat().st_size:  # of no size: killed while it was made
+        records = LmdbFile(partial)
+        if len(records) and records.get(STATE_KEY) is None and records.get(HEADER_KEY) is None:
+            raise InputError(f"{partial}: holds another data.mdb, {remedy}")
 
 
 def publish(partial: Path, destination: Path) -> LmdbDataset:
@@ -44,7 +73,7 @@ def publish(partial: Path, destination: Path) -> LmdbDataset:
     dataset = LmdbDataset(partial)
     (partial / REPORT_NAME).write_text(report_text(dataset.header, dataset.report(), dataset.skipped()))
     for leftover in partial.iterdir():
-        if leftover.name not in ("data.mdb", REPORT_NAME):
+        if leftover.name not in ("data.mdb", REPORT_NAME) and _OWN_NAMES.fullmatch(leftover.name):
             leftover.unlink()
     del dataset
     os.rename(partial, destination)

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from sarigan.data.prepare.picture import BrokenPicture, UnfitPicture
+from sarigan.data.prepare.picture import UnfitPicture
 from sarigan.data.recipe import Recipe
+from sarigan.picture_file import BrokenPicture
 
 _RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 

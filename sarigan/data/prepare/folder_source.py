@@ -1,13 +1,12 @@
 """A folder of pictures, with its subfolders."""
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from sarigan.data.prepare.picture import BrokenPicture
+from sarigan.data.folder_walk import files_below
 from sarigan.data.prepare.source import Entry, FileSource
-from sarigan.errors import InputError
+from sarigan.picture_file import read_picture
 
 
 class FolderSource(FileSource):
@@ -18,25 +17,12 @@ class FolderSource(FileSource):
         self.description = f"folder {path}"
 
     def scan(self) -> Iterator[Entry]:
-        for folder, _, files in os.walk(self.path, onerror=_refuse):
-            relative = Path(folder).relative_to(self.path)
-            for file in files:
-                path = (relative / file).as_posix()
-                key = os.fsencode(path)
-                yield Entry(key, key.decode("utf-8", "backslashreplace"), key, _stamp(self.path / path))
+        for path in files_below(self.path):
+            key = os.fsencode(path)
+            yield Entry(key, key.decode("utf-8", "backslashreplace"), key, _stamp(self.path / path))
 
     def read(self, locator: bytes) -> bytes:
-        path = self.path / os.fsdecode(locator)
-        try:
-            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-                raise BrokenPicture("not a regular file")
-            return path.read_bytes()
-        except FileNotFoundError:
-            if path.is_symlink():
-                raise BrokenPicture("a link to nothing") from None
-            raise
-        except PermissionError:
-            raise BrokenPicture("permission denied") from None
+        return read_picture(self.path / os.fsdecode(locator))
 
 
 def _stamp(path: Path) -> str:
@@ -45,7 +31,3 @@ def _stamp(path: Path) -> str:
     except OSError:
         return "unreadable"
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"{error.filename}: cannot list the folder ({error.strerror})")

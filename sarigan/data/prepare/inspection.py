@@ -3,6 +3,9 @@
 import hashlib
 import json
 import math
+import multiprocessing
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,45 @@ _SHEET_CELL = 128  # pixels
 
 
 def verify(path: Path) -> Header:
-    """Read every record of a finished set; InputError naming the first that is damaged, missing or too many."""
+    """Read every record of a finished set; InputError naming the first that is damaged, missing or too many.
+
+    In a process of its own: where damaged pages lead out of the file, the system kills whoever follows them.
+    """
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_send_verified, args=(path, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        result = mine.recv()
+    except EOFError:
+        process.join()
+        raise InputError(
+            f"{path}: damaged; reading it ended the process ({_end(process.exitcode)}); prepare the set again"
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+    if isinstance(result, Exception):
+        raise result
+    assert isinstance(result, Header)
+    return result
+
+
+def _send_verified(path: Path, pipe: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        pipe.send(_verified(path))
+    except Exception as error:
+        pipe.send(error)
+
+
+def _end(exit_code: int) -> str:
+    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+
+
+def _verified(path: Path) -> Header:
     dataset = LmdbDataset(path)
     header, resolutions = dataset.header, dataset.header.recipe.resolutions
     records = ((key, record) for key, record in LmdbFile(path).items() if not key.startswith(b"."))
@@ -50,6 +91,8 @@ def _check_info(path: Path, record: bytes, resolutions: tuple[int, ...], index: 
     try:
         info = json.loads(record)
         name, expected = info["name"], info["sha256"]
+        if len(expected) != len(heads):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: record {info_key(index).decode()} is damaged; prepare the set again") from None
     for resolution, head, wanted in zip(resolutions, heads, expected, strict=True):
@@ -66,8 +109,16 @@ def report_text(header: Header, report: dict[str, Any], skipped: list[dict[str, 
     return "\n".join(lines) + "\n"
 
 
+def contact_sheet_path(path: Path) -> Path:
+    """Where the sheet of a set goes: into its folder; beside it when the set is a single file."""
+    return path / SHEET_NAME if path.is_dir() else path.with_name(f"{path.stem}_{SHEET_NAME}")
+
+
 def save_contact_sheet(dataset: LmdbDataset, path: Path) -> None:
-    """A PNG of up to 64 images from all over the set, row by row, scaled into cells of 128 pixels."""
+    """A PNG of up to 64 images from all over the set, row by row, scaled into cells of 128 pixels.
+
+    InputError when it cannot be written.
+    """
     count = min(_SHEET_IMAGES, len(dataset))
     columns = math.ceil(math.sqrt(count))
     sheet = Image.new("RGB", (columns * _SHEET_CELL, math.ceil(count / columns) * _SHEET_CELL))
@@ -76,7 +127,10 @@ def save_contact_sheet(dataset: LmdbDataset, path: Path) -> None:
         enlarged = Image.Resampling.NEAREST if dataset.resolution < _SHEET_CELL else Image.Resampling.LANCZOS
         image = image.resize((_SHEET_CELL, _SHEET_CELL), enlarged)
         sheet.paste(image, (cell % columns * _SHEET_CELL, cell // columns * _SHEET_CELL))
-    sheet.save(path)
+    try:
+        sheet.save(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the contact sheet ({error.strerror or error})") from None
 
 
 def _shown(value: Any) -> str:

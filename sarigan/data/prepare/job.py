@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from sarigan.data.avatars import RESOLUTIONS as AVATAR_RESOLUTIONS
 from sarigan.data.lmdb_dataset import partial_path
-from sarigan.data.lmdb_format import Header
+from sarigan.data.lmdb_format import MAX_IMAGES, Header
 from sarigan.data.prepare.avatar_source import AvatarSource
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
@@ -49,9 +49,9 @@ def prepare(source_path: str, destination: Path, recipe: Recipe, options: Option
 
     Raises InputError for whatever the user can put right.
     """
-    check_destination(destination, Path(source_path))
     partial = partial_path(destination)
     try:
+        check_destination(destination, Path(source_path))
         partial.mkdir(parents=True, exist_ok=True)
         with destination_lock(partial):
             with closing(SetWriter(partial)) as writer:
@@ -81,6 +81,7 @@ def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) ->
         pool = stack.enter_context(WorkerPool(source, recipe, options.num_workers))
         listing = Listing(source, partial / LISTING_NAME, options.attributes, options.labels)
         stack.callback(listing.close)
+        _check_num_images(listing, options)
         writer = stack.enter_context(closing(SetWriter(partial, options.commit_megabytes)))
         _start_or_go_on(writer, _task(recipe, options, listing), source)
         if not _run(pool, writer, listing, options, stack.enter_context(stop_flag())):
@@ -88,6 +89,15 @@ def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) ->
         header = Header(writer.state.num_images, recipe, listing.label_names, listing.attributes)
         writer.finish(header, _report(writer, listing))
     return None
+
+
+def _check_num_images(listing: Listing, options: Options) -> None:
+    """InputError, before days of work, for more images than a set can number."""
+    if options.num_images is None and listing.num_entries > MAX_IMAGES:
+        raise InputError(
+            f"{listing.source.description}: {listing.num_entries:,} pictures, a set holds at most {MAX_IMAGES:,};"
+            f" --num-images {MAX_IMAGES} takes the first"
+        )
 
 
 def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -> tuple[Source, Recipe]:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from sarigan.data.lmdb_format import MAX_IMAGES
 from sarigan.errors import InputError
 
 
@@ -29,5 +30,7 @@ class Options:
         ):
             if value is not None and value < lowest:
                 raise InputError(f"{option} must be at least {lowest}, got {value}")
+        if self.num_images is not None and self.num_images > MAX_IMAGES:
+            raise InputError(f"--num-images must be at most {MAX_IMAGES}, all that a set can hold, got {self.num_images}")
         if self.labels not in ("auto", "none"):
             raise InputError(f"--labels must be auto or none, got {self.labels!r}")

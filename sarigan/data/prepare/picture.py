@@ -6,19 +6,12 @@ guess could be silently wrong: CMYK and Lab (their profile decides the colours),
 decompression bombs.
 """
 
-import io
-import warnings
-
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-# Told by content, whatever the name says. No format here runs an interpreter.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+from sarigan.picture_file import BrokenPicture, opened_picture
+
 _REFUSED_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "floating-point"}
-
-
-class BrokenPicture(Exception):
-    """This picture cannot be used; the message is the reason."""
 
 
 class UnfitPicture(Exception):
@@ -27,26 +20,12 @@ class UnfitPicture(Exception):
 
 def open_picture(data: bytes, alpha: str) -> tuple[Image.Image, list[str]]:
     """RGB picture and what had to be converted (`grey`, `palette`, ...). Raises BrokenPicture."""
-    if not data:
-        raise BrokenPicture("empty file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the error at twice the size counts
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    with opened_picture(data) as image:
         _refuse(image)
         has_16_bits = image.mode.startswith("RGB") and any("16" in str(tile[3]) for tile in image.tile)
         image.load()
         picture, notes = _to_rgb(image, alpha)
-        return picture, notes + ["16-bit colour"] * has_16_bits
-    except BrokenPicture:
-        raise
-    except UnidentifiedImageError:  # its own message names an object's address
-        raise BrokenPicture("unknown or damaged image format") from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise BrokenPicture(f"more than {limit:,} pixels, perhaps a decompression bomb") from None
-    except Exception as error:  # damaged bytes make decoders raise anything
-        raise BrokenPicture(" ".join(str(error).split())[:200] or type(error).__name__) from None
+    return picture, notes + ["16-bit colour"] * has_16_bits
 
 
 def _refuse(image: Image.Image) -> None:
@@ -65,7 +44,7 @@ def _to_rgb(image: Image.Image, alpha: str) -> tuple[Image.Image, list[str]]:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image, notes
     if image.mode.startswith("I"):
-        pixels = np.asarray(image).astype(np.int64)
+        pixels = np.asarray(image).astype(np.int32)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise BrokenPicture("32-bit pixels; convert it to 8-bit RGB first")
         return Image.fromarray(((pixels + 128) // 257).astype(np.uint8)).convert("RGB"), [*notes, "16-bit grey"]

@@ -9,8 +9,9 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from sarigan.data.prepare.fit import fit_picture
-from sarigan.data.prepare.picture import BrokenPicture, open_picture
+from sarigan.data.prepare.picture import open_picture
 from sarigan.data.recipe import Recipe
+from sarigan.picture_file import BrokenPicture, check_file_bytes
 
 
 class Entry(NamedTuple):
@@ -71,10 +72,15 @@ class ArchiveFile:
         self._opened: tuple[int, BinaryIO] | None = None
 
     def read(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes; fewer at the end of the file."""
+        """At most `size` bytes; fewer at the end of the file. BrokenPicture when that is too large to be held."""
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), open(self.path, "rb"))  # noqa: SIM115 - kept open
         file = self._opened[1]
+        left = os.fstat(file.fileno()).st_size - offset  # a damaged archive names places that no file has
+        if left <= 0:
+            return b""
+        size = min(size, left)
+        check_file_bytes(size)
         file.seek(offset)
         return file.read(size)
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sarigan.data.prepare.picture import BrokenPicture
 from sarigan.data.prepare.source import ArchiveFile, Entry, FileSource
 from sarigan.errors import InputError
+from sarigan.picture_file import BrokenPicture, check_file_bytes
 
 _LOCATOR = struct.Struct("<QQ?")  # offset, size, whether it is a plain file
 _MAGIC: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -51,6 +51,7 @@ class TarSource(FileSource):
         offset, size, plain = _LOCATOR.unpack(locator)
         if not plain:
             raise BrokenPicture("a link or special file in the tar file")
+        check_file_bytes(size)
         data = self._file.read(offset, size)
         if len(data) < size:
             raise BrokenPicture("cut off by the end of the tar file")

@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import signal
 import sys
+import traceback
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import suppress
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 from sarigan.data.encodings import encode
 from sarigan.data.prepare.listing import Item
-from sarigan.data.prepare.picture import BrokenPicture, UnfitPicture
+from sarigan.data.prepare.picture import UnfitPicture
 from sarigan.data.prepare.result_pipe import SLOTS, Pipe, ResultPipe, shared_memory
 from sarigan.data.prepare.source import Source
 from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
+from sarigan.picture_file import BrokenPicture
 
 # Pixels in a chunk, in bytes: large enough to make messages cheap, small enough to keep all workers busy and memory low.
 _CHUNK_BYTES = 2 << 20
@@ -50,7 +52,15 @@ class _SourceError(NamedTuple):
     reason: str
 
 
+class _Failure(NamedTuple):
+    """An exception that nobody expects: an error of this program."""
+
+    traceback: str
+
+
 Result = Prepared | Skipped
+_Answer = Result | _SourceError | _Failure
+_SECONDS_TO_END = 10.0  # of a worker whose pipe has closed
 
 
 class WorkerPool:
@@ -88,7 +98,7 @@ class WorkerPool:
         """Chunk after chunk of the items with their results. InputError when the source fails or a worker dies."""
         chunks = self._chunks(items)
         sent: dict[int, list[Item]] = {}
-        done: dict[int, list[Result | _SourceError]] = {}
+        done: dict[int, list[_Answer]] = {}
         in_work: dict[Pipe, deque[int]] = {pipe.pipe: deque() for pipe in self._pipes}
         next_in = next_out = 0
         chunk: list[Item] | None = []
@@ -112,7 +122,7 @@ class WorkerPool:
                 try:
                     done[number] = pipe.receive_result()
                 except (EOFError, OSError):
-                    raise self._death(sent[number]) from None
+                    raise self._death(pipe.pipe, sent[number]) from None
             while next_out in done:
                 yield self._paired(sent.pop(next_out), done.pop(next_out))
                 next_out += 1
@@ -121,7 +131,7 @@ class WorkerPool:
         try:
             pipe.send([item.locator for item in chunk])
         except OSError:
-            raise self._death(chunk) from None
+            raise self._death(pipe, chunk) from None
 
     def _chunks(self, items: Iterator[Item]) -> Iterator[list[Item]]:
         most = max(1, min(_CHUNK_ITEMS, _CHUNK_BYTES // self._recipe.raw_bytes))
@@ -136,22 +146,31 @@ class WorkerPool:
         if chunk:
             yield chunk
 
-    def _paired(self, chunk: list[Item], results: list[Result | _SourceError]) -> list[tuple[Item, Result]]:
+    def _paired(self, chunk: list[Item], results: list[_Answer]) -> list[tuple[Item, Result]]:
         pairs = []
         for item, result in zip(chunk, results, strict=True):
             if isinstance(result, _SourceError):
                 raise InputError(
                     f"{self._source.description}: cannot read {item.info['name']} ({result.reason}); the same command goes on"
                 )
+            if isinstance(result, _Failure):
+                raise RuntimeError(f"{self._source.description}: {item.info['name']}, in a worker:\n{result.traceback}")
             pairs.append((item, result))
         return pairs
 
-    def _death(self, chunk: list[Item]) -> InputError:
+    def _death(self, pipe: Pipe, chunk: list[Item]) -> InputError:
+        """The line for a worker that is gone, by what ended it: the system kills (SIGKILL) when memory runs out."""
+        process = next(p for p, end in zip(self._processes, self._pipes, strict=True) if end.pipe is pipe)
+        process.join(_SECONDS_TO_END)
+        code = process.exitcode
+        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
         first, last = chunk[0].info["name"], chunk[-1].info["name"]
-        return InputError(
-            f"{self._source.description}: a worker process was killed between {first} and {last}, perhaps for want of"
-            " memory; the same command goes on, with fewer --workers if it happens again"
-        )
+        where = f"{self._source.description}: a worker process was killed between {first} and {last}"
+        if name == "SIGKILL":
+            return InputError(
+                f"{where}, perhaps for want of memory; the same command goes on, with fewer --workers if it happens again"
+            )
+        return InputError(f"{where} ({name}): the source is damaged there, or has changed while it was read")
 
 
 def _work(pipe: ResultPipe, source: Source, recipe: Recipe, inherited: list[Pipe]) -> None:
@@ -166,7 +185,7 @@ def _work(pipe: ResultPipe, source: Source, recipe: Recipe, inherited: list[Pipe
             pipe.send_result([_prepare(source, locator, recipe) for locator in locators])
 
 
-def _prepare(source: Source, locator: bytes, recipe: Recipe) -> Result | _SourceError:
+def _prepare(source: Source, locator: bytes, recipe: Recipe) -> _Answer:
     try:
         images, notes = source.load(locator, recipe)
     except BrokenPicture as error:
@@ -175,6 +194,10 @@ def _prepare(source: Source, locator: bytes, recipe: Recipe) -> Result | _Source
         return Skipped("unfit", str(error))
     except (OSError, InputError) as error:
         return _SourceError(getattr(error, "strerror", None) or str(error))
+    except MemoryError:
+        return _SourceError("not enough memory; use fewer --workers")
+    except Exception:
+        return _Failure(traceback.format_exc())
     records: dict[int, Any] = {}
     digests = {}
     for resolution, image in zip(recipe.resolutions, images, strict=True):

@@ -57,7 +57,7 @@ class SetWriter:
         self._pending_bytes, self._last_commit = 0, time.monotonic()
         self.state = State()
         with self._named_errors():
-            self._lmdb = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, metasync=False, max_readers=8)
+            self._lmdb = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, max_readers=8)
             with self._lmdb.begin() as transaction:
                 stored = json.loads(transaction.get(STATE_KEY, b"{}"))
                 self.is_finished = transaction.get(HEADER_KEY) is not None
@@ -96,7 +96,8 @@ class SetWriter:
         keys = [*(image_key(index, resolution) for resolution in prepared.records), info_key(index)]
         digests = [*prepared.digests.values(), hashlib.sha256(info).digest()]
         for key, record, digest in zip(keys, [*prepared.records.values(), info], digests, strict=True):
-            transaction.put(key, record, append=True)
+            if not transaction.put(key, record, append=True):
+                raise InputError(f"{self.folder}: no place after the last record for {key.decode()}; delete it to start over")
             chain = extend_chain(chain, key, digest)
             self._pending_bytes += len(record)
         self.state.chain = chain.hex()
@@ -125,7 +126,6 @@ class SetWriter:
             transaction.delete(STATE_KEY)
             self._transaction = None
             transaction.commit()
-            self._lmdb.sync(True)
         return header
 
     def first_skipped(self) -> dict[str, str] | None:

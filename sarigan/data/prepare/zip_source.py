@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from sarigan.data.prepare.picture import BrokenPicture
 from sarigan.data.prepare.source import ArchiveFile, Entry, FileSource
 from sarigan.errors import InputError
+from sarigan.picture_file import BrokenPicture, check_file_bytes
 
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
@@ -20,6 +20,7 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _MEMBER = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _LOCATOR = struct.Struct("<QQQLHH")  # offset, stored bytes, bytes, CRC-32, method, flags
+_NOWHERE = 2**64 - 1
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 
@@ -46,7 +47,8 @@ class ZipSource(FileSource):
                 sizes = _sizes(self._exactly(file, extra_length), fields[9], fields[8], fields[16])
                 file.seek(comment_length, 1)
                 if not name.endswith("/"):
-                    packed = _LOCATOR.pack(sizes[2] + shift, sizes[1], sizes[0], crc, method, flags)
+                    offset = min(sizes[2] + shift, _NOWHERE)  # of a damaged member the sum may have more than 64 bits
+                    packed = _LOCATOR.pack(offset, sizes[1], sizes[0], crc, method, flags)
                     yield Entry(name.encode(), name, packed, f"{sizes[0]} {crc:08x}")
 
     def read(self, locator: bytes) -> bytes:
@@ -55,6 +57,7 @@ class ZipSource(FileSource):
             raise BrokenPicture("an encrypted zip member")
         if method not in (_STORED, _DEFLATED):
             raise BrokenPicture(f"zip compression method {method}; stored and deflated members can be read")
+        check_file_bytes(size)
         local = self._file.read(offset, _LOCAL.size)
         if len(local) < _LOCAL.size or local[:4] != b"PK\3\4":
             raise BrokenPicture("a damaged zip member")

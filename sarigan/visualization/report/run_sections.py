@@ -5,8 +5,7 @@ import json
 import math
 from typing import Any
 
-from PIL import Image
-
+from sarigan.picture_file import BrokenPicture, opened_picture, read_picture
 from sarigan.visualization.report.charts import line_chart
 from sarigan.visualization.report.embedding import data_uri
 from sarigan.visualization.report.page import Section, facts, table
@@ -63,9 +62,9 @@ def samples_section(run: RunRecord) -> Section:
     frames = []
     for images, path in chosen:
         try:
-            with Image.open(path) as picture:
+            with opened_picture(read_picture(path)) as picture:
                 uri = data_uri(picture, 82, FRAME_SIDE)
-        except OSError:  # a grid that a crash left unfinished
+        except (BrokenPicture, OSError):  # a grid that a crash left unfinished
             continue
         label = f"{images / 1000:,.1f} thousand images"
         frames.append({"picture": uri, "label": label, "alt": f"Grid of generated images after {label} of training"})
@@ -116,7 +115,8 @@ def locality_section(run: RunRecord) -> Section:
             f"<h3>{html.escape(record['layer'])}</h3><p><strong>{html.escape(record['verdict'])}</strong></p>"
             + table(["score", "groups", "random groups", "z", "p"], tests, (1, 2, 3, 4))
             + f"<details><summary>every group</summary>{table(headings, groups)}</details>"
-            + f'<p class="soft">Over {record["num_images"]} images; parts by the {html.escape(record["masks"])}.</p>'
+            + f'<p class="soft">Over {html.escape(str(record["num_images"]))} images;'
+            f" parts by the {html.escape(record['masks'])}.</p>"
         )
     return Section("locality", "Are the groups local?", "".join(bodies))
 

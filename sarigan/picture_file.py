@@ -1,0 +1,90 @@
+"""Picture files: every one is opened here, by its content, in formats that run no program, and within bounds on memory."""
+
+import io
+import stat
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+
+from sarigan.errors import InputError
+
+# Pillow tells them by content, whatever the name says. Left to itself it would start Ghostscript for PostScript.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+# A file of some kB can claim any size. Twice 8192 x 8192, the largest image of a prepared set, leaves room for an oblong
+# picture that it is cut from; converting takes up to 16 bytes a pixel, 2 GiB.
+MAX_PIXELS = 2 * 8192**2
+MAX_SIDE = 65_535  # of JPEG; decoders hold whole rows
+MAX_FILE_BYTES = 4 * MAX_PIXELS  # 512 MiB: as many pixels with alpha, uncompressed. A zip member can unpack to a thousandfold
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class BrokenPicture(Exception):
+    """This picture cannot be used; the message is the reason."""
+
+
+@contextmanager
+def opened_picture(data: bytes) -> Iterator[ImageFile]:
+    """The picture in the bytes of a file, not yet decoded. Whatever decoding it in the block raises becomes BrokenPicture."""
+    if not data:
+        raise BrokenPicture("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below counts
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
+            raise Image.DecompressionBombError
+        if image.format == "PNG":
+            _check_png(data)
+        yield image
+    except (BrokenPicture, InputError):
+        raise
+    except UnidentifiedImageError:  # its own message names an object's address
+        raise BrokenPicture("unknown or damaged image format") from None
+    except Image.DecompressionBombError:
+        bounds = f"more than {MAX_PIXELS:,} pixels or a side over {MAX_SIDE:,}"
+        raise BrokenPicture(f"{bounds}, perhaps a decompression bomb") from None
+    except Exception as error:  # damaged bytes make decoders raise anything
+        raise BrokenPicture(" ".join(str(error).split())[:200] or type(error).__name__) from None
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a picture file. BrokenPicture for what is no readable regular file; OSError when the disk fails."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise BrokenPicture("not a regular file")
+        check_file_bytes(status.st_size)
+        return path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise BrokenPicture("a link to nothing") from None
+        raise
+    except PermissionError:
+        raise BrokenPicture("permission denied") from None
+
+
+def check_file_bytes(size: int) -> None:
+    """BrokenPicture for a file, or what an archive says of one, that is too large to be read into memory."""
+    if size > MAX_FILE_BYTES:
+        raise BrokenPicture(f"{size:,} bytes, perhaps a decompression bomb; at most {MAX_FILE_BYTES:,} are read")
+
+
+def _check_png(data: bytes) -> None:
+    """Every chunk is length, type, data, CRC-32 of type and data (PNG specification, 5.3). Pillow passes over IDAT's."""
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        kind, expected = data[at + 4 : at + 8], data[end : end + 4]
+        if len(expected) < 4:
+            break
+        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(expected, "big"):
+            raise BrokenPicture(f"a damaged PNG file (wrong CRC of {kind.decode('ascii', 'replace')})")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise BrokenPicture("a truncated PNG file")
