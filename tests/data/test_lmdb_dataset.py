@@ -1,5 +1,6 @@
 """Reading prepared sets: in any process, in any order, and one line for whatever is not a finished, whole set."""
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -170,6 +171,52 @@ def test_wrong_files(prepared: Path, tmp_path: Path) -> None:
     fails(holes, f"{holes}: record 00000004/00016 is damaged (", 4)
     with pytest.raises(InputError, match="record 00000005/info is missing"):
         LmdbDataset(holes).info(5)
+
+
+SAME, REFUSED, OTHER = range(3)
+
+
+def outcome_of_reading(path: Path, expected: list[np.ndarray]) -> int:
+    """What reading all images comes to, in a process of its own: SAME, REFUSED (with one line), OTHER; negative: a signal."""
+    pid = os.fork()
+    if pid == 0:
+        faulthandler.disable()
+        outcome = OTHER
+        try:
+            outcome = SAME if np.array_equal([*LmdbDataset(path)], expected) else OTHER
+        except InputError as error:
+            outcome = REFUSED if "\n" not in str(error) else OTHER
+        finally:
+            os._exit(outcome)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize("encoding", ["raw", "webp"])
+def test_a_flipped_bit_never_gives_another_image(pictures: Path, tmp_path: Path, make_set: Make, encoding: str) -> None:
+    """Bits of page heads, keys, lengths and images alike."""
+    expected = [*make_set(pictures, tmp_path / "set", 16, encoding=encoding)]
+    whole = (tmp_path / "set" / "data.mdb").read_bytes()
+    draws = np.random.default_rng(0)
+    outcomes = []
+    for number in range(120):
+        position = int(draws.integers(8192, len(whole)))  # the first two pages are LMDB's own
+        if number % 3 == 0:
+            position = position // 4096 * 4096 + int(draws.integers(64))  # in a page's head
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << int(draws.integers(8))
+        (tmp_path / "flipped.lmdb").write_bytes(flipped)
+        outcomes.append(outcome_of_reading(tmp_path / "flipped.lmdb", expected))
+    # A length that leads out of the map ends the process (SIGBUS), as a data worker or --verify then says.
+    assert outcomes.count(OTHER) == 0 and outcomes.count(REFUSED) > 20, outcomes
+
+
+def test_places_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    os.mkfifo(tmp_path / "set" / "data.mdb")
+    pipe = rf"^{tmp_path}/set/data\.mdb: a pipe, socket or device; a regular file or a folder is right$"
+    for name, message in (("set", pipe), ("set/data.mdb", pipe), ("x" * 5000, "name too long"), ("a\0b", "cannot be read")):
+        with pytest.raises(InputError, match=message):
+            LmdbDataset(tmp_path / name)
 
 
 def test_a_single_file_is_read_like_a_folder(prepared: Path, tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
 """Preparations: the hash against its definition, interruptions of every kind, limits, and inspection of the result."""
 
+import faulthandler
 import hashlib
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -28,9 +32,12 @@ from sarigan.data.prepare import job
 from sarigan.data.prepare.destination import destination_lock
 from sarigan.data.prepare.inspection import save_contact_sheet, verify
 from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.listing import Item
 from sarigan.data.prepare.options import Options
 from sarigan.data.prepare.run_ahead import run_ahead
 from sarigan.data.prepare.source import FileSource
+from sarigan.data.prepare.worker_pool import Prepared
+from sarigan.data.prepare.writer import SetWriter
 from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
 
@@ -330,6 +337,127 @@ def test_verify_names_what_is_wrong(pictures: Path, tmp_path: Path, make_set: Ma
         assert str(caught.value) == f"{path}: {message}; prepare the set again"
 
 
+def overlong(path: Path, key: bytes) -> Path:
+    """A copy of a set in which one record claims to be a GiB longer: reading it leads out of the map (SIGBUS)."""
+    copy = path.with_name(f"{path.name} overlong")
+    shutil.copytree(path, copy)
+    data = bytearray((copy / "data.mdb").read_bytes())
+    node = struct.Struct("<4H")  # in front of the key: the record's length low and high, flags, the key's length
+    for found in re.finditer(re.escape(key), bytes(data)):  # also in pages that are not used any more
+        low, high, flags, key_length = node.unpack_from(data, found.start() - node.size)
+        if (low + (high << 16), key_length) == (3 * 64 * 64, len(key)):
+            node.pack_into(data, found.start() - node.size, low, high | 0x4000, flags, key_length)
+    (copy / "data.mdb").write_bytes(data)
+    return copy
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a map ends in other ways elsewhere")
+def test_a_record_that_leads_out_of_the_file(tmp_path: Path, make_set: Make) -> None:
+    make_set("avatars", tmp_path / "set", 64, num_images=6)
+    damaged = overlong(tmp_path / "set", image_key(4, 64))
+    done = run_script("--verify", damaged)
+    assert done.returncode == 2, done.returncode
+    message = f"error: {damaged}: damaged; reading it ended the process (SIGBUS); prepare the set again"
+    assert done.stderr.splitlines()[-1].endswith(message) and "Traceback" not in done.stderr
+
+
+def test_a_source_that_kills_its_reader_is_not_called_want_of_memory(
+    many: Path, tmp_path: Path, make_set: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deadly(self: FileSource, locator: bytes, recipe: Recipe) -> object:
+        faulthandler.disable()  # pytest's, which would print the stack
+        os.kill(os.getpid(), signal.SIGBUS)
+
+    monkeypatch.setattr(FileSource, "load", deadly)
+    with pytest.raises(InputError) as caught:
+        make_set(many, tmp_path / "set", 8, num_workers=1)
+    assert str(caught.value) == (
+        f"folder {many}: a worker process was killed between 000.png and 255.png (SIGBUS): the source is damaged there, or has"
+        " changed while it was read"
+    )
+
+
+def test_an_error_of_the_program_in_a_worker_is_shown(
+    many: Path, tmp_path: Path, make_set: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(self: FileSource, locator: bytes, recipe: Recipe) -> object:
+        raise ZeroDivisionError("what nobody expects")
+
+    monkeypatch.setattr(FileSource, "load", wrong)
+    with pytest.raises(RuntimeError, match=r"000\.png, in a worker:\n(.|\n)*ZeroDivisionError: what nobody expects"):
+        make_set(many, tmp_path / "set", 8, num_workers=1)
+
+
+def test_files_that_are_not_a_preparations_are_not_touched(pictures: Path, tmp_path: Path, make_set: Make) -> None:
+    """DEST.partial is written and emptied, so it must be a preparation's."""
+    partial = tmp_path / "set.partial"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    archive = tmp_path / "p.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        target.write(pictures / "dogs" / "0.png", "0.png")
+
+    def refused(source: Path, message: str) -> None:
+        before = sorted((path, path.is_file() and path.read_bytes()) for path in tmp_path.rglob("*"))
+        with pytest.raises(InputError) as caught:
+            make_set(source, tmp_path / "set", 8, num_workers=1)
+        assert str(caught.value).startswith(message) and "\n" not in str(caught.value), str(caught.value)
+        assert sorted((path, path.is_file() and path.read_bytes()) for path in tmp_path.rglob("*")) == before
+
+    partial.symlink_to(mine)
+    refused(pictures, f"{partial}: is a link, so it is no unfinished preparation; move it away or name another destination")
+    partial.unlink()
+    partial.write_text("a file")
+    refused(pictures, f"{partial}: is a file, so")
+    partial.unlink()
+    partial.mkdir()
+    shutil.move(archive, partial / "p.zip")
+    refused(partial / "p.zip", f"{partial / 'p.zip'}: lies in {partial}, where {tmp_path / 'set'} is prepared; name another")
+    refused(pictures, f"{partial}: holds p.zip, so it is no unfinished preparation")
+    shutil.rmtree(partial)
+    shutil.copytree(pictures, partial)
+    refused(partial, f"{partial}: lies in {partial}, where")
+    shutil.rmtree(partial)
+    partial.mkdir()
+    write_records(partial, {b"a record": b"of somebody"})
+    refused(pictures, f"{partial}: holds another data.mdb, so it is no unfinished preparation")
+    shutil.rmtree(partial)
+    (tmp_path / "set").symlink_to("nowhere")
+    refused(pictures, f"{tmp_path / 'set'}: exists already")
+    (tmp_path / "set").unlink()
+    assert len(make_set(pictures, tmp_path / "set", 8)) == 12 and sorted(os.listdir(mine)) == ["thesis.txt"]
+
+
+def test_a_set_has_at_most_a_hundred_million_images(
+    pictures: Path, tmp_path: Path, make_set: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys of eight digits: b"100000000/..." sorts before b"99999999/...", where LMDB's append refuses it without a word."""
+    writer = SetWriter(tmp_path)
+    writer.start({})
+    record = Prepared({8: bytes(192)}, {8: bytes(32)}, [])
+    writer.state.num_images = 10**8 - 1
+    writer.append(Item(b"a", b"", {"name": "a"}), record)
+    with pytest.raises(InputError, match="no place after the last record for 100000000/00008"):
+        writer.append(Item(b"b", b"", {"name": "b"}), record)
+    writer.close()
+    with pytest.raises(InputError, match="^--num-images must be at most 100000000, all that a set can hold, got 100000001$"):
+        Options(num_images=10**8 + 1)
+    monkeypatch.setattr(job, "MAX_IMAGES", 13)
+    with pytest.raises(InputError) as caught:
+        make_set(pictures, tmp_path / "set", 8)
+    message = f"folder {pictures}: 14 pictures, a set holds at most 13; --num-images 13 takes the first"
+    assert str(caught.value) == message and not (tmp_path / "set.partial").exists()
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    """LMDB without `metasync` leaves the last commit's root page to the next one, so a power failure costs two."""
+    writer = SetWriter(tmp_path)
+    flags = writer._lmdb.flags()
+    writer.close()
+    assert flags["sync"] and flags["metasync"]
+
+
 def test_contact_sheet(tmp_path: Path, make_set: Make) -> None:
     dataset = make_set("avatars", tmp_path / "set", 128, num_images=100)
     save_contact_sheet(dataset, tmp_path / "sheet.png")
@@ -352,6 +480,11 @@ def test_the_script(pictures: Path, tmp_path: Path) -> None:
     done = run_script("--info", target)
     assert done.returncode == 0 and "label_names: cats, dogs" in done.stdout.splitlines()
     assert Image.open(target / "contact_sheet.png").size == (512, 384)
+    shutil.copy(target / "data.mdb", tmp_path / "one.lmdb")
+    done = run_script("--info", tmp_path / "one.lmdb")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"contact sheet: {tmp_path / 'one_contact_sheet.png'}"
+    assert Image.open(tmp_path / "one_contact_sheet.png").size == (512, 384)
     for arguments, message in (
         ([pictures, target, "--resolution", 16], f"error: {target}: exists already; delete it or name another destination"),
         (["--verify", tmp_path / "no"], f"error: {tmp_path / 'no'}: no such data set; prepare it with scripts/prepare_data.py"),

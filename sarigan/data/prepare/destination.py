@@ -61,11 +61,16 @@ def _check_partial(partial: Path) -> None:
     for path in sorted(partial.iterdir()) if kind else ():
         if not _OWN_NAMES.fullmatch(path.name) or path.is_symlink() or kind_of(path) != "file":
             raise InputError(f"{partial}: holds {path.name}, {remedy}")
+    if kind and _holds_other_records(partial):
+        raise InputError(f"{partial}: holds another data.mdb, {remedy}")
+
+
+def _holds_other_records(partial: Path) -> bool:
     data = partial / "data.mdb"
-    if kind and kind_of(data) and data.stat().st_size:  # of no size: killed while it was made
-        records = LmdbFile(partial)
-        if len(records) and records.get(STATE_KEY) is None and records.get(HEADER_KEY) is None:
-            raise InputError(f"{partial}: holds another data.mdb, {remedy}")
+    if not data.exists() or not data.stat().st_size:  # of no size: killed while it was made
+        return False
+    records = LmdbFile(partial)
+    return len(records) > 0 and records.get(STATE_KEY) is None and records.get(HEADER_KEY) is None
 
 
 def publish(partial: Path, destination: Path) -> LmdbDataset:
