@@ -21,6 +21,7 @@ import torch
 from sarigan.atomic_file import replace_file, replace_text, sync_folder
 from sarigan.checkpoint_migration import FORMAT_VERSION, SEALED_SINCE, migrate
 from sarigan.errors import InputError
+from sarigan.input_path import kind_of
 
 NAME_PATTERN = re.compile(r"checkpoint-(\d{8})\.pt")
 POINTER_NAME = "pointer.json"
@@ -53,7 +54,7 @@ def resolve_checkpoint(path: str | Path) -> Path:
     InputError when there is none.
     """
     path = Path(path)
-    if path.is_file():
+    if kind_of(path) == "file":
         return path
     if path.name == BEST_NAME and not path.exists():
         best = best_checkpoint(_checkpoint_folder(path.parent))
@@ -91,6 +92,7 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
 
     InputError when it cannot be read or is of a newer format, DamagedCheckpointError when it is damaged or something else.
     """
+    kind_of(path)  # a pipe would be waited for
     try:
         sealed = _check_seal(path)
         state = torch.load(path, map_location=map_location, weights_only=True)

@@ -16,6 +16,7 @@ from sarigan.atomic_file import replace_file, replace_text
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig
+from sarigan.weights import floating_type, load_weights
 
 WEIGHTS_NAME = "generator.safetensors"
 CONFIG_NAME = "generator.json"
@@ -61,8 +62,8 @@ def load_exported(folder: str | Path, device: str | torch.device = "cpu") -> Gen
         fields = dict(description["generator"])
         config = GeneratorConfig(**{**fields, "grouping": GroupingConfig(**fields["grouping"])})
         weights = load_file(folder / WEIGHTS_NAME, device=str(device))
-        generator = Generator(config).to(device, weights["mean_latent"].dtype)
-        generator.load_state_dict(weights)
+        generator = Generator(config).to(device, floating_type(weights["mean_latent"]))
+        load_weights(generator, weights)
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file; {folder} is no exported generator") from None
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -18,8 +18,8 @@ class RunLogger:
 
     def _opened(self, step: int) -> SummaryWriter:
         if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if _step(line) <= step]
-            replace_text(self.path, "".join(f"{line}\n" for line in lines))
+            lines = [line for line in self.path.read_bytes().splitlines() if _step(line) <= step]
+            replace_text(self.path, "".join(f"{line.decode()}\n" for line in lines))
         return SummaryWriter(str(self.folder), purge_step=step + 1 if step else 0)
 
     def drop_after(self, step: int) -> None:
@@ -43,9 +43,9 @@ class RunLogger:
         self.writer.close()
 
 
-def _step(line: str) -> float:
-    """The step of a line; a line cut short by a crash counts as later than any."""
+def _step(line: bytes) -> float:
+    """The step of a line; a line that a crash cut short or a disk spoilt counts as later than any."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return int(json.loads(line.decode())["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")

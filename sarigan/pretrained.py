@@ -11,6 +11,7 @@ from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
+from sarigan.weights import floating_type, load_weights
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
@@ -28,9 +29,11 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     try:
         config = config_from_dict(state["config"], str(file))
         weights = state["ema_generator"]
-        generator = Generator(config.generator).to(device, weights["mean_latent"].dtype)
-        generator.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
+        generator = Generator(config.generator).to(device, floating_type(weights["mean_latent"]))
+        load_weights(generator, weights)
+    except InputError:
+        raise
+    except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: no EMA generator that fits its configuration ({reason})") from None
     return generator.eval().requires_grad_(False)
@@ -56,8 +59,8 @@ def load_networks(path: str | Path, device: str | torch.device = "cpu") -> Train
         head = weights.get("recognition.linear.weight")
         code_dim = 0 if head is None else head.shape[0]
         discriminator = Discriminator(config.discriminator, config.generator.resolution, code_dim)
-        discriminator.to(device, weights["head.weight"].dtype).load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
+        load_weights(discriminator.to(device, floating_type(weights["head.weight"])), weights)
+    except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: no discriminator that fits its configuration ({reason})") from None
     return TrainedNetworks(generator, discriminator.eval().requires_grad_(False), config)

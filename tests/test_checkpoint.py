@@ -48,6 +48,16 @@ def test_round_trip(tmp_path: Path) -> None:
     assert names(path.parent) == ["checkpoint-00000003.pt"]
 
 
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, 1)
+    os.mkfifo(path)
+    for look in (load_checkpoint, resolve_checkpoint):
+        with pytest.raises(InputError, match=f"^{path}: a pipe, socket or device; a regular file or a folder is right$"):
+            look(path)
+    with pytest.raises(InputError, match=r"^/[^\n]+\.\.\.: cannot be read \(File name too long\)$"):
+        resolve_checkpoint(tmp_path / ("x" * 5000))
+
+
 def test_loading_runs_no_code_from_the_file(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:

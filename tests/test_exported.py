@@ -1,5 +1,6 @@
 """Exports: the same images as the checkpoint's, without the training code; ONNX equal to PyTorch."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from sarigan.errors import InputError
 from sarigan.exported import CONFIG_NAME, WEIGHTS_NAME, load_exported, save_exported
@@ -61,6 +63,28 @@ def test_damaged_or_missing_exports_are_one_line(generator: Generator, tmp_path:
     description = json.loads((tmp_path / CONFIG_NAME).read_text())
     (tmp_path / CONFIG_NAME).write_text(json.dumps({**description, "export_version": 9}))
     with pytest.raises(InputError, match="export version 9"):
+        load_exported(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w * torch.nan, "holds numbers that are not finite"),
+        (lambda w: w.to(torch.int64), "must be floating-point numbers, got torch.int64"),
+        (lambda w: w > 0, "must be floating-point numbers, got torch.bool"),
+    ],
+)
+def test_weights_that_are_no_weights(
+    change: Callable[[torch.Tensor], torch.Tensor], message: str, generator: Generator, tmp_path: Path
+) -> None:
+    save_exported(generator, tmp_path, {})
+    weights = load_file(tmp_path / WEIGHTS_NAME)
+    content = save({k: change(v) if v.is_floating_point() else v for k, v in weights.items()})
+    (tmp_path / WEIGHTS_NAME).write_bytes(content)
+    description = json.loads((tmp_path / CONFIG_NAME).read_text())
+    description["sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / CONFIG_NAME).write_text(json.dumps(description))
+    with pytest.raises(InputError, match=message):
         load_exported(tmp_path)
 
 

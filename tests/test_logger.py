@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sarigan.logger import RunLogger
+from sarigan.training.run_directory import recorded_precision
 
 
 def lines(folder: Path) -> list[dict[str, float]]:
@@ -45,6 +47,18 @@ def test_a_resumed_run_drops_what_it_will_log_again(tmp_path: Path) -> None:
     assert [(event.step, event.value) for event in events.Scalars("x")] == [(5, 5.0), (10, 10.0), (15, -15.0)]
 
 
+def test_a_spoilt_line_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    first = RunLogger(tmp_path)
+    for step in (5, 10):
+        first.log(step, step / 100, 0.0, {"x": float(step)})
+    first.close()
+    whole = (tmp_path / "log.jsonl").read_bytes().splitlines(keepends=True)
+    spoilt = [b'{"step": 6, "x": "\xff"}\n', b'{"step": 1e999}\n', b"[" * 100_000 + b"\n", b"[]\n", b"\n"]
+    (tmp_path / "log.jsonl").write_bytes(b"".join([whole[0], *spoilt, whole[1]]))
+    RunLogger(tmp_path, resume_step=10).close()
+    assert (tmp_path / "log.jsonl").read_bytes() == b"".join(whole)
+
+
 def test_a_run_that_starts_over_leaves_no_old_curve(tmp_path: Path) -> None:
     """Killed before its first checkpoint: the same command starts at step 0 again."""
     first = RunLogger(tmp_path)
@@ -56,3 +70,13 @@ def test_a_run_that_starts_over_leaves_no_old_curve(tmp_path: Path) -> None:
     assert [line["x"] for line in lines(tmp_path)] == [2.0]
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("x")] == [2.0]
+
+
+@pytest.mark.parametrize("text", ["[]", "5", '{"precision": ["float32"]}', "\xff", "[" * 100_000])
+def test_a_spoilt_environment_does_not_keep_a_run_from_going_on(text: str, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-00000001.pt").touch()
+    (tmp_path / "environment.json").write_bytes(text.encode("latin-1"))
+    assert recorded_precision(tmp_path) is None
+    (tmp_path / "environment.json").write_text('{"precision": "bfloat16"}')
+    assert recorded_precision(tmp_path) == "bfloat16"

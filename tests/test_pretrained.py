@@ -91,10 +91,16 @@ def test_truncation(trained: tuple[Trainer, Path]) -> None:
 def test_what_is_wrong_is_said_in_one_line(trained: tuple[Trainer, Path], tmp_path: Path) -> None:
     state = load_checkpoint(checkpoint_path(trained[1] / "checkpoints", 3))
     config = {**state["config"], "generator": {**state["config"]["generator"], "style_dim": 9}}
+
+    def altered(change: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {k: change(v) if v.is_floating_point() else v for k, v in state["ema_generator"].items()}
+
     damaged = {
         "no-weights": ({k: v for k, v in state.items() if k != "ema_generator"}, "ema_generator"),
         "no-config": ({k: v for k, v in state.items() if k != "config"}, "config"),
         "other-shape": ({**state, "config": config}, "size mismatch"),
+        "nan": ({**state, "ema_generator": altered(lambda w: w * torch.nan)}, "holds numbers that are not finite"),
+        "whole": ({**state, "ema_generator": altered(lambda w: w.long())}, "must be floating-point numbers, got torch.int64"),
         "other-field": ({**state, "config": {"generator": {"colour": 3}}}, "colour"),
     }
     for name, (content, part) in damaged.items():

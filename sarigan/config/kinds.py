@@ -9,6 +9,8 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+_TEXTS: tuple[Any, ...] = (str, str | None)
+_NO_TEXT = (bool, int, float)
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -35,6 +37,34 @@ def without_value(values: Mapping[Any, Any], prefix: str = "") -> str | None:
         found = without_value(value, f"{name}.") if isinstance(value, Mapping) else name if value == "???" else None
         if found:
             return found
+    return None
+
+
+def texts_as_written(values: Mapping[Any, Any], written: Any, section: type) -> dict[Any, Any]:
+    """`values` with the letters of `written`, the same settings unparsed, wherever YAML made something else of a text."""
+    kinds, found = typing.get_type_hints(section), {}
+    for key, value in values.items():
+        kind, text = kinds.get(key), written.get(key) if isinstance(written, Mapping) else None
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            value = texts_as_written(value, text, typing.cast(type, kind))
+        elif kind in _TEXTS and isinstance(value, _NO_TEXT) and isinstance(text, str):
+            value = text
+        found[key] = value
+    return found
+
+
+def silent_conversion(values: Mapping[Any, Any], section: type, prefix: str = "") -> str | None:
+    """One line on the first value that OmegaConf would make another of without a word: a number for a text or a truth."""
+    kinds = typing.get_type_hints(section)
+    for key, value in values.items():
+        kind, name = kinds.get(key), f"{prefix}{key}"
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            if found := silent_conversion(value, typing.cast(type, kind), f"{name}."):
+                return found
+        elif kind in _TEXTS and isinstance(value, _NO_TEXT):
+            return f"{name} must be {_described(kind, value)}, got {_shown(value)}; write it in quotes"
+        elif kind is bool and isinstance(value, int | float) and value not in (0, 1):
+            return f"{name} must be {_described(kind, value)}, got {_shown(value)}"
     return None
 
 

@@ -1,5 +1,6 @@
 """Defaults < YAML (and its `base`) < command line: merged and checked here and nowhere else."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sarigan.config.kinds import without_value, wrong_kind
+from sarigan.config.kinds import silent_conversion, texts_as_written, without_value, wrong_kind
 from sarigan.config.sections import Config
 from sarigan.errors import InputError
 
@@ -39,9 +40,20 @@ def config_from_dict(values: dict[str, Any], source: str) -> Config:
 
 def _parse_override(override: str) -> DictConfig:
     try:
-        return OmegaConf.from_dotlist([override])
+        values = OmegaConf.from_dotlist([override])
+        name, _, text = override.partition("=")
+        written = OmegaConf.create()
+        OmegaConf.update(written, name, yaml.load(text, yaml.BaseLoader))
+        return _with_texts(values, OmegaConf.to_container(written, resolve=False))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise InputError(f"argument {override!r}: {_one_line(error)}") from None
+
+
+def _with_texts(values: DictConfig, written: Any) -> DictConfig:
+    """YAML takes an unquoted 007, 2024_01 or no for numbers and truths; a setting that is a text takes the letters."""
+    settings = OmegaConf.to_container(values, resolve=False)
+    assert isinstance(settings, dict)
+    return OmegaConf.create(texts_as_written(settings, written, Config))
 
 
 def _merge(base: Any, values: DictConfig, source: str) -> Any:
@@ -49,6 +61,8 @@ def _merge(base: Any, values: DictConfig, source: str) -> Any:
     assert isinstance(settings, dict)
     if name := without_value(settings):
         raise InputError(f"{source}: {name} must have a value, got '???'")
+    if fault := silent_conversion(settings, Config):
+        raise InputError(f"{source}: {fault}")
     try:
         return OmegaConf.merge(base, values)
     except (OmegaConfBaseException, TypeError) as error:
@@ -71,7 +85,9 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> 
     if path.resolve() in seen:
         raise InputError(f"{path}: `base` goes round in a circle")
     try:
-        values = OmegaConf.load(path)  # unlike plain PyYAML it refuses a key that stands twice
+        text = io.StringIO(path.read_text(encoding="utf-8"))
+        text.name = str(path)  # for messages
+        values = OmegaConf.load(text)  # unlike plain PyYAML it refuses a key that stands twice
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{named_in}{path}: cannot read the configuration ({reason})") from None
@@ -88,7 +104,7 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> 
     if base is not None and not isinstance(base, str):
         raise InputError(f"{path}: `base` is the name of one YAML file, got {base!r}")
     chain = [] if base is None else _read_chain(path.parent / base, (*seen, path.resolve()), f"{path}: its base ")
-    return [*chain, (path, values)]
+    return [*chain, (path, _with_texts(values, yaml.load(text.getvalue(), yaml.BaseLoader)))]
 
 
 def _one_line(error: Exception) -> str:

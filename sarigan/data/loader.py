@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sarigan.data.avatars import AvatarDataset
-from sarigan.data.image_folder import ImageFolderDataset
+from sarigan.data.image_folder import CROPS, ImageFolderDataset
 from sarigan.data.lmdb_dataset import LmdbDataset
 from sarigan.data.lmdb_file import is_lmdb
 from sarigan.data.loader_workers import WorkerEnd, dead_worker_error, start_worker
@@ -49,6 +49,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.name not in ("avatars", "folder", "lmdb"):
             raise InputError(f"data.name must be one of avatars, folder, lmdb, got {self.name!r}")
+        if self.crop not in CROPS:
+            raise InputError(f"data.crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
         if self.name == "folder" and not self.path:
             raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
         if self.name == "lmdb" and not self.path:

@@ -5,7 +5,6 @@ Legend: N batch, I input channels, G groups, n_i channels of group i. The code o
 ascending order, or h_i: [N,1]; in a layer with biases the scales are followed by as many biases.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from sarigan.layers.style import StyleCodes, channel_affine
 
 CODES = ("z", "h")
 OPERATIONS = ("scale", "move", "shift")
+LARGEST = torch.finfo(torch.float32).max  # an amount or a value beyond it would become infinite
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Intervention:
         for name, choices in {"code": CODES, "operation": OPERATIONS}.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"edit: {name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if not math.isfinite(self.amount):
-            raise InputError(f"edit of {self.place}: amount must be a finite number, got {self.amount}")
+        if not abs(self.amount) <= LARGEST:
+            raise InputError(f"edit of {self.place}: amount must be a finite number of 32 bits, got {self.amount}")
         if (self.values is None) != (self.operation == "scale"):
             wanted = "takes no values" if self.operation == "scale" else "needs values"
             raise InputError(f"edit of {self.place}: operation {self.operation} {wanted}")

@@ -20,9 +20,10 @@ def recorded_precision(run_dir: Path) -> str | None:
     """The precision that a run with checkpoints was started with, from its environment.json; None for a new run."""
     try:
         precision = json.loads((run_dir / "environment.json").read_text())["precision"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return precision if list_checkpoints(run_dir / "checkpoints") and precision in PRECISIONS else None
+    known = isinstance(precision, str) and precision in PRECISIONS
+    return precision if known and list_checkpoints(run_dir / "checkpoints") else None
 
 
 def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunLogger:

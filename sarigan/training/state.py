@@ -1,5 +1,6 @@
 """Everything a run is at a step: networks, averages, optimisers, position. Saving and restoring it is exact."""
 
+import math
 import platform
 from typing import Any
 
@@ -15,8 +16,9 @@ from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
 from sarigan.training.compatibility import check_same_images, check_same_run
 from sarigan.training.gan_objective import GanObjective, information_dim
-from sarigan.training.optimizers import lazy_adam
+from sarigan.training.optimizers import lazy_adam, load_moments
 from sarigan.training.precision import Precision
+from sarigan.weights import check_numbers, load_weights
 
 
 class TrainingState:
@@ -97,26 +99,21 @@ class TrainingState:
         """
         notes = check_same_run(state["config"], self.config.to_dict(), source)
         check_same_images(state.get("num_images"), self.num_images, source)
-        optimizers = [o for o in (self.generator_optimizer, self.discriminator_optimizer, self.grouping_optimizer) if o]
-        # Loading would bring the checkpoint's learning rates back.
-        wanted = [[dict(group, params=None) for group in optimizer.param_groups] for optimizer in optimizers]
         try:
-            self.generator.load_state_dict(state["generator"])
-            self.discriminator.load_state_dict(state["discriminator"])
-            self.average.module.load_state_dict(state["ema_generator"])
-            self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-            self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+            step, seconds, num_rollbacks = _position(state)
+            check_numbers("mean_path_length", state["mean_path_length"], self.objective.mean_path_length)
+            self.objective.mean_path_length.copy_(state["mean_path_length"])
+            load_weights(self.generator, state["generator"])
+            load_weights(self.discriminator, state["discriminator"])
+            load_weights(self.average.module, state["ema_generator"])
+            load_moments(self.generator_optimizer, state["generator_optimizer"])
+            load_moments(self.discriminator_optimizer, state["discriminator_optimizer"])
             if self.grouping_optimizer:
-                self.grouping_optimizer.load_state_dict(state["grouping_optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
+                load_moments(self.grouping_optimizer, state["grouping_optimizer"])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({reason[:200]})") from None
-        for optimizer, groups in zip(optimizers, wanted, strict=True):
-            for group, settings in zip(optimizer.param_groups, groups, strict=True):
-                group.update({name: settings[name] for name in ("lr", "betas", "eps")})
-        self.objective.mean_path_length.copy_(state["mean_path_length"])
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
-        self.num_rollbacks = int(state.get("num_rollbacks", 0))
+        self.step, self.seconds, self.num_rollbacks = step, seconds, num_rollbacks
         here = numeric_platform(self.precision)
         there = state["platform"]
         return notes + [
@@ -124,6 +121,17 @@ class TrainingState:
             for name, value in here.items()
             if name in there and there[name] != value
         ]
+
+
+def _position(state: dict[str, Any]) -> tuple[int, float, int]:
+    """Step, seconds and number of rollbacks; ValueError naming what none can be."""
+    step, seconds, num_rollbacks = state["step"], state["seconds"], state.get("num_rollbacks", 0)
+    for name, count in (("step", step), ("num_rollbacks", num_rollbacks)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise ValueError(f"{name} must be a whole number from 0, got {count!r}")
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds must be a number from 0, got {seconds!r}")
+    return step, float(seconds), num_rollbacks
 
 
 def numeric_platform(precision: Precision) -> dict[str, str | int]:

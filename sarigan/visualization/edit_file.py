@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sarigan.errors import InputError
-from sarigan.layers.intervention import Intervention, check_place
+from sarigan.layers.intervention import LARGEST, Intervention, check_place
 from sarigan.models.generator import Generator
 
 FORMAT, VERSION = "sarigan-edits", 1
@@ -118,8 +118,8 @@ def _numbers(values: Any, where: str) -> torch.Tensor | None:
     if not isinstance(values, list) or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         raise InputError(f"{where}: values must be a list of numbers")
     tensor = torch.tensor(values, dtype=torch.float64)
-    if not bool(tensor.isfinite().all()):
-        raise InputError(f"{where}: values must be finite")
+    if not bool((tensor.abs() <= LARGEST).all()):
+        raise InputError(f"{where}: values must be finite numbers of 32 bits")
     return tensor
 
 

@@ -38,6 +38,7 @@ def load_latents(path: Path, generator: Generator) -> Tensor:
     if array.ndim != 3 or array.shape[1:] != wanted or not len(array):
         shape = f"(N, {wanted[0]}, {wanted[1]})"
         raise InputError(f"{path}: latents of another architecture, shape {array.shape}; this generator has {shape}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: latents must be finite")
-    return torch.from_numpy(array).to(generator.mean_latent)
+    latents = torch.from_numpy(array).to(generator.mean_latent)
+    if not bool(latents.isfinite().all()):
+        raise InputError(f"{path}: latents must be finite {str(latents.dtype).removeprefix('torch.')} numbers")
+    return latents

@@ -43,6 +43,19 @@ def test_numbers_are_read_as_people_write_them(override: str, expected: float) -
     assert value == expected and isinstance(value, float)
 
 
+@pytest.mark.parametrize("text", ["2024_01", "007", "no", "1e3", "0x1F", "1:30", "2024-01-01", "true", ".5", "none"])
+def test_a_text_takes_the_letters(text: str, tmp_path: Path) -> None:
+    """What YAML takes for a number or a truth is still the name of a folder."""
+    path = write(tmp_path, "a.yaml", f"data:\n  path: {text}\n")
+    for found in (load_config(None, [f"data.path={text}"]), load_config(path), load_config(None, [f"data.path='{text}'"])):
+        assert found.data.path == text
+    assert load_config(write(tmp_path, "b.yaml", load_config(path).to_yaml())).data.path == text
+
+
+def test_no_text_is_still_null() -> None:
+    assert [load_config(None, [f"data.path={text}"]).data.path for text in ("null", "~", "")] == [None] * 3
+
+
 def test_base_chain_is_relative_to_the_file_and_nearest_wins(tmp_path: Path) -> None:
     write(tmp_path, "far.yaml", "training:\n  seed: 1\n  batch_size: 4\n  tick_kimg: 7\n")
     write(tmp_path, "sub/near.yaml", "base: ../far.yaml\ntraining:\n  seed: 2\n  batch_size: 8\n")
@@ -79,6 +92,9 @@ def problem(path: Path | None, overrides: list[str]) -> str:
         ("training.batch_size={a: 1}", ["training.batch_size must be a whole number, got {'a': 1}"]),
         ("training.max_minutes=long", ["training.max_minutes must be a number or null, got 'long'"]),
         ("data.flip=maybe", ["data.flip must be true or false, got 'maybe'"]),
+        ("data.flip=5", ["'data.flip=5': data.flip must be true or false, got 5"]),
+        ("data.flip=0.5", ["data.flip must be true or false, got 0.5"]),
+        ("data.crop=pad", ["data.crop must be one of none, center, got 'pad'"]),
         ("data.path=[a]", ["data.path must be a text or null, got ['a']"]),
         ("metrics.names=fid", ["metrics.names must be a list, e.g. [fid], got 'fid'"]),
         ("metrics.names={a: 1}", ["metrics.names must be a list, e.g. [...], got {'a': 1}"]),
@@ -146,6 +162,7 @@ def test_options_that_exclude_each_other(overrides: list[str], parts: list[str])
         ("generator:\n\tresolution: 3\n", ["bad.yaml", "not valid YAML", "line 2"]),
         ("generator:\n", ["bad.yaml: generator must be a section of settings", "got null"]),
         ("training: {seed: '${nothing.there}'}\n", ["bad.yaml: ", "'nothing.there'", "(field training.seed)"]),
+        ("x: &x {path: 007}\ndata: {<<: *x}\n", ["bad.yaml: data.path must be a text or null, got 7; write it in quotes"]),
         ("training:\n  seed: ???\n", ["bad.yaml: training.seed must have a value"]),
         ("", ["bad.yaml: holds no setting"]),
         ("# nothing but words\n", ["bad.yaml: holds no setting"]),

@@ -1,11 +1,12 @@
 """Projection finds what the generator made."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from torch import Tensor
 
 from sarigan.errors import InputError
@@ -59,6 +60,18 @@ def test_what_cannot_be_projected(tmp_path: Path) -> None:
             ProjectionConfig(*arguments)
     with pytest.raises(InputError, match="not a readable image"):
         load_target(tmp_path / "none.png", 8)
+
+
+def test_the_target_is_a_picture_and_nothing_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **_: started.append(arguments))
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "x.ppm").write_bytes(b"P6 8 8 255x ")  # Pillow's ValueError
+    for name, reason in (("x.png", "unknown or damaged"), ("pipe.png", "not a regular file"), ("x.ppm", "")):
+        with pytest.raises(InputError, match=f"{name}: not a readable image .*{reason}"):
+            load_target(tmp_path / name, 8)
+    assert started == []
 
 
 def test_the_target_is_the_centre_square(tmp_path: Path) -> None:

@@ -187,6 +187,60 @@ def test_a_checkpoint_of_version_0_goes_on_as_one_of_today(
         resume_from_newest(tiny_state(tiny_config()), folder.parent)
 
 
+def with_moments(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The state with other moments of the discriminator's first parameter."""
+    optimizer = state["discriminator_optimizer"]
+    moments = {**optimizer["state"], 0: {**optimizer["state"][0], **changes}}
+    return {**state, "discriminator_optimizer": {**optimizer, "state": moments}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # Fused Adam would write past a shorter one: in a process of its own this was SIGABRT or SIGSEGV.
+        (lambda s: with_moments(s, exp_avg=torch.zeros(1)), "exp_avg of parameter 0 has the shape (1,), the parameter ("),
+        (lambda s: with_moments(s, exp_avg_sq=torch.zeros(3, 3)), "exp_avg_sq of parameter 0 has the shape (3, 3), the"),
+        (lambda s: with_moments(s, exp_avg="?"), "exp_avg of parameter 0 must hold floating-point numbers, got str"),
+        (lambda s: with_moments(s, step=torch.tensor(-1.0)), "step of parameter 0 must be a number from 0"),
+        (lambda s: {**s, "step": -5}, "step must be a whole number from 0, got -5"),
+        (lambda s: {**s, "step": 2.5}, "step must be a whole number from 0, got 2.5"),
+        (lambda s: {**s, "seconds": float("nan")}, "seconds must be a number from 0, got nan"),
+        (lambda s: {**s, "mean_path_length": torch.tensor(torch.inf)}, "mean_path_length holds numbers that are not finite"),
+        (
+            lambda s: {**s, "generator": {k: v * torch.nan if v.is_floating_point() else v for k, v in s["generator"].items()}},
+            "holds numbers that are not finite",
+        ),
+        (
+            lambda s: {**s, "discriminator": {k: v.to(torch.int64) for k, v in s["discriminator"].items()}},
+            "must hold floating-point numbers, got torch.int64",
+        ),
+    ],
+)
+def test_numbers_that_no_training_writes_are_refused(
+    change: Callable[[dict[str, Any]], dict[str, Any]], message: str, saved: Path, tiny_config: Build, tiny_state: Build
+) -> None:
+    file = list_checkpoints(saved / "checkpoints")[-1]
+    with pytest.raises(InputError) as caught:
+        tiny_state(tiny_config()).load_state_dict(change(load_checkpoint(file)), str(file))
+    assert str(caught.value).startswith(f"{file}: the checkpoint does not fit this configuration (")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_moments_of_other_parameters_are_refused(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
+    """The list of parameters deals the moments out, so its order is part of their shapes."""
+    file = list_checkpoints(saved / "checkpoints")[-1]
+    state = load_checkpoint(file)
+    (group,) = state["generator_optimizer"]["param_groups"]
+    group["params"] = group["params"][::-1]
+    with pytest.raises(InputError, match="the optimiser's parameters are others"):
+        tiny_state(tiny_config()).load_state_dict(state, str(file))
+    group |= {"params": group["params"][::-1], "amsgrad": True, "weight_decay": 0.5}
+    target = tiny_state(tiny_config())
+    target.load_state_dict(state, str(file))
+    (found,) = target.generator_optimizer.param_groups
+    assert found["amsgrad"] is False and found["weight_decay"] == 0
+
+
 def test_learning_rates_act_from_now_on_and_are_said(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
     file = list_checkpoints(saved / "checkpoints")[-1]
     other = tiny_state(tiny_config("optimizer.generator_learning_rate=0.01", "training.total_kimg=99", "objective.r1_gamma=7"))

@@ -67,6 +67,8 @@ def test_channels_of_a_group() -> None:
         ({"values": ["a"]}, "values must be a list of numbers"),
         ({"values": [1.0]}, "other channels in this checkpoint"),
         ({"values": [float("nan")] * 5}, "must be finite"),
+        ({"values": [1e39] * 5}, "must be finite numbers of 32 bits"),
+        ({"amount": 1e39}, "amount must be a finite number of 32 bits, got 1e.39"),
         ({"channels": [0]}, "other channels in this checkpoint"),
         ({"operation": "melt"}, "operation must be one of"),
     ],

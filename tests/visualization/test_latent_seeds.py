@@ -97,6 +97,7 @@ def test_latents_through_a_file(generator: Generator, tmp_path: Path) -> None:
     assert load_latents(path, generator).shape == (3, 6, 16)
     for array, message in {
         "shape": (np.zeros((3, 7), dtype=np.float32), r"another architecture, shape \(3, 7\); this generator has \(N, 6, 16\)"),
+        "large": (np.full((1, 16), 1e300), "must be finite float32 numbers"),
         "nan": (np.full((1, 16), np.nan, dtype=np.float32), "must be finite"),
     }.values():
         np.savez(path, latents=array)

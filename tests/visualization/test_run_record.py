@@ -53,6 +53,30 @@ def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
     assert "More &lt;local&gt;." in body and "hair 0.41" in body and "mouth 80%, hair 20%" in body and "0.3 ± 0.02" in body
 
 
+def test_what_does_not_fit_is_left_out(run_dir: Path) -> None:
+    """Bytes that are no text, and values of other kinds: the rest of the page is made."""
+    lines = (run_dir / "log.jsonl").read_bytes().splitlines()
+    lines[1:1] = [b'{"step": 1, "kimg": 1.5, "loss/generator": "\xff"}', b'{"kimg": "x"}', b"[" * 100_000, b"5"]
+    lines[1:1] = [b'{"kimg": 1.25, "loss/generator": "high", "loss/r1": 1' + b"0" * 400 + b"}"]
+    (run_dir / "log.jsonl").write_bytes(b"\n".join(lines))
+    for name, content in (("c", {"results": 5}), ("d", {"results": [5, None]}), ("e", [])):
+        (run_dir / "evaluation" / f"{name}.json").write_text(json.dumps(content))
+    run = read_run(run_dir)
+    assert run.series("loss/generator") == [(1.0, 2.0), (2.0, 1.5)] and run.series("loss/r1") == []
+    assert [result["value"] for result in run.metrics] == [4.0]
+    assert curves_section(run).body.count("<svg") == 3
+
+
+def test_nothing_of_a_record_is_markup(run_dir: Path) -> None:
+    path = run_dir / "analysis" / "locality-8x8.up.json"
+    text = "<script>alert(1)</script>"
+    record = json.loads(path.read_text())
+    for field in ("num_images", "verdict", "masks", "layer"):
+        path.write_text(json.dumps({**record, field: text}))
+        body = locality_section(read_run(run_dir)).body
+        assert "<script" not in body and "&lt;script&gt;" in body, field
+
+
 def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such run directory"):
         read_run(tmp_path / "none")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def read_run(folder: Path) -> RunRecord:
     samples = sorted(
         (int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
     )
-    results = [entry for path in (folder / "evaluation").glob("*.json") for entry in _json(path).get("results", [])]
+    written = [_json(path).get("results") for path in (folder / "evaluation").glob("*.json")]
+    results = [entry for found in written if isinstance(found, list) for entry in found if isinstance(entry, dict)]
     newest = {
         tuple(str(r.get(key)) for key in ("name", "protocol", "data", "num_images", "truncation_psi")): r
         for r in sorted(results, key=lambda r: str(r.get("time")))
@@ -85,23 +87,29 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], str]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _read_log(path: Path) -> list[dict[str, float]]:
-    """Log lines; one that a crash cut short is left out."""
+    """The numbers of log lines; a line that a crash cut short or a disk spoilt is left out, and so is what is no number."""
     lines = []
     try:
-        texts = path.read_text().splitlines()
+        texts = path.read_bytes().splitlines()
     except OSError:
         return []
     for text in texts:
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = json.loads(text.decode())
+        except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and "kimg" in line:
-            lines.append(line)
+        numbers = {key: value for key, value in line.items() if _is_number(value)} if isinstance(line, dict) else {}
+        if "kimg" in numbers:
+            lines.append(numbers)
     return lines
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value can be drawn; NaN can, which a chart leaves out."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)

@@ -1,0 +1,39 @@
+"""Weights from a file into a network: numbers of the right kind, all of them finite."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """`module.load_state_dict(weights)`, which by itself would cast whole numbers and take NaN.
+
+    ValueError naming the first weight that is no tensor of the module's kind, or not finite in the module's type; RuntimeError,
+    as PyTorch raises it, for other names or shapes.
+    """
+    own = module.state_dict()
+    for name, value in weights.items():
+        if name in own:
+            check_numbers(name, value, own[name])
+    module.load_state_dict(weights)
+
+
+def check_numbers(name: str, value: Any, like: Tensor) -> None:
+    """ValueError unless `value` is a tensor of the kind of `like`, and finite when it has the type of `like`."""
+    wanted = "floating-point numbers" if like.is_floating_point() else str(like.dtype)
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} must hold {wanted}, got {type(value).__name__}")
+    if value.is_floating_point() != like.is_floating_point() or not (like.is_floating_point() or value.dtype == like.dtype):
+        raise ValueError(f"{name} must hold {wanted}, got {value.dtype}")
+    if value.is_floating_point() and not bool(value.to(like.dtype).isfinite().all()):
+        raise ValueError(f"{name} holds numbers that are not finite")
+
+
+def floating_type(value: Any) -> torch.dtype:
+    """The type that a network takes from one of its weights; ValueError when it is none to compute in."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        found = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"weights must be floating-point numbers, got {found}")
+    return value.dtype
