@@ -67,7 +67,7 @@ def render_part(kind: str, style: str, tint: str) -> np.ndarray:
     root.set("height", str(CANVAS_HEIGHT))
 
     png = resvg_py.svg_to_bytes(svg_string=ElementTree.tostring(root, encoding="unicode"), skip_system_fonts=True)
-    pixels = np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"), dtype=np.float64)
+    pixels = np.asarray(Image.open(io.BytesIO(bytes(png)), formats=("PNG",)).convert("RGBA"), dtype=np.float64)
     if pixels.shape != (CANVAS_HEIGHT, CANVAS_WIDTH, 4):
         raise RuntimeError(f"{kind}/{style}: rendered {pixels.shape}, expected {(CANVAS_HEIGHT, CANVAS_WIDTH, 4)}")
     pixels[..., :3] *= pixels[..., 3:] / 255

@@ -63,6 +63,18 @@ def test_docstrings(path: Path) -> None:
     assert missing == []
 
 
+def test_pictures_are_opened_in_named_formats() -> None:
+    """Left to choose, Pillow starts Ghostscript for PostScript, whatever the file is called."""
+    calls = [
+        (path, node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open"
+    ]
+    careless = [path.name for path, node in calls if "formats" not in [keyword.arg for keyword in node.keywords]]
+    assert calls and careless == []
+
+
 def test_no_file_without_a_concept() -> None:
     forbidden = {"utils.py", "util.py", "misc.py", "common.py", "helpers.py", "networks.py"}
     assert [path for path in SOURCES if path.name in forbidden] == []

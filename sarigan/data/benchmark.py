@@ -29,6 +29,7 @@ from sarigan.data.prepare.options import Options
 from sarigan.data.recipe import Recipe
 from sarigan.data.scale_benchmark import measure_scale
 from sarigan.errors import InputError
+from sarigan.picture_file import FORMATS
 
 PARTS = ("encodings", "preparing", "reading", "scale")
 _BATCH_SIZE = 32
@@ -132,7 +133,7 @@ class _PlainFolder:
         return len(self._files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with Image.open(self._files[index]) as picture:
+        with Image.open(self._files[index], formats=("PNG",)) as picture:
             return np.asarray(picture).transpose(2, 0, 1)
 
     def describe(self) -> str:
@@ -143,7 +144,8 @@ def _plain_pictures(source: Path, names: list[str], resolution: int) -> Iterator
     """What one writes by hand: open, crop and resize each picture with Pillow."""
     archive = None if source.is_dir() else zipfile.ZipFile(source)
     for name in names:
-        picture = Image.open(io.BytesIO(archive.read(name)) if archive else source / name).convert("RGB")
+        file = io.BytesIO(archive.read(name)) if archive else source / name
+        picture = Image.open(file, formats=FORMATS).convert("RGB")
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         picture = picture.crop((left, top, left + side, top + side))
