@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _distance(network: InceptionV3, sets: "list[_InMemory]", batch_size: int, device: torch.device) -> float:
     request: dict[FeatureNetwork, FeatureRequest] = {network: FeatureRequest(network.name)}
-    with full_precision():
+    with full_precision(device):
         a, b = (collect(DatasetImages(x), request, TF, batch_size, device)[network].moments for x in sets)
     return frechet_distance(a, b)
 

@@ -112,6 +112,12 @@ class InceptionScore(_FeatureMetric):
 
     needs_data = False
 
+    def check(self, evaluation: "Evaluation") -> None:
+        super().check(evaluation)
+        network = evaluation.network(self.network_of(evaluation))
+        if network.num_classes is None:
+            raise InputError(f"{self.name}: feature network {network.name} has no classifier")
+
     def requests(self, evaluation: "Evaluation") -> Sequence[FeatureRequest]:
         return [FeatureRequest(self.network_of(evaluation), classes=True, compares=False)]
 
