@@ -2,8 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -220,17 +219,3 @@ class Evaluation:
         self.cache.save(self._key(request, "moments"), moments)
         if statistics.features is not None:
             self.cache.save(self._key(request, "features"), {"features": statistics.features})
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """float32 arithmetic in float32 while the block runs, whatever training chose: no TF32, bfloat16 products or autocast."""
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)

@@ -16,7 +16,8 @@ from sarigan import distributed
 from sarigan.code_version import git_commit
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
-from sarigan.metrics.evaluation import Evaluation, full_precision
+from sarigan.metrics.evaluation import Evaluation
+from sarigan.metrics.full_precision import full_precision
 from sarigan.metrics.metric import Result
 
 

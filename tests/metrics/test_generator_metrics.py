@@ -12,8 +12,9 @@ from torch.overrides import TorchFunctionMode
 
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import METRICS
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig, full_precision
+from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import Report, evaluate
+from sarigan.metrics.full_precision import full_precision
 from sarigan.metrics.group_quality import group_quality
 from sarigan.metrics.group_stability import group_stability
 from sarigan.metrics.information import InformationConfig, information
