@@ -9,7 +9,7 @@ import argparse
 import datetime
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from sarigan.data.opening import open_images
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import METRICS, metrics_named
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.evaluator import Report, evaluate
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
 from sarigan.output_path import output_file
@@ -36,7 +36,7 @@ def main() -> None:
         with distributed.exit_on_input_error(), distributed.process_group():
             run(options)
     except KeyboardInterrupt:
-        print("stopped; statistics of real images that were finished are kept", file=sys.stderr)
+        print("stopped; metrics and statistics of real images that were finished are kept", file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -49,11 +49,24 @@ def run(options: argparse.Namespace) -> None:
             path = options.output or default_output(options)
             if distributed.is_main():
                 opened.enter_context(output_file(path))
-        report = evaluate(evaluation, names)
-        if distributed.is_main():
-            print(report.table(), flush=True)  # first of all: hours of work, and the disk may be full by now
+        publish(evaluate(evaluation, names, lambda report: keep(report, path)), path)
+
+
+def keep(report: Report, path: Path) -> None:
+    """Write what is finished so far, in case something ends this process; with a failure, print it as well."""
+    if report.failure is not None:
+        publish(report, path)
+    elif distributed.is_main():
+        with suppress(InputError):  # the last one to write says so, after the table
             report.write(path)
-            print(f"written to {path}")
+
+
+def publish(report: Report, path: Path) -> None:
+    """Print and write, on rank 0."""
+    if distributed.is_main():
+        print(report.table(), flush=True)  # first of all: hours of work, and the disk may be full by now
+        report.write(path)
+        print(f"written to {path}", flush=True)
 
 
 def names_of(text: str) -> list[str]:

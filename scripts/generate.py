@@ -22,7 +22,7 @@ from sarigan.visualization.command_line import (
 from sarigan.visualization.generation import save_interpolation, save_samples, truncation_sheet
 from sarigan.visualization.interpolation import SPACES
 from sarigan.visualization.latent_file import load_latents, save_latents
-from sarigan.visualization.seeds import parse_seeds
+from sarigan.visualization.seeds import LatentSource, parse_seeds
 from sarigan.visualization.video import check_video_path
 
 
@@ -66,13 +66,13 @@ def main() -> None:
             truncation_sheet(generator, sampling, seeds, psis, edits).save(path)
             print(path)
             return
+        latents: LatentSource = sampling.latents_on_demand(generator, seeds)
+        names: list[int] | None = seeds
         if options.latents:
             latents, names = load_latents(options.latents, generator), None
-        else:
-            latents, names = sampling.latents(generator, seeds), seeds
         print(save_samples(generator, sampling, latents, names, edits, options.output, options.columns, options.grid_only))
         if options.save_latents:
-            save_latents(options.output / "latents.npz", generator, latents, names)
+            save_latents(options.output / "latents.npz", generator, latents, names, sampling.batch_size)
             print(options.output / "latents.npz")
 
 

@@ -34,6 +34,14 @@ class ImageDataset(Protocol):
         """One line for a person."""
 
 
+class KeyedDataset(ImageDataset, Protocol):
+    """A set that can be told from others without reading it whole."""
+
+    @property
+    def content_key(self) -> str:
+        """Another one for other images."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """The training images. The resolution is the generator's."""
@@ -61,7 +69,7 @@ class DataConfig:
             raise InputError(f"data.num_workers must not be negative, got {self.num_workers}")
 
 
-def open_dataset(config: DataConfig, resolution: int) -> ImageDataset:
+def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
     """The data set of a configuration at R pixels; InputError when it cannot be read."""
     if config.name == "avatars":
         return AvatarDataset(resolution, config.num_images, config.seed)

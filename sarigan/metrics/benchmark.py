@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 from torch_fidelity import feature_extractor_inceptionv3 as reference
 
 from sarigan.data.avatars import AvatarDataset
-from sarigan.metrics.evaluation import full_precision
 from sarigan.metrics.feature_statistics import FeatureRequest, collect
 from sarigan.metrics.frechet import frechet_distance
+from sarigan.metrics.full_precision import full_precision
 from sarigan.metrics.image_sets import DatasetImages
 from sarigan.models.feature_networks.feature_network import FeatureNetwork
 from sarigan.models.feature_networks.inception import InceptionV3
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _distance(network: InceptionV3, sets: "list[_InMemory]", batch_size: int, device: torch.device) -> float:
     request: dict[FeatureNetwork, FeatureRequest] = {network: FeatureRequest(network.name)}
-    with full_precision():
+    with full_precision(device):
         a, b = (collect(DatasetImages(x), request, TF, batch_size, device)[network].moments for x in sets)
     return frechet_distance(a, b)
 

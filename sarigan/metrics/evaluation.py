@@ -17,9 +17,11 @@ from sarigan.errors import InputError
 from sarigan.metrics.content_hash import content_hash
 from sarigan.metrics.feature_statistics import FeatureRequest, FeatureStatistics, collect
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages, ImageSet, tell_if_fewer
+from sarigan.metrics.linear_separability import AttributeClassifier
 from sarigan.metrics.moments import Moments
 from sarigan.metrics.statistics_cache import StatisticsCache
 from sarigan.models.discriminator import Discriminator
+from sarigan.models.feature_networks.attribute_classifiers import open_attribute_classifiers
 from sarigan.models.feature_networks.feature_network import FeatureNetwork
 from sarigan.models.feature_networks.opening import open_network
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
@@ -68,6 +70,7 @@ class Evaluation:
     show_progress: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)  # options of single metrics, from the command line
     networks: dict[str, FeatureNetwork] = field(default_factory=dict)
+    classifiers: dict[str, AttributeClassifier] = field(default_factory=dict)  # of attributes, by source
     discriminator: Discriminator | None = None  # the generator's, for its Q head
     information_target: str = "w"  # what Q was trained on: w | codes
     other_generator: Generator | None = None  # of another checkpoint, for the stability of groups
@@ -118,6 +121,12 @@ class Evaluation:
         if name not in self.networks:
             self.networks[name] = open_network(name, self.device, self.config.inception_weights)
         return self.networks[name]
+
+    def classifier(self, source: str) -> AttributeClassifier:
+        """A classifier of attributes on the device, opened once."""
+        if source not in self.classifiers:
+            (self.classifiers[source],) = open_attribute_classifiers([source], self.device)
+        return self.classifiers[source]
 
     @cached_property
     def perceptual_distance(self) -> PerceptualDistance:
@@ -179,9 +188,8 @@ class Evaluation:
 
     def _pass(self, images: ImageSet, requests: dict[str, FeatureRequest], title: str) -> dict[str, FeatureStatistics]:
         networks = {self.network(name): request for name, request in requests.items()}
-        with full_precision():
-            advance = self.progress(len(images), title)
-            found = collect(images, networks, self.preprocessing, self.config.batch_size, self.device, advance)
+        advance = self.progress(len(images), title)
+        found = collect(images, networks, self.preprocessing, self.config.batch_size, self.device, advance)
         return {request.network: found[network] for network, request in networks.items()}
 
     def _key(self, request: FeatureRequest, kind: str) -> dict[str, Any]:
@@ -211,14 +219,3 @@ class Evaluation:
         self.cache.save(self._key(request, "moments"), moments)
         if statistics.features is not None:
             self.cache.save(self._key(request, "features"), {"features": statistics.features})
-
-
-class full_precision:
-    """float32 convolutions in float32 on GPUs while the block runs, whatever training chose."""
-
-    def __enter__(self) -> None:
-        self.before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-
-    def __exit__(self, *error: object) -> None:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = self.before

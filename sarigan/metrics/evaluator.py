@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,31 @@ from sarigan.code_version import git_commit
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
 from sarigan.metrics.evaluation import Evaluation
+from sarigan.metrics.full_precision import full_precision
 from sarigan.metrics.metric import Result
 
 
 @dataclass(frozen=True)
 class Report:
-    """Results, and what they have in common."""
+    """Results, and what they have in common. A report of an evaluation that has not come to its end says what is missing."""
 
     results: list[Result]
     context: dict[str, Any]
+    failure: str | None = None  # the metric that ended the evaluation, and why
+    missing: Sequence[str] = ()  # metrics that were asked for and have no results
 
     def values(self) -> dict[str, float]:
         """Value by name."""
         return {result.name: result.value for result in self.results}
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values: a list of results, each complete in itself."""
-        return {"results": [{**asdict(result), **self.context} for result in self.results]}
+        """JSON values: a list of results, each complete in itself; `failure` and `missing` of an unfinished evaluation."""
+        found: dict[str, Any] = {"results": [{**asdict(result), **self.context} for result in self.results]}
+        if self.failure is not None:
+            found["failure"] = self.failure
+        if self.missing:
+            found["missing"] = list(self.missing)
+        return found
 
     def table(self) -> str:
         """For a person."""
@@ -42,6 +50,10 @@ class Report:
             rows.append((r.name, f"{r.value:.6g}", "" if r.spread is None else f"{r.spread:.3g}", r.protocol))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+        if self.failure is not None:
+            lines.append(f"failed: {self.failure}")
+        if self.missing:
+            lines.append(f"not computed: {', '.join(self.missing)}")
         return "\n".join(lines)
 
     def write(self, path: Path) -> None:
@@ -55,10 +67,13 @@ class Report:
             raise InputError(f"{path}: cannot write the results ({error.strerror})") from None
 
 
-def evaluate(evaluation: Evaluation, names: Sequence[str]) -> Report:
+def evaluate(
+    evaluation: Evaluation, names: Sequence[str], keep: Callable[[Report], None] = lambda report: None
+) -> Report:
     """Compute the named metrics; on every process of a group, which all return the same.
 
-    Whatever can be known to fail (a name, missing weights, too few images) does so before any work, as InputError.
+    Whatever can be known to fail (a name, missing weights, too few images) does so before any work, as InputError. `keep`
+    gets what is finished after each metric but the last, and when one fails after others, before its exception goes on.
     """
     start = time.perf_counter()
     with distributed.in_unison():
@@ -69,10 +84,34 @@ def evaluate(evaluation: Evaluation, names: Sequence[str]) -> Report:
             if metric.needs_data and evaluation.data is None:
                 raise InputError(f"{metric.name} needs a data set to compare with (--data)")
             metric.check(evaluation)
-    evaluation.gather([request for metric in metrics for request in metric.requests(evaluation)])
-    results = [result for metric in metrics for result in metric.compute(evaluation)]
+    # TF32 has 10 bits: a path length, a difference of two images over 1e-8, would be the rounding's.
+    with full_precision(evaluation.device):
+        _ = evaluation.data_hash  # reads every image of a folder: a damaged one costs no finished metric here
+        evaluation.gather([request for metric in metrics for request in metric.requests(evaluation)])
+        results: list[Result] = []
+        for index, metric in enumerate(metrics):
+            missing = [other.name for other in metrics[index:]]
+            try:
+                for result in metric.compute(evaluation):
+                    results.append(result)
+            except BaseException as error:  # Ctrl-C, too, leaves what is finished
+                if results:
+                    failure = f"{metric.name} ({_line(error)})"
+                    keep(Report(results, _context(evaluation, start), failure, missing))
+                raise
+            if missing[1:]:
+                keep(Report(list(results), _context(evaluation, start), missing=missing[1:]))
+    return Report(results, _context(evaluation, start))
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, InputError) else ": ".join([type(error).__name__, *([text] if text else [])])
+
+
+def _context(evaluation: Evaluation, start: float) -> dict[str, Any]:
     config = evaluation.config
-    context = {
+    return {
         "images": evaluation.generated_images.title,
         "data": None if evaluation.data is None else evaluation.real_images.title,
         "data_hash": evaluation.data_hash,
@@ -88,7 +127,6 @@ def evaluate(evaluation: Evaluation, names: Sequence[str]) -> Report:
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - start, 2),
     }
-    return Report(results, context)
 
 
 def device_name(device: torch.device) -> str:

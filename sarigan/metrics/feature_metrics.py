@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from sarigan.errors import InputError
 from sarigan.metrics.feature_statistics import FeatureRequest
 from sarigan.metrics.frechet import frechet_distance
+from sarigan.metrics.image_sets import ImageSet
 from sarigan.metrics.kid import NUM_SUBSETS, SUBSET_SIZE, kernel_distance
 from sarigan.metrics.metric import Metric, Result
 from sarigan.metrics.precision_recall import NUM_NEIGHBORS, precision_recall
@@ -28,12 +31,17 @@ class _FeatureMetric(Metric):
         """Weights are looked for before any work."""
         evaluation.network(self.network_of(evaluation))
 
-    def result(self, evaluation: "Evaluation", metric: str, value: float, protocol: str, spread: float | None = None) -> Result:
-        """A number under the name that its network gives it."""
+    def result(
+        self, evaluation: "Evaluation", metric: str, value: float, protocol: str, spread: float | None = None,
+        kept: tuple[Tensor, Tensor] | None = None,
+    ) -> Result:  # fmt: skip
+        """A number under the name that its network gives it. kept: features of generated and real images that it is made of,
+        where they may be of fewer images than there are."""
         network = evaluation.network(self.network_of(evaluation))
-        counts = f"{len(evaluation.generated_images)} images"
+        generated, real = kept or (None, None)
+        counts = f"{_used(evaluation.generated_images, generated)} images"
         if self.needs_data:
-            counts += f" against {len(evaluation.real_images)}"
+            counts += f" against {_used(evaluation.real_images, real)}"
         mode = f"preprocessing {evaluation.preprocessing.name}"
         return Result(
             metric_name(metric, network), value, f"{protocol}, {counts}, {mode}", spread, network.name, network.sha256,
@@ -75,7 +83,7 @@ class KernelDistance(_FeatureMetric):
         value, spread = kernel_distance(generated.to(device), real.to(device), seed=evaluation.config.seed)
         size = min(SUBSET_SIZE, len(generated), len(real))
         protocol = f"unbiased MMD^2, kernel (x.y/D + 1)^3, {NUM_SUBSETS} subsets of {size}"
-        return [self.result(evaluation, "kid", value, protocol, spread)]
+        return [self.result(evaluation, "kid", value, protocol, spread, (generated, real))]
 
 
 class PrecisionRecall(_FeatureMetric):
@@ -102,8 +110,8 @@ class PrecisionRecall(_FeatureMetric):
         precision, recall = precision_recall(generated.to(evaluation.device), real.to(evaluation.device))
         protocol = f"k={NUM_NEIGHBORS} nearest neighbours"
         return [
-            self.result(evaluation, "precision", precision, protocol),
-            self.result(evaluation, "recall", recall, protocol),
+            self.result(evaluation, "precision", precision, protocol, kept=(generated, real)),
+            self.result(evaluation, "recall", recall, protocol, kept=(generated, real)),
         ]
 
 
@@ -111,6 +119,12 @@ class InceptionScore(_FeatureMetric):
     """Inception score, or the same of another network's classifier."""
 
     needs_data = False
+
+    def check(self, evaluation: "Evaluation") -> None:
+        super().check(evaluation)
+        network = evaluation.network(self.network_of(evaluation))
+        if network.num_classes is None:
+            raise InputError(f"{self.name}: feature network {network.name} has no classifier")
 
     def requests(self, evaluation: "Evaluation") -> Sequence[FeatureRequest]:
         return [FeatureRequest(self.network_of(evaluation), classes=True, compares=False)]
@@ -120,6 +134,11 @@ class InceptionScore(_FeatureMetric):
         assert classes is not None
         value, spread = classes.score()
         return [self.result(evaluation, "inception_score", value, f"{classes.num_splits} splits", spread)]
+
+
+def _used(images: ImageSet, kept: Tensor | None) -> str:
+    """How many of the images made a number: `40`, or `30 of 40` where features of fewer were kept."""
+    return str(len(images)) if kept is None or len(kept) == len(images) else f"{len(kept)} of {len(images)}"
 
 
 def require_images(evaluation: "Evaluation", count: int, what: str) -> None:

@@ -60,8 +60,7 @@ class _Collector:
         self.moments = StreamedMoments(network.dimension, device)
         self.classes = None
         if request.classes:
-            if network.num_classes is None:
-                raise InputError(f"feature network {network.name} has no classifier")
+            assert network.num_classes is not None  # as the metric's check has seen to
             self.classes = ClassStatistics(len(images), network.num_classes)
         self.kept = None
         if request.keep_features:

@@ -4,7 +4,7 @@ Every one runs without truncation, whatever the other metrics of the evaluation 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from sarigan.errors import InputError
 from sarigan.metrics.group_premise import PremiseConfig, premise_test
 from sarigan.metrics.group_quality import energy_share, group_quality, grouped_layers
-from sarigan.metrics.group_stability import group_stability
+from sarigan.metrics.group_stability import check_same_layers, group_stability
 from sarigan.metrics.information import InformationConfig, information
-from sarigan.metrics.linear_separability import SeparabilityConfig, linear_separability
+from sarigan.metrics.linear_separability import SeparabilityConfig, attribute_names, linear_separability
 from sarigan.metrics.metric import Metric, Result
 from sarigan.metrics.perceptual_path_length import PathLengthConfig, perceptual_path_length
-from sarigan.models.feature_networks.attribute_classifiers import classifier_hashes, open_attribute_classifiers
+from sarigan.models.feature_networks.attribute_classifiers import classifier_hashes
 
 if TYPE_CHECKING:
     from sarigan.metrics.evaluation import Evaluation
@@ -46,8 +46,8 @@ class PerceptualPathLength(_GeneratorMetric):
             self._config(evaluation, path)
         _ = evaluation.perceptual_distance
 
-    def compute(self, evaluation: "Evaluation") -> Sequence[Result]:
-        distance, results = evaluation.perceptual_distance, []
+    def compute(self, evaluation: "Evaluation") -> Iterator[Result]:
+        distance = evaluation.perceptual_distance
         for path in self._paths(evaluation):
             config = self._config(evaluation, path)
             advance = evaluation.progress(config.num_samples, f"path length, {path}")
@@ -55,10 +55,7 @@ class PerceptualPathLength(_GeneratorMetric):
             crop = ", middle of the picture" if config.face_crop else ""
             protocol = f"{distance.name} over epsilon^2 = 1e-8, {found.num_kept} of {found.num_samples} pairs kept{crop}"
             details = {"unfiltered": found.unfiltered}
-            results.append(
-                Result(found.name, found.value, protocol, found.standard_error, distance.name, distance.sha256, details)
-            )
-        return results
+            yield Result(found.name, found.value, protocol, found.standard_error, distance.name, distance.sha256, details)
 
     def _paths(self, evaluation: "Evaluation") -> list[str]:
         paths = [path for path in (evaluation.arguments.get("ppl_paths") or ",".join(PATHS)).split(",") if path]
@@ -88,11 +85,13 @@ class LinearSeparability(_GeneratorMetric):
     def check(self, evaluation: "Evaluation") -> None:
         generator = evaluation.require_generator()
         self._config(evaluation).check(max(generator.config.z_dim, generator.config.w_dim))
-        classifier_hashes(self._sources(evaluation))
+        sources = self._sources(evaluation)
+        attribute_names([evaluation.classifier(source) for source in sources])
+        classifier_hashes(sources)
 
     def compute(self, evaluation: "Evaluation") -> Sequence[Result]:
         config, sources = self._config(evaluation), self._sources(evaluation)
-        classifiers = open_attribute_classifiers(sources, evaluation.device)
+        classifiers = [evaluation.classifier(source) for source in sources]
         advance = evaluation.progress(config.num_images, "images to classify")
         spaces = linear_separability(evaluation.require_generator(), classifiers, config, advance)
         hashes = "+".join(classifier_hashes(sources).values())
@@ -128,10 +127,11 @@ class CodeInformation(_GeneratorMetric):
     def check(self, evaluation: "Evaluation") -> None:
         if evaluation.discriminator is None or evaluation.discriminator.recognition is None:
             raise InputError("information needs a checkpoint with a Q head; this one has none (objective.information_weight=0)")
+        self._config(evaluation)
 
     def compute(self, evaluation: "Evaluation") -> Sequence[Result]:
         assert evaluation.discriminator is not None
-        config = InformationConfig(evaluation.config.num_images, evaluation.config.seed)
+        config = self._config(evaluation)
         advance = evaluation.progress(config.num_images, "information")
         generator, target = evaluation.require_generator(), evaluation.information_target
         found = information(generator, evaluation.discriminator, target, config, advance)
@@ -140,6 +140,9 @@ class CodeInformation(_GeneratorMetric):
             Result(f"information_r2_{name}", half.r_squared, protocol, details=asdict(half), higher_is_better=True)
             for name, half in found.halves.items()
         ]
+
+    def _config(self, evaluation: "Evaluation") -> InformationConfig:
+        return InformationConfig(evaluation.config.num_images, evaluation.config.seed)
 
 
 class GroupQuality(_GeneratorMetric):
@@ -153,8 +156,11 @@ class GroupQuality(_GeneratorMetric):
         add("--premise-images", type=int, default=256, help="images whose activations are correlated (256)")
 
     def check(self, evaluation: "Evaluation") -> None:
-        grouped_layers(evaluation.require_generator())
+        generator = evaluation.require_generator()
+        grouped_layers(generator)
         self._premise(evaluation)
+        if evaluation.other_generator is not None:
+            check_same_layers(generator, evaluation.other_generator)
 
     def compute(self, evaluation: "Evaluation") -> Sequence[Result]:
         generator, seed = evaluation.require_generator(), evaluation.config.seed

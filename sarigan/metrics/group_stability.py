@@ -30,11 +30,18 @@ def group_stability(
 ) -> dict[str, LayerStability]:
     """By layer name. InputError when one has no groups or their layers differ in name or width."""
     check_permutations(num_permutations)
+    check_same_layers(first, second)
     labels = [{layer.name: group_labels(layer) for layer in grouped_layers(generator)} for generator in (first, second)]
-    shapes = [{name: len(found) for name, found in each.items()} for each in labels]
+    return {name: partition_stability(a, labels[1][name], num_permutations, seed) for name, a in labels[0].items()}
+
+
+def check_same_layers(first: Generator, second: Generator) -> None:
+    """InputError when one has no groups or their layers differ in name or width."""
+    shapes = [
+        {layer.name: layer.grouping.num_channels for layer in grouped_layers(generator)} for generator in (first, second)
+    ]
     if shapes[0] != shapes[1]:
         raise InputError(f"groups: checkpoints of one architecture can be compared, got layers {shapes[0]} and {shapes[1]}")
-    return {name: partition_stability(a, labels[1][name], num_permutations, seed) for name, a in labels[0].items()}
 
 
 def partition_stability(a: Tensor, b: Tensor, num_permutations: int = 1000, seed: int = 0) -> LayerStability:

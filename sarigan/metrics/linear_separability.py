@@ -107,9 +107,7 @@ def linear_separability(
     twice, logits that are not finite, or when no attribute has two classes.
     """
     config.check(max(generator.config.z_dim, generator.config.w_dim))
-    names = [name for classifier in classifiers for name in classifier.names]
-    if len(set(names)) < len(names) or not names:
-        raise InputError(f"linear separability: attributes need names of their own, got {', '.join(names) or 'none'}")
+    names = attribute_names(classifiers)
     logits = attribute_logits(generator, classifiers, config, advance).numpy()
     if logits.shape[1] != len(names):
         raise InputError(f"linear separability: {len(names)} attributes are named, classifiers give {logits.shape[1]} logits")
@@ -118,6 +116,14 @@ def linear_separability(
         space: separability(space, x.numpy(), logits, names, config, advance_fits)
         for space, x in zip(("z", "w"), latents, strict=True)
     }
+
+
+def attribute_names(classifiers: Sequence[AttributeClassifier]) -> list[str]:
+    """The names of all attributes in the order of their logits; InputError for none, or one that occurs twice."""
+    names = [name for classifier in classifiers for name in classifier.names]
+    if len(set(names)) < len(names) or not names:
+        raise InputError(f"linear separability: attributes need names of their own, got {', '.join(names) or 'none'}")
+    return names
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """The interface of a metric and of its results. A new metric is a subclass of `Metric` and a line in catalogue.py."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,8 @@ class Metric(ABC):
         return ()
 
     @abstractmethod
-    def compute(self, evaluation: "Evaluation") -> Sequence[Result]:
-        """The numbers; called on every process, which must all return the same."""
+    def compute(self, evaluation: "Evaluation") -> Iterable[Result]:
+        """The numbers, one by one where each is much work; called on every process, which must all give the same."""
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
         """Options of its own for scripts/evaluate.py, by calls like argparse's add_argument(...).

@@ -64,6 +64,13 @@ def check_same_run(there: dict[str, Any], here: dict[str, Any], source: str) -> 
     return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in told]
 
 
+def other_images(there: str | None, here: str | None) -> list[str]:
+    """A line when the data set's content key is not the checkpoint's; None: not known."""
+    if None in (there, here) or there == here:
+        return []
+    return [f"data was {there!r}, is {here!r}: the run goes on with other images than it was trained on"]
+
+
 def check_same_images(there: int | None, here: int | None, source: str) -> None:
     """InputError when the data set has another number of images than the checkpoint's; None: not known."""
     if None not in (there, here) and there != here:

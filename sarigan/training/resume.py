@@ -10,7 +10,7 @@ from sarigan.checkpoint import DamagedCheckpointError, list_checkpoints, load_ch
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
-from sarigan.training.compatibility import check_same_images, check_same_run
+from sarigan.training.compatibility import check_same_images, check_same_run, other_images
 from sarigan.training.run_lock import require_unlocked
 from sarigan.training.state import TrainingState
 
@@ -53,7 +53,9 @@ def resume_summary(config: Config, run_dir: Path) -> str | None:
     require_unlocked(run_dir)
     path, state, _ = newest_good(run_dir / "checkpoints")
     notes = check_same_run(state["config"], config.to_dict(), str(path))
-    check_same_images(state.get("num_images"), len(open_dataset(config.data, config.generator.resolution)), str(path))
+    dataset = open_dataset(config.data, config.generator.resolution)
+    check_same_images(state.get("num_images"), len(dataset), str(path))
+    notes += other_images(state.get("data_key"), dataset.content_key)
     return "\n".join([f"goes on from {path}", *notes])
 
 

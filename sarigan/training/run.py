@@ -65,6 +65,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         with distributed.in_unison():
             state = TrainingState(config, precision)
             state.num_images = len(dataset)
+            state.data_key = dataset.content_key if main else None
         with distributed.in_unison(), writing_to(run_dir):
             if main:
                 opened.enter_context(run_lock(run_dir))

@@ -14,7 +14,7 @@ from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
-from sarigan.training.compatibility import check_same_images, check_same_run
+from sarigan.training.compatibility import check_same_images, check_same_run, other_images
 from sarigan.training.gan_objective import GanObjective, information_dim
 from sarigan.training.optimizers import lazy_adam, load_moments
 from sarigan.training.precision import Precision
@@ -40,6 +40,7 @@ class TrainingState:
         self.seconds = 0.0
         self.num_rollbacks = 0  # each draws other latents from then on
         self.num_images: int | None = None  # of the data set: with the seed, it decides what image stands where
+        self.data_key: str | None = None  # of the data set's content, on rank 0, which saves
 
         grouping = {id(p) for p in self.generator.grouping_parameters()}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
@@ -82,6 +83,7 @@ class TrainingState:
             "seconds": self.seconds,
             "num_rollbacks": self.num_rollbacks,
             "num_images": self.num_images,
+            "data_key": self.data_key,
             "mean_path_length": self.objective.mean_path_length,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -99,6 +101,7 @@ class TrainingState:
         """
         notes = check_same_run(state["config"], self.config.to_dict(), source)
         check_same_images(state.get("num_images"), self.num_images, source)
+        notes += other_images(state.get("data_key"), self.data_key)
         try:
             step, seconds, num_rollbacks = _position(state)
             check_numbers("mean_path_length", state["mean_path_length"], self.objective.mean_path_length)

@@ -1,43 +1,59 @@
 """Samples as files and a grid (SariGAN Fig. 6-7), a sheet over truncation, a film through latents."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image
-from torch import Tensor
 
 from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
-from sarigan.visualization.image_grid import save_grid
-from sarigan.visualization.interpolation import interpolated_latents
-from sarigan.visualization.rendering import render
+from sarigan.visualization.image_grid import save_grid, to_uint8
+from sarigan.visualization.interpolation import LatentPath
+from sarigan.visualization.rendering import rendered_batches
 from sarigan.visualization.sampling import Sampling
-from sarigan.visualization.seeds import latents_of_seeds, noise_of_seeds
+from sarigan.visualization.seeds import LatentSource, latents_of_seeds, noise_of_seeds
 from sarigan.visualization.sheet import make_sheet, pictures
 from sarigan.visualization.video import save_video
 
 GRID_WIDTH = 1024  # small images are enlarged until the grid is about this wide
+MAX_GRID_PIXELS = 2**26  # 1024 images of 256x256; a grid of more shows the first ones
+log = logging.getLogger(__name__)
 
 
 def save_samples(
     generator: Generator,
     sampling: Sampling,
-    latents: Tensor,
+    latents: LatentSource,
     seeds: Sequence[int] | None,
     edits: Sequence[Intervention],
     folder: Path,
     num_columns: int | None = None,
     grid_only: bool = False,
 ) -> Path:
-    """<folder>/grid.png, and <folder>/images/<seed or position>.png in the generator's resolution; returns the grid's path."""
-    names = list(seeds) if seeds is not None else list(range(len(latents)))
-    images = sampling.render(generator, latents, names, edits, "images")
+    """<folder>/grid.png, and <folder>/images/<seed or position>.png in the generator's resolution; returns the grid's path.
+
+    Images are saved batch by batch, and the grid shows as many as MAX_GRID_PIXELS holds: more images take no more memory.
+    """
+    names = seeds if seeds is not None else range(len(latents))
+    kind = "seed" if seeds is not None else "latent"
+    num_shown = min(len(latents), max(1, MAX_GRID_PIXELS // generator.config.resolution**2))
+    if num_shown < len(latents):
+        log.warning(f"{folder / 'grid.png'}: shows the first {num_shown} of {len(latents)} images")
     if not grid_only:
         (folder / "images").mkdir(parents=True, exist_ok=True)
-        kind = "seed" if seeds is not None else "latent"
-        for name, picture in zip(names, pictures(images), strict=True):
-            Image.fromarray(picture).save(folder / "images" / f"{kind}{name:06d}.png")
-    save_grid(images, folder / "grid.png", num_columns or whole_columns(len(images)), GRID_WIDTH)
+    shown, done = [], 0
+    for images in map(to_uint8, sampling.batches(generator, latents, names, edits, "images")):
+        if done < num_shown:
+            shown.append(images[: num_shown - done])
+        elif grid_only:
+            break
+        if not grid_only:
+            for name, picture in zip(names[done : done + len(images)], pictures(images), strict=True):
+                Image.fromarray(picture).save(folder / "images" / f"{kind}{name:06d}.png")
+        done += len(images)
+    save_grid(torch.cat(shown), folder / "grid.png", num_columns or whole_columns(num_shown), GRID_WIDTH)
     return folder / "grid.png"
 
 
@@ -74,9 +90,7 @@ def save_interpolation(
     path: Path,
 ) -> None:
     """A film through the seeds and back to the first. The noise stays that of the first seed, or it would flicker."""
-    latents = interpolated_latents(
-        generator, seeds, frames_per_seed, space, sampling.truncation_psi, sampling.truncation_cutoff
-    )
+    latents = LatentPath(generator, seeds, frames_per_seed, space, sampling.truncation_psi, sampling.truncation_cutoff)
     noise = noise_of_seeds(generator, sampling.noise, seeds[:1])
-    images = render(generator, latents, noise, None, edits, sampling.batch_size, "frames")
-    save_video(pictures(images), path)
+    batches = rendered_batches(generator, latents, noise, None, edits, sampling.batch_size, "frames")
+    save_video((picture for images in map(to_uint8, batches) for picture in pictures(images)), path)

@@ -10,12 +10,14 @@ from torch import Tensor
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[...,3,H,W] in -1..1 -> uint8, rounded and clamped."""
+    """[...,3,H,W] in -1..1 -> uint8, rounded and clamped; uint8 is left as it is."""
+    if images.dtype == torch.uint8:
+        return images
     return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def make_grid(images: Tensor, num_columns: int | None = None) -> np.ndarray:
-    """images [N,3,H,W] in -1..1 -> uint8 [rows*H, columns*W, 3], row by row; about square unless columns are given."""
+    """images [N,3,H,W] in -1..1 or uint8 -> uint8 [rows*H, columns*W, 3], row by row; about square unless columns are given."""
     n, c, h, w = images.shape
     columns = num_columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

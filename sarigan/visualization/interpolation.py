@@ -1,6 +1,7 @@
 """Ways between latents: great circles of z, straight lines of w."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,8 +13,11 @@ from sarigan.visualization.seeds import latents_of_seeds, z_of_seeds
 SPACES = ("z", "w")
 
 
-def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Along the great circle between the directions of a and b [N,D], their lengths interpolated linearly."""
+def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """Along the great circle between the directions of a and b [N,D], their lengths interpolated linearly.
+
+    t: one for all, or [N,1].
+    """
     length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
     u, v = a / length_a, b / length_b
     angle = torch.acos((u * v).sum(dim=1, keepdim=True).clamp(-1, 1))
@@ -24,33 +28,43 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     return torch.where(near, torch.lerp(u, v, t), curved) * torch.lerp(length_a, length_b, t)
 
 
-def interpolated_latents(
-    generator: Generator,
-    seeds: Sequence[int],
-    frames_per_seed: int,
-    space: str = "w",
-    psi: float = 1.0,
-    cutoff: int | None = None,
-) -> Tensor:
-    """Latents [F,L,w_dim] through the seeds in order and back to the first; F = seeds * frames_per_seed.
+@dataclass(frozen=True)
+class LatentPath:
+    """Latents [F,L,w_dim] through the seeds in order and back to the first; F = seeds * frames_per_seed. Each slice is made
+    when it is asked for.
 
     space z: slerp, then mapping. space w: straight lines between latents. InputError for fewer than two seeds.
     """
-    if space not in SPACES:
-        raise InputError(f"interpolation must be in one of {', '.join(SPACES)}, got {space!r}")
-    if len(seeds) < 2:
-        raise InputError(f"an interpolation needs at least two seeds, got {len(seeds)}")
-    if frames_per_seed < 1:
-        raise InputError(f"frames per seed must be at least 1, got {frames_per_seed}")
-    points = z_of_seeds(generator, seeds) if space == "z" else latents_of_seeds(generator, seeds, psi, cutoff)
-    following = points.roll(-1, dims=0)
-    frames = []
-    for step in range(frames_per_seed):
-        t = step / frames_per_seed
-        frames.append(slerp(points, following, t) if space == "z" else torch.lerp(points, following, t))
-    path = torch.stack(frames, dim=1).flatten(end_dim=1)
-    if space == "w":
-        return path
-    with torch.no_grad():
-        latents = generator.latents(path)
-        return latents if psi == 1.0 else generator.truncate(latents, psi, cutoff)
+
+    generator: Generator
+    seeds: Sequence[int]
+    frames_per_seed: int
+    space: str = "w"
+    psi: float = 1.0
+    cutoff: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.space not in SPACES:
+            raise InputError(f"interpolation must be in one of {', '.join(SPACES)}, got {self.space!r}")
+        if len(self.seeds) < 2:
+            raise InputError(f"an interpolation needs at least two seeds, got {len(self.seeds)}")
+        if self.frames_per_seed < 1:
+            raise InputError(f"frames per seed must be at least 1, got {self.frames_per_seed}")
+
+    def __len__(self) -> int:
+        return len(self.seeds) * self.frames_per_seed
+
+    @torch.no_grad()
+    def __getitem__(self, part: slice) -> Tensor:
+        steps = [divmod(frame, self.frames_per_seed) for frame in range(len(self))[part]]
+        ends = [(index, (index + 1) % len(self.seeds)) for index, _ in steps]
+        used = sorted({index for pair in ends for index in pair})
+        seeds = [self.seeds[index] for index in used]
+        in_z = self.space == "z"
+        points = z_of_seeds(self.generator, seeds) if in_z else latents_of_seeds(self.generator, seeds, self.psi, self.cutoff)
+        a, b = (points[[used.index(pair[end]) for pair in ends]] for end in (0, 1))
+        t = torch.tensor([step / self.frames_per_seed for _, step in steps]).to(points).reshape(-1, *[1] * (points.ndim - 1))
+        if not in_z:
+            return torch.lerp(a, b, t)
+        latents = self.generator.latents(slerp(a, b, t))
+        return latents if self.psi == 1.0 else self.generator.truncate(latents, self.psi, self.cutoff)

@@ -3,6 +3,7 @@
 latents [N,L,w_dim] float32; seeds [N] where there are any; groups/<layer> [c], the group of every input channel.
 """
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,18 +14,29 @@ from torch import Tensor
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.npz_file import read_npz
+from sarigan.visualization.seeds import LatentSource
 
 
-def save_latents(path: Path, generator: Generator, latents: Tensor, seeds: Sequence[int] | None = None) -> None:
-    """Write latents [N,L,w_dim] with the generator's group assignments."""
-    arrays = {"latents": latents.detach().float().cpu().numpy()}
+def save_latents(
+    path: Path, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None, batch_size: int = 16
+) -> None:
+    """Write latents [N,L,w_dim], `batch_size` at a time, with the generator's group assignments."""
+    arrays = {}
     if seeds is not None:
         arrays["seeds"] = np.array(seeds, dtype=np.int64)
     for layer in generator.grouped_layers():
         arrays[f"groups/{layer.name}"] = layer.grouping.membership().argmax(dim=1).cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    # As numpy.savez_compressed does, but for an array that is never whole in memory.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("latents.npy", "w", force_zip64=True) as member:
+            shape = (len(latents), generator.num_latents, generator.config.w_dim)
+            np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for start in range(0, len(latents), batch_size):
+                member.write(latents[start : start + batch_size].detach().float().cpu().numpy().astype("<f4").tobytes())
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def load_latents(path: Path, generator: Generator) -> Tensor:

@@ -1,6 +1,6 @@
 """Many images from latents, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,25 +9,39 @@ from tqdm import tqdm
 
 from sarigan.layers.intervention import Edit, Intervention
 from sarigan.models.generator import Generator
-from sarigan.visualization.seeds import noise_of_seeds
+from sarigan.visualization.seeds import LatentSource, noise_of_seeds
 
 
-@torch.no_grad()
 def render(
     generator: Generator,
-    latents: Tensor,
+    latents: LatentSource,
     noise: str | Sequence[Tensor | None] = "fixed",
     noise_seeds: Sequence[int] | None = None,
     interventions: Sequence[Edit] = (),
     batch_size: int = 16,
     description: str | None = None,
 ) -> Tensor:
-    """Images [N,3,R,R] on the CPU from latents [N,L,w_dim].
+    """`rendered_batches` in one: images [N,3,R,R]."""
+    return torch.cat(
+        list(rendered_batches(generator, latents, noise, noise_seeds, interventions, batch_size, description))
+    )
+
+
+@torch.no_grad()
+def rendered_batches(
+    generator: Generator,
+    latents: LatentSource,
+    noise: str | Sequence[Tensor | None] = "fixed",
+    noise_seeds: Sequence[int] | None = None,
+    interventions: Sequence[Edit] = (),
+    batch_size: int = 16,
+    description: str | None = None,
+) -> Iterator[Tensor]:
+    """Images [batch_size or fewer,3,R,R] on the CPU from latents [N,L,w_dim], one batch after the other.
 
     noise: a kind of `seeds.NOISES` (`fresh` needs one seed an image), or one [1 or N,1,H,W] a layer. Values of
     interventions may be one row an image. With a description there is a progress bar.
     """
-    images = []
     starts = range(0, len(latents), batch_size)
     for start in tqdm(starts, desc=description, unit="batch", disable=description is None or len(starts) < 2):
         part = slice(start, min(start + batch_size, len(latents)))
@@ -42,5 +56,4 @@ def render(
             else edit
             for edit in interventions
         ]
-        images.append(generator.synthesize(latents[part], maps, edits).images.float().cpu())
-    return torch.cat(images)
+        yield generator.synthesize(latents[part], maps, edits).images.float().cpu()

@@ -1,6 +1,8 @@
 """Latents and noise as functions of a seed: the same picture whatever else is in the batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -43,6 +45,30 @@ def latents_of_seeds(generator: Generator, seeds: Sequence[int], psi: float = 1.
     with torch.no_grad():
         latents = generator.latents(z_of_seeds(generator, seeds))
         return latents if psi == 1.0 else generator.truncate(latents, psi, cutoff)
+
+
+class LatentSource(Protocol):
+    """Latents [N,L,w_dim] that are asked for a slice at a time: a tensor, or made as they are needed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class SeedLatents:
+    """`latents_of_seeds`, each slice made when it is asked for."""
+
+    generator: Generator
+    seeds: Sequence[int]
+    psi: float = 1.0
+    cutoff: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        return latents_of_seeds(self.generator, self.seeds[part], self.psi, self.cutoff)
 
 
 def noise_of_seeds(generator: Generator, kind: str, seeds: Sequence[int]) -> list[Tensor | None]:

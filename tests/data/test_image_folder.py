@@ -1,5 +1,6 @@
 """image_folder: pixels against Pillow and against each other (zip and folder), and one line for each wrong input."""
 
+import io
 import multiprocessing
 import os
 import pickle
@@ -8,11 +9,13 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from sarigan.data import image_folder
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.errors import InputError
 
@@ -145,17 +148,39 @@ def test_processes_and_pickles_reopen_the_zip(folder: Path, tmp_path: Path, meth
 
 def test_content_key_and_description(folder: Path, tmp_path: Path) -> None:
     archive = zip_folder(folder, tmp_path / "images.zip")
-    keys = {
-        ImageFolderDataset(path, r, c).content_key
-        for path in (folder, archive)
-        for r in (8, 16)
-        for c in ("none", "center")
-    }
-    assert len(keys) == 8
+    keys = {ImageFolderDataset(folder, r, c).content_key for r in (8, 16) for c in ("none", "center")}
+    assert len(keys) == 4
     before = ImageFolderDataset(folder, 8).content_key
-    assert before == ImageFolderDataset(folder, 8).content_key
     os.utime(folder / "a.webp", (1, 1))
+    assert before == ImageFolderDataset(folder, 8).content_key == ImageFolderDataset(archive, 8).content_key
+    first = folder / ImageFolderDataset(folder, 8).names[0]
+    content = first.read_bytes()
+    first.write_bytes(content + b"\0")
     assert ImageFolderDataset(folder, 8).content_key != before
+    first.write_bytes(content)
+    assert ImageFolderDataset(folder, 8).content_key == before
+    first.rename(first.with_name(f"0{first.name}"))
+    assert ImageFolderDataset(folder, 8).content_key != before
+
+
+def test_content_key_reads_a_few_images_of_many(png_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = ImageFolderDataset(png_folder, 16)
+    opened: list[str] = []
+
+    def recorded(path: Path, mode: str) -> BinaryIO:
+        opened.append(path.name)
+        return io.BytesIO(b"content")
+
+    monkeypatch.setattr(image_folder, "open", recorded, raising=False)
+    for count, indices in ((64, range(24)), (10, range(0, 24, 3))):
+        monkeypatch.setattr(image_folder, "KEY_IMAGES", count)
+        opened.clear()
+        _ = dataset.content_key
+        assert opened == [f"{index:03d}.png" for index in indices]
+
+
+def test_describe_a_zip_file(folder: Path, tmp_path: Path) -> None:
+    archive = zip_folder(folder, tmp_path / "images.zip")
     assert ImageFolderDataset(archive, 8).describe() == f"image_folder: 4 images, 8x8, zip {archive}, crop none"
 
 

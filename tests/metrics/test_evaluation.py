@@ -10,6 +10,7 @@ import torch
 
 from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.metrics import feature_statistics
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
@@ -79,6 +80,25 @@ def test_report(evaluation_of: Callable[..., Evaluation], two_sets: tuple, tmp_p
         assert {"protocol", "code_version", "time", "seconds", "preprocessing"} <= r.keys()
     assert "30 images" not in results[0]["protocol"] and "40 images against 30" in results[0]["protocol"]
     assert "kid_small" in report.table()
+
+
+def test_protocols_count_the_images_that_were_used(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of at most MAX_KEPT images of each kind are kept; moments and classes are of all."""
+
+    def counts(limit: int) -> dict[str, str]:
+        monkeypatch.setattr(feature_statistics, "MAX_KEPT", limit)
+        results = evaluate(evaluation_of(*two_sets), ALL).results
+        return {r.name: r.protocol.removesuffix(", preprocessing tf").rsplit(", ", 1)[1] for r in results}
+
+    both, all_of_both = "25 of 40 images against 25 of 30", "40 images against 30"
+    assert counts(25) == {
+        "fd_small": all_of_both, "kid_small": both, "precision_small": both, "recall_small": both,
+        "classifier_score_small": "40 images",
+    }  # fmt: skip
+    assert counts(35)["kid_small"] == "35 of 40 images against 30"
+    assert set(counts(40).values()) == {all_of_both, "40 images"}
 
 
 def test_images_of_another_size(evaluation_of: Callable[..., Evaluation], two_sets: tuple, smooth_images: Callable,

@@ -1,19 +1,27 @@
 """Metrics of a generator as an evaluation offers them: the numbers of the functions behind them, under the right names."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from sarigan.errors import InputError
+from sarigan.metrics.catalogue import METRICS
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.evaluator import Report, evaluate
+from sarigan.metrics.full_precision import full_precision
 from sarigan.metrics.group_quality import group_quality
 from sarigan.metrics.group_stability import group_stability
 from sarigan.metrics.information import InformationConfig, information
+from sarigan.metrics.linear_separability import SeparabilityConfig
 from sarigan.metrics.perceptual_path_length import PathLengthConfig, perceptual_path_length
+from sarigan.models.feature_networks.feature_network import FeatureNetwork
+from sarigan.models.generator import Generator
 from sarigan.training.state import TrainingState
 
 CONFIG = EvaluationConfig(num_images=40, batch_size=8, seed=3)
@@ -37,6 +45,78 @@ def evaluation(state: TrainingState, **options: Any) -> Evaluation:
     made = Evaluation(CONFIG, torch.device("cpu"), generator=state.generator.eval(), **options)
     made.__dict__["perceptual_distance"] = PixelDistance()
     return made
+
+
+class Arithmetic(TorchFunctionMode):
+    """What products and convolutions may do with float32, each time that one is asked for."""
+
+    # What TF32 and autocast act on, under the names by which modules call it.
+    FUNCTIONS = (F.conv2d, F.conv_transpose2d, F.linear, torch.addmm, torch.matmul, torch.Tensor.matmul,
+                 torch.Tensor.__matmul__, torch.cdist, torch.einsum)  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[bool, bool, str, bool]] = []
+
+    @staticmethod
+    def state() -> tuple[bool, bool, str, bool]:
+        tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+        return *tf32, torch.get_float32_matmul_precision(), torch.is_autocast_enabled("cpu")
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if function in self.FUNCTIONS:
+            self.seen.append(self.state())
+        return function(*arguments, **(options or {}))
+
+
+class Brightness:
+    """One attribute: brighter than the images beside it."""
+
+    names = ["bright"]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        brightness = images.flatten(start_dim=1).mean(dim=1, keepdim=True)
+        return brightness - brightness.median()
+
+
+EXACT = (False, False, "highest", False)
+
+
+@pytest.fixture
+def careless() -> Iterator[tuple[bool, bool, str, bool]]:
+    """The surroundings of an evaluation allow TF32 and autocast."""
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    with torch.autocast("cpu", torch.bfloat16):
+        yield Arithmetic.state()
+    torch.backends.cudnn.allow_tf32 = before[0]
+    torch.set_float32_matmul_precision(before[1])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_gathered_and_computed_in_full_precision(
+    name: str, state: TrainingState, small_network: FeatureNetwork, smooth_images: Callable, as_dataset: type,
+    careless: tuple[bool, bool, str, bool], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Without it, the path length of a GPU's default TF32 is 40 times the true one."""
+    monkeypatch.setattr(SeparabilityConfig, "required_images", lambda self, num_dimensions: 40)
+    networks = dict.fromkeys(("inception", "vgg16", "efficientnet"), small_network)
+    arguments = {"ppl_samples": 4, "premise_images": 4}
+    made = evaluation(
+        state, discriminator=state.discriminator, data=as_dataset(smooth_images(12, 8)), networks=networks, arguments=arguments,
+        classifiers={"avatars": Brightness()},
+    )  # fmt: skip
+    with Arithmetic() as arithmetic:
+        values = evaluate(made, [name]).values()
+    assert len(values) > 0 and len(arithmetic.seen) > 0 and set(arithmetic.seen) == {EXACT}
+    assert Arithmetic.state() == careless
+
+
+def test_full_precision_ends_with_its_block(careless: tuple[bool, bool, str, bool]) -> None:
+    with pytest.raises(ZeroDivisionError), full_precision(torch.device("cpu")):
+        assert Arithmetic.state() == EXACT != careless
+        raise ZeroDivisionError
+    assert Arithmetic.state() == careless
 
 
 def test_path_length_by_the_paths_asked_for(state: TrainingState) -> None:
@@ -74,12 +154,58 @@ def test_groups_and_their_stability(state: TrainingState) -> None:
         ("information", {}, "information needs a checkpoint with a Q head"),
         ("linear_separability", {"separability_images": 64}, "64 images are too few for"),
         ("linear_separability", {"attribute_classifiers": "nowhere.onnx"}, "nowhere.onnx"),
+        ("linear_separability", {"attribute_classifiers": "avatars,broken.npz"}, "broken.npz"),
+        ("linear_separability", {"attribute_classifiers": "avatars,avatars"}, "attributes need names of their own"),
+        ("groups", {"stability_checkpoint": "other"}, "checkpoints of one architecture can be compared"),
     ],
 )
-def test_what_would_fail_is_one_line_before_any_work(state: TrainingState, name: str, arguments: dict, message: str) -> None:
+def test_what_would_fail_is_one_line_before_any_work(
+    state: TrainingState, tiny_config: Callable, tiny_state: Callable, name: str, arguments: dict, message: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("broken.npz").write_bytes(b"PK\x03\x04 cut off")
+    other = tiny_state(tiny_config("generator.channel_max=4")).generator if "stability_checkpoint" in arguments else None
+    made = evaluation(state, arguments=arguments, other_generator=other)
+    monkeypatch.setattr(Generator, "synthesize", None)  # no image can be made
     with pytest.raises(InputError, match=message.replace(".", r"\.")) as error:
-        evaluate(evaluation(state, arguments=arguments), [name])
+        evaluate(made, ["ppl", name])
     assert "\n" not in str(error.value)
+
+
+def test_a_late_failure_leaves_what_is_finished(state: TrainingState) -> None:
+    """Of the metrics before, and of the failing metric's own numbers."""
+
+    class Failing(PixelDistance):
+        calls = 0
+
+        def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            if self.calls > 3:  # batches of 4
+                raise RuntimeError("out of\norder")
+            return super().__call__(a, b)
+
+    made = evaluation(state, discriminator=state.discriminator, arguments={"ppl_samples": 12})
+    made.__dict__["perceptual_distance"] = Failing()
+    kept: list[Report] = []
+    with pytest.raises(RuntimeError, match="out of\norder"):
+        evaluate(made, ["information", "ppl", "groups"], kept.append)
+    first, last = kept
+    assert list(first.values()) == ["information_r2_all", "information_r2_h", "information_r2_z"]
+    assert first.failure is None and first.to_dict()["missing"] == ["ppl", "groups"]
+    assert list(last.values()) == [*first.values(), "ppl_z_full_pixels"]
+    assert last.to_dict()["failure"] == "ppl (RuntimeError: out of order)" and last.to_dict()["missing"] == ["ppl", "groups"]
+    assert last.table().splitlines()[-2:] == ["failed: ppl (RuntimeError: out of order)", "not computed: ppl, groups"]
+    assert all(result["num_images"] == 40 and result["time"] for result in last.to_dict()["results"])
+
+
+def test_a_first_failure_has_nothing_to_leave(state: TrainingState) -> None:
+    made = evaluation(state)
+    made.__dict__["perceptual_distance"] = lambda a, b: a.new_full((len(a),), torch.nan)
+    kept: list[Report] = []
+    with pytest.raises(InputError, match="the distance of sample 0 is not finite"):
+        evaluate(made, ["ppl"], kept.append)
+    assert kept == []
 
 
 def test_groups_of_a_generator_without(tiny_config: Callable, tiny_state: Callable) -> None:

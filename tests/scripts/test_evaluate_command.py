@@ -16,6 +16,7 @@ from PIL import Image
 from sarigan.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.metrics import generator_metrics
 from sarigan.metrics.evaluator import Report
 from sarigan.training.state import TrainingState
 
@@ -135,6 +136,43 @@ def test_a_table_is_printed_also_when_the_disk_fills_meanwhile(
         main()
     captured = capsys.readouterr()
     assert "groups_separation" in captured.out and "error: results.json: cannot write" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "line"),
+    [
+        (InputError("path length: the distance of sample 7 is not finite"), 2,
+         "failed: ppl (path length: the distance of sample 7 is not finite)"),
+        (RuntimeError("no convergence"), None, "failed: ppl (RuntimeError: no convergence)"),
+        (KeyboardInterrupt(), 130, "failed: ppl (KeyboardInterrupt)"),
+    ],
+)  # fmt: skip
+def test_metrics_that_were_finished_outlive_a_later_one(
+    main: Callable[[], None], checkpoint: Path, small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], failure: BaseException, code: int | None, line: str,
+) -> None:  # fmt: skip
+    written = []
+
+    def fail(*_: object) -> None:
+        written.append(json.loads((tmp_path / "x.json").read_text()))
+        raise failure
+
+    monkeypatch.setattr(generator_metrics, "perceptual_path_length", fail)
+    monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
+    arguments = ["--checkpoint", checkpoint, "--data", small_folder, "--output", tmp_path / "x.json", "--num-workers", "0"]
+    arguments += ["--metrics", "groups,ppl,information", "--premise-images", "4"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
+    with pytest.raises(SystemExit if code else type(failure)) as caught:
+        main()
+    if code:
+        assert caught.value.code == code
+    output = capsys.readouterr().out
+    assert "groups_separation" in output and line in output and "not computed: ppl, information" in output
+    report = json.loads((tmp_path / "x.json").read_text())
+    names = ["groups_separation", "groups_silhouette", "groups_size_entropy", "groups_premise"]
+    # On disk before the failure, too: what kills a process leaves no time to write.
+    assert all([result["name"] for result in found["results"]] == names for found in (*written, report)) and len(written) == 1
+    assert f"failed: {report['failure']}" == line and report["missing"] == ["ppl", "information"]
 
 
 def test_one_line_from_two_processes(project_root: Path, checkpoint: Path, small_folder: Path, tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
 """A run that is stopped and goes on ends in the same state, to the last bit, as one that is not."""
 
+import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
 from sarigan.config import Config
+from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.errors import InputError
 from sarigan.training.hooks import CheckpointHook, Hook
 from sarigan.training.precision import resolve_precision
-from sarigan.training.run import resume_from_newest
+from sarigan.training.resume import resume_summary
+from sarigan.training.run import resume_from_newest, train
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
 
@@ -264,3 +269,38 @@ def test_another_data_order_is_refused(
     with pytest.raises(InputError, match="goes on with the images and the seed it began with") as caught:
         resume_from_newest(tiny_state(tiny_config(override)), saved)
     assert field in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_another_data_set_of_equal_size_is_said(
+    png_folder: Path, tmp_path: Path, tiny_config: Build, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, when the run goes on with it; the same images elsewhere, and a checkpoint that does not know, are silent."""
+    keys: list[str] = []
+    read = ImageFolderDataset.content_key.fget
+    monkeypatch.setattr(ImageFolderDataset, "content_key", property(lambda self: keys.append(read(self)) or keys[-1]))
+    shutil.copytree(png_folder, tmp_path / "copy")
+    shutil.copytree(png_folder, tmp_path / "other")
+    for path in (tmp_path / "other").iterdir():
+        Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+
+    def warnings(folder: Path, steps: int) -> list[str]:
+        caplog.clear()
+        config = tiny_config("data.name=folder", f"data.path={folder}", f"training.total_kimg={steps * 8 / 1000}")
+        summary = resume_summary(config, tmp_path / "run")
+        before = len(keys)
+        state = train(config, tmp_path / "run").state
+        assert state.step == steps and len(keys) == before + 1 and state.data_key == keys[-1]
+        said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING and "data was" in r.getMessage()]
+        assert (summary or "").splitlines()[1:] == said
+        return said
+
+    assert warnings(png_folder, 1) == []
+    assert warnings(tmp_path / "copy", 2) == []
+    (line,) = warnings(tmp_path / "other", 3)
+    assert line == f"data was {keys[0]!r}, is {keys[-1]!r}: the run goes on with other images than it was trained on"
+    assert warnings(tmp_path / "other", 4) == []
+    file = list_checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    old = load_checkpoint(file)
+    assert old.pop("data_key") == keys[-1]
+    save_checkpoint(old, file)
+    assert warnings(png_folder, 5) == []

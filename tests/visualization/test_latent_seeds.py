@@ -9,7 +9,7 @@ import torch
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig
-from sarigan.visualization.interpolation import interpolated_latents, slerp
+from sarigan.visualization.interpolation import LatentPath, slerp
 from sarigan.visualization.latent_file import load_latents, save_latents
 from sarigan.visualization.rendering import render
 from sarigan.visualization.seeds import latents_of_seeds, noise_of_seeds, parse_seeds, z_of_seeds
@@ -73,15 +73,17 @@ def test_slerp_walks_the_circle_at_constant_speed() -> None:
 
 def test_interpolations_pass_through_the_seeds(generator: Generator) -> None:
     for space in ("z", "w"):
-        path = interpolated_latents(generator, [3, 4], 4, space, 0.5)
-        assert path.shape == (8, 6, 16)
+        lazy = LatentPath(generator, [3, 4], 4, space, 0.5)
+        path = lazy[:]
+        assert path.shape == (8, 6, 16) and len(lazy) == 8
+        torch.testing.assert_close(torch.cat([lazy[0:3], lazy[3:6], lazy[6:9]]), path, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(path[[0, 4]], latents_of_seeds(generator, [3, 4], 0.5), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(path[2], path[[0, 4]].mean(dim=0))
     for seeds, frames, space, message in (
         ([1, 2], 2, "q", "one of z, w"), ([1], 2, "w", "at least two seeds"), ([1, 2], 0, "w", "at least 1"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
-            interpolated_latents(generator, seeds, frames, space)
+            LatentPath(generator, seeds, frames, space)
 
 
 def test_latents_through_a_file(generator: Generator, tmp_path: Path) -> None:

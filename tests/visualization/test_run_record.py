@@ -1,6 +1,7 @@
 """What the report reads of a run: also of one that a crash cut short, and its sections."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,14 @@ CONFIG = "data:\n  name: folder\ngenerator:\n  resolution: 8\n  synthesis: skip\
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text(CONFIG)
+    # As a run writes it: a line of metrics before the first step, then a tick's line and after it that of an evaluation.
     (tmp_path / "log.jsonl").write_text(
-        '{"step": 1, "kimg": 1.0, "loss/generator": 2.0, "metrics/fd_efficientnet": 90.0}\n'
-        '{"step": 2, "kimg": 2.0, "loss/generator": 1.5, "groups/8x8.up/nonempty": 3}\n{"step": 3, "ki'
+        '{"step": 0, "kimg": 0.0, "seconds": 0.0, "metrics/fd_efficientnet": 90.0}\n'
+        '{"step": 1, "kimg": 1.0, "seconds": 5.0, "loss/generator": 2.0, "groups/8x8.up/temperature": 1.0,'
+        ' "groups/8x8.up/nonempty": 4}\n'
+        '{"step": 2, "kimg": 2.0, "seconds": 9.0, "loss/generator": 1.5, "groups/8x8.up/temperature": 0.5,'
+        ' "groups/8x8.up/nonempty": 3}\n'
+        '{"step": 2, "kimg": 2.0, "seconds": 9.0, "metrics/fd_efficientnet": 80.0}\n{"step": 3, "ki'
     )
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "000000004.png").write_bytes(b"\x89PNG cut short")
@@ -47,7 +53,8 @@ def test_reads_what_is_there(run_dir: Path) -> None:
 def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
     run = read_run(run_dir)
     assert samples_section(run).body == ""
-    assert curves_section(run).body.count("<svg") == 3  # metric, losses, groups
+    titles = re.findall("<figure class=\"chart\"><figcaption>(.*?)</figcaption>", curves_section(run).body)
+    assert titles == ["fd_efficientnet", "Adversarial losses", "Temperature t of the groups", "Groups that hold channels"]
     assert ">4<" in metrics_section(run).body and ">5<" not in metrics_section(run).body
     body = locality_section(run).body
     assert "More &lt;local&gt;." in body and "hair 0.41" in body and "mouth 80%, hair 20%" in body and "0.3 ± 0.02" in body

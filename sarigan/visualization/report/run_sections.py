@@ -37,7 +37,8 @@ def introduction(run: RunRecord) -> str:
 
 def curves_section(run: RunRecord) -> Section:
     """Losses, logits, Q's R^2 and the state of the groups."""
-    layers = list(dict.fromkeys(key.split("/")[1] for key in run.log[-1] if key.startswith("groups/"))) if run.log else []
+    # Of all lines: an evaluation's line holds metrics alone, and is the last one.
+    layers = list(dict.fromkeys(key.split("/")[1] for line in run.log for key in line if key.startswith("groups/")))
     charts = [
         _chart(run, "Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
         _chart(run, "Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
