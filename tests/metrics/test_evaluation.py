@@ -1,11 +1,13 @@
 """The evaluator: independence of batch size, what it reports, and what it refuses."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from sarigan.config import Config
@@ -13,7 +15,11 @@ from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
-from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+from sarigan.metrics.inception_score import ClassStatistics
+from sarigan.metrics.kid import kernel_distance
+from sarigan.metrics.precision_recall import precision_recall
+from sarigan.models.feature_networks.feature_network import Features
+from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS, preprocessing_named
 from sarigan.training.state import TrainingState
 
 ALL = ["fd_efficientnet", "kid_efficientnet", "precision_recall_efficientnet", "classifier_score_efficientnet"]
@@ -79,6 +85,72 @@ def test_report(evaluation_of: Callable[..., Evaluation], two_sets: tuple, tmp_p
         assert {"protocol", "code_version", "time", "seconds", "preprocessing"} <= r.keys()
     assert "30 images" not in results[0]["protocol"] and "40 images against 30" in results[0]["protocol"]
     assert "kid_small" in report.table()
+
+
+def test_precision_is_not_recall(
+    evaluation_of: Callable[..., Evaluation], smooth_images: Callable[..., np.ndarray], as_dataset: type
+) -> None:
+    """Images that are a few of the real ones, over and over: all precise, and most of the real ones are not covered."""
+    real = smooth_images(60, 16)
+    few = np.repeat(real[:6], 5, axis=0)
+    values = evaluate(evaluation_of(as_dataset(real), as_dataset(few)), ["precision_recall_efficientnet"]).values()
+    # Copies of an image are its nearest neighbours: radii of the generated images are 0 but for rounding.
+    assert values["precision_small"] == 1 and values["recall_small"] <= 0.1
+
+
+def test_feature_metrics_by_hand(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, small_network: torch.nn.Module
+) -> None:
+    """Frechet distance, kernel distance and classifier score of the features themselves, real and generated in their places."""
+    report = evaluate(evaluation_of(*two_sets), ALL)
+    mode = preprocessing_named("tf")
+    (real, _), (generated, logits) = (small_network(torch.from_numpy(images.images), mode) for images in two_sets)
+    a, b = generated.double().numpy(), real.double().numpy()
+    root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    distance = np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+    values = report.values()
+    assert values["fd_small"] == pytest.approx(distance, rel=1e-4)
+    assert values["kid_small"] == pytest.approx(kernel_distance(generated, real, seed=0)[0], rel=1e-4)
+    assert (values["precision_small"], values["recall_small"]) == pytest.approx(precision_recall(generated, real))
+    classes = ClassStatistics(40, 7)
+    classes.update(torch.arange(40), logits)
+    assert values["classifier_score_small"] == pytest.approx(classes.score()[0], rel=1e-9)
+    higher = {result.name for result in report.results if result.higher_is_better}
+    assert higher == {"precision_small", "recall_small", "classifier_score_small"}
+
+
+def tf32() -> tuple[bool, bool]:
+    """Whether cuDNN and cuBLAS may round float32."""
+    return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.fixture(params=[(True, False), (False, True)])
+def chosen_by_training(request: pytest.FixtureRequest) -> Iterator[tuple[bool, bool]]:
+    before = tf32()
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = request.param
+    yield request.param
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_features_are_computed_in_full_precision(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, small_network: torch.nn.Module,
+    chosen_by_training: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """TF32 is off while a network looks at images, and then what training chose; also after an error."""
+    found = []
+
+    def extract(x: torch.Tensor) -> Features:
+        found.append(tf32())
+        if fails:
+            raise InputError("broken")
+        return type(small_network).extract(small_network, x)
+
+    monkeypatch.setattr(small_network, "extract", extract)
+    for fails in (False, True):
+        with pytest.raises(InputError, match="broken") if fails else nullcontext():
+            evaluate(evaluation_of(*two_sets), ["fd_efficientnet"])
+        assert tf32() == chosen_by_training
+    assert set(found) == {(False, False)} and len(found) > 2
 
 
 def test_images_of_another_size(evaluation_of: Callable[..., Evaluation], two_sets: tuple, smooth_images: Callable,
