@@ -148,8 +148,8 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_keeps_what_is_done(tmp_path: Path, make_set: Make, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_or_killed_goes_on(tmp_path: Path, make_set: Make, number: signal.Signals) -> None:
     """The 76th of 150 pictures is held back until the signal has been sent, so that the run cannot end before it."""
     expected = make_set("avatars", tmp_path / "at once", 256, num_images=150).header.content_hash
     arguments = ["avatars", tmp_path / "set", "--resolution", 256, "--num-images", 150, "--workers", 1]
@@ -171,13 +171,17 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path, make_set: Make, number: signa
         release.touch()
         process.kill()
         process.wait()
-    assert process.returncode == 130 and "Traceback" not in stderr, stderr
-    assert stdout.startswith("stopped after ") and stdout.endswith(" of 150; the same command goes on\n")
-    num_done = int(stdout.split()[2])
-    assert 0 < num_done < 150 and not (tmp_path / "set").exists()
+    assert not (tmp_path / "set").exists()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130 and "Traceback" not in stderr, stderr
+        assert stdout.startswith("stopped after ") and stdout.endswith(" of 150; the same command goes on\n")
+        assert 0 < int(stdout.split()[2]) < 150
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
-    assert f"{num_done}/150" in done.stderr  # it goes on where it stopped
+    if number != signal.SIGKILL:
+        assert f"{stdout.split()[2]}/150" in done.stderr  # it goes on where it stopped
     assert LmdbDataset(tmp_path / "set").header.content_hash == expected
 
 
