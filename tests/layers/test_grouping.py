@@ -106,6 +106,21 @@ def test_thresholds() -> None:
     assert learned.threshold(similarity).requires_grad and not quantile.threshold(similarity).requires_grad
 
 
+@pytest.mark.parametrize(("kernel", "num_groups", "start"), [(torch.eye(6), 6, 0.999), (torch.eye(6), 1, 0.001)])
+def test_a_learned_threshold_starts_strictly_between_0_and_1(kernel: torch.Tensor, num_groups: int, start: float) -> None:
+    """Where the quantile is an end of the sigmoid, 1 (every channel its own group) or 0, logit would be infinite."""
+    grouping = SimilarityGrouping(GroupingConfig(num_groups=num_groups, threshold="learned"), 6, num_groups)
+    grouping.initialize(kernel)
+    assert grouping.threshold(torch.zeros(6, 6)).item() == pytest.approx(start, rel=1e-4)
+
+
+def test_the_last_valid_values_are_valid() -> None:
+    """`num_groups: 1`, a share of all channels, freezing from the start."""
+    config = GroupingConfig(num_groups=1, max_group_share=1.0, freeze_kimg=0.0, constant_temperature=1e-6)
+    assert config.groups_for(1, "x") == 1
+    assert GroupingConfig(num_groups=8).groups_for(8, "x") == GroupingConfig(num_groups=9, max_group_share=1.0).groups_for(8, "x")
+
+
 def test_cap_by_share_of_channels() -> None:
     config = GroupingConfig(num_groups=16, max_group_share=0.25)
     assert [config.groups_for(c, "x") for c in (512, 64, 63, 32, 8, 3)] == [16, 16, 15, 8, 2, 1]

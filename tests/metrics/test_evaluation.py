@@ -17,6 +17,7 @@ from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
 from sarigan.metrics.inception_score import ClassStatistics
 from sarigan.metrics.kid import kernel_distance
+from sarigan.metrics.latent_sampling import all_latents, latent_batches
 from sarigan.metrics.precision_recall import precision_recall
 from sarigan.models.feature_networks.feature_network import Features
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS, preprocessing_named
@@ -57,6 +58,31 @@ def test_generated_images_are_functions_of_seed_and_position(generator: torch.nn
     noise = GeneratedImages(generator, 9).noise([3, 4])
     assert [None if n is None else tuple(n.shape[2:]) for n in noise] == list(generator.synthesis.noise_shapes())
     assert not torch.equal(noise[-1][0], noise[-1][1])
+
+
+def test_truncated_images(generator: torch.nn.Module) -> None:
+    """Those of mean + psi (w - mean), under the same noise; with psi 1 those of w."""
+    generator.update_mean_latent(100)
+    for psi in (0.5, 1.0):
+        source = GeneratedImages(generator, 5, 3, psi)
+        (found,) = source.batches([list(range(5))], torch.device("cpu"))
+        with torch.no_grad():
+            w = generator.mapping(source.z(range(5)))
+            w = generator.mean_latent + psi * (w - generator.mean_latent)
+            expected = generator.synthesize(w[:, None].expand(-1, 4, -1), source.noise(range(5))).images
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        assert source.title == f"5 generated images, 8x8, seed 3, psi {psi:g}"
+
+
+def test_latents_of_a_count_that_batches_do_not_divide(generator: torch.nn.Module) -> None:
+    """All positions once, whatever the batch: the last one is shorter."""
+    z, w = all_latents(generator, 7, 3, 4)
+    assert z.shape == (7, 8) and torch.equal(z, GeneratedImages(generator, 7, 4).z(range(7)))
+    torch.testing.assert_close(w, generator.mapping(z).detach())
+    batches = list(latent_batches(generator, 7, 3, 4))
+    assert [batch.positions for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert torch.equal(torch.cat([batch.z for batch in batches]), z)
+    assert torch.equal(batches[1].noise[-1], GeneratedImages(generator, 7, 4).noise(range(7))[-1][3:6])
 
 
 def test_a_subset_is_fixed_and_without_repeats(smooth_images: Callable[..., np.ndarray], as_dataset: type) -> None:
@@ -184,6 +210,8 @@ def test_not_finite(evaluation_of: Callable[..., Evaluation], two_sets: tuple, s
     [
         (["fdi"], {}, "there is no 'fdi'; there are fid, kid"),
         (["precision_recall_efficientnet"], {"num_images": 3}, "with k=3 needs at least 4 images, got 3"),
+        (["fd_efficientnet"], {"num_images": 1}, "fd_efficientnet needs at least 2 images, got 1"),
+        (["fd_efficientnet"], {"num_workers": -1}, "num_workers must not be negative, got -1"),
         (["kid_efficientnet"], {"num_real_images": 1}, "a subset of kid_efficientnet needs at least 2 images, got 1"),
         (["fd_efficientnet"], {"preprocessing": "tf2"}, "preprocessing must be one of tf, clean, release, got 'tf2'"),
         (["fd_efficientnet"], {"batch_size": 0}, "batch_size must be at least 1"),

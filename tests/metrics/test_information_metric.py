@@ -67,6 +67,29 @@ def test_scale_hurts_r_squared_alone(generator: Generator) -> None:
     assert found.r_squared == pytest.approx(0.75, abs=0.02)
 
 
+def test_dimensions_that_never_vary_are_counted_and_left_out(generator: Generator) -> None:
+    """Three of eight dimensions of h are constant, and Q knows the others up to a known noise."""
+    constant = torch.tensor([float(d in (1, 4, 7)) for d in range(16)], dtype=torch.float64)
+    generator.mapping.register_forward_hook(lambda module, inputs, w: torch.where(constant > 0, 2.5, w))
+    found = information(generator, Reader(generator, 0.5, 0.5), "w", InformationConfig(3200)).halves
+    counts = {name: (half.num_dimensions, half.num_constant) for name, half in found.items()}
+    assert counts == {"all": (13, 3), "h": (5, 3), "z": (8, 0)}
+    assert found["h"].r_squared == pytest.approx(0.75, abs=0.03)
+    assert found["h"].nats == pytest.approx(-0.5 * 5 * math.log(0.25), rel=0.05)
+
+
+def test_images_are_counted_in_whole_blocks(generator: Generator) -> None:
+    """33 are two blocks of 32, and all of them count; Q that is right everywhere has R^2 = 1."""
+    seen: list[int] = []
+    found = information(generator, Reader(generator, 0, 0), "w", InformationConfig(33), seen.append)
+    assert found.num_images == 64 and seen == [32, 32]
+    assert found.halves["all"].r_squared == pytest.approx(1)
+    assert found.halves["all"].nats == pytest.approx(-0.5 * 16 * math.log(1e-12), rel=0.05)
+    with pytest.raises(InputError, match="num_images must be at least 2, got 1"):
+        InformationConfig(1)
+    assert InformationConfig(2).num_images == 2
+
+
 def test_halves_cover_the_target(tiny_config: Build) -> None:
     """By the values: what `h` picks is h, what `z` picks is z."""
     torch.manual_seed(0)
