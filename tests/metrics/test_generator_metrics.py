@@ -76,7 +76,7 @@ class Planes:
 def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the six numbers is the one that its name says."""
     monkeypatch.setattr(generator_metrics, "open_attribute_classifiers", lambda sources, device: [Planes()])
-    monkeypatch.setattr(generator_metrics, "classifier_hashes", lambda sources: {source: "1" * 64 for source in sources})
+    monkeypatch.setattr(generator_metrics, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
     report = evaluate(evaluation(state, arguments={"separability_images": 640}), ["linear_separability"])
     config = SeparabilityConfig(640, batch_size=8, seed=3)
     expected = linear_separability(state.generator, [Planes()], config)
@@ -97,6 +97,7 @@ def test_information_of_both_halves(state: TrainingState) -> None:
     report = evaluate(evaluation(state, discriminator=state.discriminator), ["information"])
     expected = information(state.generator, state.discriminator, "w", InformationConfig(40, 3)).halves
     assert report.values() == {f"information_r2_{name}": half.r_squared for name, half in expected.items()}
+    assert all(result.higher_is_better for result in report.results)
     assert set(expected) == {"all", "h", "z"}
 
 
@@ -107,7 +108,8 @@ def test_groups_and_their_stability(state: TrainingState) -> None:
     values = report.values()
     assert values["groups_separation"] == pytest.approx(sum(q.separation.value for q in layers.values()) / len(layers))
     assert values["groups_stability"] == 1 == group_stability(state.generator, state.generator)["8x8.up"].adjusted_rand_index
-    assert set(report.results[0].details) == set(layers)
+    assert set(report.results[0].details) == set(layers) == set(report.results[-1].details)
+    assert report.results[-1].higher_is_better and "with other, mean over 2 layers" in report.results[-1].protocol
     json.dumps(report.to_dict(), allow_nan=False)
 
 

@@ -61,6 +61,16 @@ def test_of_a_known_channel(generator: Generator) -> None:
     assert found["all"].num_dimensions == 16
 
 
+def test_units_and_mean_of_the_codes_do_not_matter(generator: Generator) -> None:
+    """t of deviation 2 about 3, Q = t + noise of deviation 1: R^2 = 1 - 1/4, and 1 - (2 * 4 + 1) / 4 for wrong images."""
+    generator.mapping.register_forward_hook(lambda module, inputs, w: 2 * w + 3)
+    half = information(generator, Reader(generator, 1, 1), "w", InformationConfig(6400)).halves["all"]
+    assert half.r_squared == pytest.approx(0.75, abs=0.01)
+    assert half.shuffled == pytest.approx(-1.25, abs=0.05)
+    assert half.squared_correlation == pytest.approx(0.8, abs=0.01)
+    assert half.nats == pytest.approx(-0.5 * 16 * math.log(0.25), rel=0.02)
+
+
 def test_scale_hurts_r_squared_alone(generator: Generator) -> None:
     found = information(generator, Reader(generator, 0, 0, scale=0.5), "w", InformationConfig(1600)).halves["all"]
     assert found.squared_correlation == pytest.approx(1)
