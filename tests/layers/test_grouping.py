@@ -139,7 +139,7 @@ def test_more_groups_than_channels_is_an_error_naming_layer_and_numbers() -> Non
     [
         ("kind", "simlarity"), ("step", "unit"), ("threshold", "0.1"), ("assignment", "max"), ("empty_group", "none"),
         ("loss_reduction", "average"), ("num_groups", 0), ("max_group_share", 0.0), ("max_group_share", 1.5),
-        ("initial_threshold", 1.0), ("constant_temperature", 0.0), ("freeze_kimg", -1.0),
+        ("initial_threshold", 0.0), ("initial_threshold", 1.0), ("constant_temperature", 0.0), ("freeze_kimg", -1.0),
     ],
 )  # fmt: skip
 def test_wrong_options_name_the_field_and_the_value(field: str, value: object) -> None:

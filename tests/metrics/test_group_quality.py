@@ -179,5 +179,8 @@ def test_wrong_input(tiny_config: Build) -> None:
     other = Generator(tiny_config("generator.channel_max=4").generator)
     with pytest.raises(InputError, match="checkpoints of one architecture can be compared"):
         group_stability(grouped, other)
+    with pytest.raises(InputError, match="num_samples must be at least 2, got 1"):
+        energy_share(grouped, num_samples=1)
+    assert len(energy_share(grouped, num_samples=2)) == len(group_quality(grouped, num_permutations=2)) == 2
     with pytest.raises(InputError, match="num_permutations must be at least 2, got 1"):
         group_quality(grouped, num_permutations=1)

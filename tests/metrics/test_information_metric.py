@@ -62,8 +62,8 @@ def test_of_a_known_channel(generator: Generator) -> None:
 
 
 def test_units_and_mean_of_the_codes_do_not_matter(generator: Generator) -> None:
-    """t of deviation 2 about 3, Q = t + noise of deviation 1: R^2 = 1 - 1/4, and 1 - (2 * 4 + 1) / 4 for wrong images."""
-    generator.mapping.register_forward_hook(lambda module, inputs, w: 2 * w + 3)
+    """t_d of deviation 2 about d, Q = t + noise of deviation 1: R^2 = 1 - 1/4, and 1 - (2 * 4 + 1) / 4 for wrong images."""
+    generator.mapping.register_forward_hook(lambda module, inputs, w: 2 * w + torch.arange(16))
     half = information(generator, Reader(generator, 1, 1), "w", InformationConfig(6400)).halves["all"]
     assert half.r_squared == pytest.approx(0.75, abs=0.01)
     assert half.shuffled == pytest.approx(-1.25, abs=0.05)
