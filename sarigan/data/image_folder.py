@@ -6,6 +6,7 @@ Images are turned as their EXIF orientation says; grey ones become RGB; transpar
 import hashlib
 import os
 import zipfile
+import zlib
 from operator import index as as_int
 from pathlib import Path
 
@@ -87,8 +88,8 @@ class ImageFolderDataset:
             try:
                 with self._zip().open(name) if self.is_zip else open(self.path / name, "rb") as file:
                     digest.update(file.read(KEY_BYTES))
-            except _READ_ERRORS as error:
-                raise InputError(f"{self.path}: {name}: cannot be read ({_reason(error)})") from None
+            except (OSError, RuntimeError, NotImplementedError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+                raise InputError(f"{self.path}: {name}: cannot be read ({error})") from None
         return f"image_folder-{digest.hexdigest()[:16]}-r{self.resolution}-{self.crop}"
 
     def __getstate__(self) -> dict[str, object]:

@@ -1,17 +1,18 @@
 """Locality scores on planted cases: groups that do follow parts, groups that do not, and slow loops as truth."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sarigan.analysis.edit_locality import edit_locality
+from sarigan.analysis.edit_locality import EditLocality, edit_locality
 from sarigan.analysis.group_labels import best_labels
 from sarigan.analysis.locality_report import verdict
 from sarigan.analysis.part_iou import IouScorer, part_iou
 from sarigan.analysis.part_masks import load_masks
-from sarigan.analysis.permutation_null import null_test, random_partitions
+from sarigan.analysis.permutation_null import NullTest, null_test, random_partitions
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig
@@ -124,8 +125,25 @@ def test_edits_of_a_planted_model_are_local() -> None:
     groups = torch.tensor([0] * 4 + [1] * 4)
     found = edit_locality(generator, "16x16.conv", latents, masks, 2, groups, 3, num_partitions=3)
     assert found.lift[0, 1] > 1.2
+    # Both say the same of these groups: channels 0-3 respond to part 1, and their edit changes it.
     iou = part_iou(features["x"], masks, 2, groups, 3, num_permutations=20)
-    assert "of the groups of 16x16.conv are " in verdict("16x16.conv", iou, found)
+    assert iou.iou[0].argmax() == found.lift[0].argmax() == 1 and iou.iou[0, 1] > 2 * iou.iou[1, 1]
+
+
+def test_verdict() -> None:
+    """More local than chance is what p <= 0.05 says, of responses and of edits each by their own test."""
+    features, masks, groups = planted(True)
+    iou = part_iou(features, masks, NUM_PARTS, groups, NUM_GROUPS, num_permutations=2)
+    local, other = NullTest(0.5, 0.25, 0.05, 19, 5.0, 0.05), NullTest(1.5, 1.25, 0.5, 19, 0.5, 0.3)
+    tail, nothing = "than those of random groups of equal sizes", torch.zeros(0)
+    assert verdict("8x8.up", replace(iou, best=local), EditLocality(nothing, nothing, nothing, other, other, [])) == (
+        f"Responses of the groups of 8x8.up are more local {tail} (best part IoU 0.5 against 0.25 +- 0.05, z +5.0, p 0.050);"
+        f" edits of the groups of 8x8.up are not more local {tail} (best part lift 1.5 against 1.25 +- 0.5, z +0.5, p 0.300)."
+    )
+    assert verdict("8x8.up", replace(iou, best=other), EditLocality(nothing, nothing, nothing, local, other, [])) == (
+        f"Responses of the groups of 8x8.up are not more local {tail} (best part IoU 1.5 against 1.25 +- 0.5, z +0.5, p 0.300);"
+        f" edits of the groups of 8x8.up are more local {tail} (best part lift 0.5 against 0.25 +- 0.05, z +5.0, p 0.050)."
+    )
 
 
 def test_masks_from_a_file(tmp_path: Path) -> None:

@@ -136,25 +136,59 @@ def test_stopping_anywhere_and_going_on(many: Path, tmp_path: Path, make_set: Ma
     assert len(LmdbDataset(target).skipped()) == 3
 
 
-def test_ctrl_c_keeps_what_is_done(many: Path, tmp_path: Path, make_set: Make) -> None:
+HELD_BACK = """
+import runpy, sys, time
+from pathlib import Path
+from sarigan.data.prepare.avatar_source import AvatarSource
+load, (script, ready, release) = AvatarSource.load, sys.argv[1:4]
+def held_back(self, locator, recipe):
+    if held_back.calls == 75:
+        Path(ready).touch()
+        while not Path(release).exists():
+            time.sleep(0.01)
+    held_back.calls += 1
+    return load(self, locator, recipe)
+held_back.calls = 0
+AvatarSource.load = held_back
+sys.argv = [script, *sys.argv[4:]]
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_stopped_or_killed_goes_on(tmp_path: Path, make_set: Make, number: signal.Signals) -> None:
+    """The 76th of 150 pictures is held back until the signal has been sent, so that the run cannot end before it."""
     expected = make_set("avatars", tmp_path / "at once", 256, num_images=150).header.content_hash
     arguments = ["avatars", tmp_path / "set", "--resolution", 256, "--num-images", 150, "--workers", 1]
+    ready, release = tmp_path / "ready", tmp_path / "release"
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        [sys.executable, "-c", HELD_BACK, str(SCRIPT), str(ready), str(release), *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while not (partial_path(tmp_path / "set") / "listing.sqlite").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
-    assert "Traceback" not in stderr
-    if process.returncode:  # a fast machine may have finished
-        assert process.returncode == 130 and stdout.startswith("stopped after ") and "the same command goes on" in stdout
-        assert int(stdout.split()[2]) > 0
-        done = run_script(*arguments)
-        assert done.returncode == 0, done.stderr
+    try:
+        deadline = time.monotonic() + 300
+        while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        # Ctrl-C reaches the whole group; the command `kill` one process.
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        release.touch()
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        release.touch()
+        process.kill()
+        process.wait()
+    assert not (tmp_path / "set").exists()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130 and "Traceback" not in stderr, stderr
+        assert stdout.startswith("stopped after ") and stdout.endswith(" of 150; the same command goes on\n")
+        assert 0 < int(stdout.split()[2]) < 150
+    done = run_script(*arguments)
+    assert done.returncode == 0, done.stderr
+    if number != signal.SIGKILL:
+        assert f"{stdout.split()[2]}/150" in done.stderr  # it goes on where it stopped
     assert LmdbDataset(tmp_path / "set").header.content_hash == expected
 
 

@@ -128,6 +128,47 @@ def test_weight_form_approximates_normalisation_as_one_over_sqrt_of_pixels() -> 
     assert abs(slope + 0.5) < 0.05
 
 
+@pytest.mark.parametrize("biases", [False, True])
+def test_epsilon_is_added_to_the_variance(biases: bool) -> None:
+    """Of every channel in Eq. 3, of every group in Eq. 4: constant features are divided by its root, not by nothing."""
+    torch.manual_seed(4)
+    c, epsilon = codes(biases), 0.3
+    x = torch.randn(N, CHANNELS, SIZE, SIZE, dtype=torch.float64)
+    x[:, 5] = 7.0
+    normal = group_adain(x, c.z_scale, c.z_bias, epsilon)
+    found = group_adagn(normal, c.membership, c.h_scale, c.h_bias, epsilon)
+    deviation = (x.var(dim=(2, 3), unbiased=False, keepdim=True) + epsilon).sqrt()
+    expected = c.z_scale[:, :, None, None] * (x - x.mean(dim=(2, 3), keepdim=True)) / deviation
+    expected = expected if c.z_bias is None else expected + c.z_bias[:, :, None, None]
+    torch.testing.assert_close(normal, expected)
+    for n in range(N):
+        for j, i in enumerate(GROUP_OF):
+            group = normal[n] * torch.tensor([float(other == i) for other in GROUP_OF])[:, None, None]
+            value = c.h_scale[n, i] * (normal[n, j] - group.mean()) / (group.var(unbiased=False) + epsilon).sqrt()
+            torch.testing.assert_close(found[n, j], value if c.h_bias is None else value + c.h_bias[n, i])
+
+
+def test_features_of_float16_are_those_of_float32_within_its_range() -> None:
+    """Where they lie within +-256 they are the same; beyond they are held there, so that no sum over channels overflows."""
+    torch.manual_seed(5)
+    c = codes(False)
+    c = StyleCodes(c.z_scale.float(), c.h_scale.float(), membership=c.membership.float())
+    convolution = EqualizedConv2d(CHANNELS, OUT, 1)
+    x = torch.randn(N, CHANNELS, SIZE, SIZE).half()
+    for factor in (1.0, 1e4):
+        strong = StyleCodes(c.z_scale, factor * c.h_scale, membership=c.membership)
+        features = group_adagn(group_adain(x.float(), strong.z_scale, None), strong.membership, strong.h_scale, None)
+        assert (features.abs().max() > 256) == (factor > 1)
+        features = features.clamp(-256, 256)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.float16):
+            found = ActivationModulation()(x, strong, convolution)
+        assert found.dtype == torch.float16
+        # Of every product both factors, of every sum of 12 products each step is rounded to 11 bits.
+        weight = convolution.weight.detach() * convolution.scale
+        bound = (2 + CHANNELS) * 2.0**-11 * F.conv2d(features.abs(), weight.abs())
+        assert ((found.float() - F.conv2d(features, weight)).abs() <= bound).all()
+
+
 def test_gradient_is_finite_with_an_empty_group_and_no_epsilon() -> None:
     torch.manual_seed(3)
     c = codes(biases=True)

@@ -106,6 +106,22 @@ def test_thresholds() -> None:
     assert learned.threshold(similarity).requires_grad and not quantile.threshold(similarity).requires_grad
 
 
+@pytest.mark.parametrize(("kernel", "num_groups", "start"), [(torch.eye(6), 6, 0.999), (torch.eye(6), 1, 0.001)])
+def test_a_learned_threshold_starts_strictly_between_0_and_1(kernel: torch.Tensor, num_groups: int, start: float) -> None:
+    """Where the quantile is an end of the sigmoid, 1 (every channel its own group) or 0, logit would be infinite."""
+    grouping = SimilarityGrouping(GroupingConfig(num_groups=num_groups, threshold="learned"), 6, num_groups)
+    grouping.initialize(kernel)
+    assert grouping.threshold(torch.zeros(6, 6)).item() == pytest.approx(start, rel=1e-4)
+
+
+def test_the_last_valid_values_are_valid() -> None:
+    """`num_groups: 1`, a share of all channels, freezing from the start."""
+    config = GroupingConfig(num_groups=1, max_group_share=1.0, freeze_kimg=0.0, constant_temperature=1e-6)
+    assert config.groups_for(1, "x") == 1
+    assert GroupingConfig(num_groups=8).groups_for(8, "x") == 8
+    assert GroupingConfig(num_groups=9, max_group_share=1.0).groups_for(8, "x") == 8
+
+
 def test_cap_by_share_of_channels() -> None:
     config = GroupingConfig(num_groups=16, max_group_share=0.25)
     assert [config.groups_for(c, "x") for c in (512, 64, 63, 32, 8, 3)] == [16, 16, 15, 8, 2, 1]
@@ -123,7 +139,7 @@ def test_more_groups_than_channels_is_an_error_naming_layer_and_numbers() -> Non
     [
         ("kind", "simlarity"), ("step", "unit"), ("threshold", "0.1"), ("assignment", "max"), ("empty_group", "none"),
         ("loss_reduction", "average"), ("num_groups", 0), ("max_group_share", 0.0), ("max_group_share", 1.5),
-        ("initial_threshold", 1.0), ("constant_temperature", 0.0), ("freeze_kimg", -1.0),
+        ("initial_threshold", 0.0), ("initial_threshold", 1.0), ("constant_temperature", 0.0), ("freeze_kimg", -1.0),
     ],
 )  # fmt: skip
 def test_wrong_options_name_the_field_and_the_value(field: str, value: object) -> None:

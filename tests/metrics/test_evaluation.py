@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from sarigan.config import Config
@@ -14,7 +15,11 @@ from sarigan.metrics import feature_statistics
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
-from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+from sarigan.metrics.inception_score import ClassStatistics
+from sarigan.metrics.kid import kernel_distance
+from sarigan.metrics.latent_sampling import all_latents, latent_batches
+from sarigan.metrics.precision_recall import precision_recall
+from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS, preprocessing_named
 from sarigan.training.state import TrainingState
 
 ALL = ["fd_efficientnet", "kid_efficientnet", "precision_recall_efficientnet", "classifier_score_efficientnet"]
@@ -54,6 +59,31 @@ def test_generated_images_are_functions_of_seed_and_position(generator: torch.nn
     assert not torch.equal(noise[-1][0], noise[-1][1])
 
 
+def test_truncated_images(generator: torch.nn.Module) -> None:
+    """Those of mean + psi (w - mean), under the same noise; with psi 1 those of w."""
+    generator.update_mean_latent(100)
+    for psi in (0.5, 1.0):
+        source = GeneratedImages(generator, 5, 3, psi)
+        (found,) = source.batches([list(range(5))], torch.device("cpu"))
+        with torch.no_grad():
+            w = generator.mapping(source.z(range(5)))
+            w = generator.mean_latent + psi * (w - generator.mean_latent)
+            expected = generator.synthesize(w[:, None].expand(-1, 4, -1), source.noise(range(5))).images
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        assert source.title == f"5 generated images, 8x8, seed 3, psi {psi:g}"
+
+
+def test_latents_of_a_count_that_batches_do_not_divide(generator: torch.nn.Module) -> None:
+    """All positions once, whatever the batch: the last one is shorter."""
+    z, w = all_latents(generator, 7, 3, 4)
+    assert z.shape == (7, 8) and torch.equal(z, GeneratedImages(generator, 7, 4).z(range(7)))
+    torch.testing.assert_close(w, generator.mapping(z).detach())
+    batches = list(latent_batches(generator, 7, 3, 4))
+    assert [batch.positions for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert torch.equal(torch.cat([batch.z for batch in batches]), z)
+    assert torch.equal(batches[1].noise[-1], GeneratedImages(generator, 7, 4).noise(range(7))[-1][3:6])
+
+
 def test_a_subset_is_fixed_and_without_repeats(smooth_images: Callable[..., np.ndarray], as_dataset: type) -> None:
     images = DatasetImages(as_dataset(smooth_images(40, 8)), 15)
     assert len(images) == len(set(images.indices)) == 15 and images.indices == sorted(images.indices)
@@ -70,7 +100,9 @@ def test_mirrored_reals_of_the_release(smooth_images: Callable[..., np.ndarray],
 
 def test_report(evaluation_of: Callable[..., Evaluation], two_sets: tuple, tmp_path: Path) -> None:
     report = evaluate(evaluation_of(*two_sets, seed=3), ALL)
-    report.write(tmp_path / "a" / "report.json")
+    for _ in range(2):  # the second replaces the first
+        report.write(tmp_path / "a" / "report.json")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["report.json"]
     results = json.loads((tmp_path / "a" / "report.json").read_text())["results"]
     assert [r["name"] for r in results] == [
         "fd_small", "kid_small", "precision_small", "recall_small", "classifier_score_small"
@@ -99,6 +131,36 @@ def test_protocols_count_the_images_that_were_used(
     }  # fmt: skip
     assert counts(35)["kid_small"] == "35 of 40 images against 30"
     assert set(counts(40).values()) == {all_of_both, "40 images"}
+def test_precision_is_not_recall(
+    evaluation_of: Callable[..., Evaluation], smooth_images: Callable[..., np.ndarray], as_dataset: type
+) -> None:
+    """Images that are a few of the real ones, over and over: all precise, and most of the real ones are not covered."""
+    real = smooth_images(60, 16)
+    few = np.repeat(real[:6], 5, axis=0)
+    values = evaluate(evaluation_of(as_dataset(real), as_dataset(few)), ["precision_recall_efficientnet"]).values()
+    # Copies of an image are its nearest neighbours: radii of the generated images are 0 but for rounding.
+    assert values["precision_small"] == 1 and values["recall_small"] <= 0.1
+
+
+def test_feature_metrics_by_hand(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, small_network: torch.nn.Module
+) -> None:
+    """Frechet distance, kernel distance and classifier score of the features themselves, real and generated in their places."""
+    report = evaluate(evaluation_of(*two_sets), ALL)
+    mode = preprocessing_named("tf")
+    (real, _), (generated, logits) = (small_network(torch.from_numpy(images.images), mode) for images in two_sets)
+    a, b = generated.double().numpy(), real.double().numpy()
+    root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    distance = np.square(a.mean(axis=0) - b.mean(axis=0)).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+    values = report.values()
+    assert values["fd_small"] == pytest.approx(distance, rel=1e-4)
+    assert values["kid_small"] == pytest.approx(kernel_distance(generated, real, seed=0)[0], rel=1e-4)
+    assert (values["precision_small"], values["recall_small"]) == pytest.approx(precision_recall(generated, real))
+    classes = ClassStatistics(40, 7)
+    classes.update(torch.arange(40), logits)
+    assert values["classifier_score_small"] == pytest.approx(classes.score()[0], rel=1e-9)
+    higher = {result.name for result in report.results if result.higher_is_better}
+    assert higher == {"precision_small", "recall_small", "classifier_score_small"}
 
 
 def test_images_of_another_size(evaluation_of: Callable[..., Evaluation], two_sets: tuple, smooth_images: Callable,
@@ -132,6 +194,8 @@ def test_not_finite(evaluation_of: Callable[..., Evaluation], two_sets: tuple, s
     [
         (["fdi"], {}, "there is no 'fdi'; there are fid, kid"),
         (["precision_recall_efficientnet"], {"num_images": 3}, "with k=3 needs at least 4 images, got 3"),
+        (["fd_efficientnet"], {"num_images": 1}, "fd_efficientnet needs at least 2 images, got 1"),
+        (["fd_efficientnet"], {"num_workers": -1}, "num_workers must not be negative, got -1"),
         (["kid_efficientnet"], {"num_real_images": 1}, "a subset of kid_efficientnet needs at least 2 images, got 1"),
         (["fd_efficientnet"], {"preprocessing": "tf2"}, "preprocessing must be one of tf, clean, release, got 'tf2'"),
         (["fd_efficientnet"], {"batch_size": 0}, "batch_size must be at least 1"),

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import kernel_similarity
+from sarigan.losses.grouping import grouping_loss
 from sarigan.metrics.group_quality import (
+    against_chance,
     cluster_quality,
     energy_share,
     group_quality,
@@ -20,6 +22,7 @@ from sarigan.metrics.group_quality import (
     within_and_between,
 )
 from sarigan.metrics.group_stability import churn, group_stability, partition_stability
+from sarigan.metrics.latent_sampling import all_latents
 from sarigan.models.generator import Generator
 
 Build = Callable[..., Any]
@@ -119,6 +122,55 @@ def test_energy_share_of_codes_set_by_hand(tiny_config: Build) -> None:
     assert share.effective_groups == pytest.approx(math.exp(-(0.2 * math.log(0.2) + 0.8 * math.log(0.8))))
 
 
+def test_energy_share_varies_with_the_latents(tiny_config: Build) -> None:
+    """h_i^2 / sum h^2 by a loop over the codes of every latent; the variance over latents is that of a sample."""
+    torch.manual_seed(1)
+    generator = Generator(tiny_config().generator).double()
+    for layer in generator.grouped_layers():
+        with torch.no_grad():  # two groups: one of a single channel
+            layer.grouping.logits.zero_()
+            layer.grouping.logits[:, 0], layer.grouping.logits[3, 1] = 1.0, 2.0
+    _, w = all_latents(generator, 10, 4, 5)
+    codes = generator.synthesize(w[:, None].expand(-1, generator.num_latents, -1), "none").codes
+    found = energy_share(generator, num_samples=10, batch_size=4, seed=5)
+    for name, share in found.items():
+        power = codes[name].h_scale.detach().numpy() ** 2
+        power[:, 2] = 0  # it holds no channel
+        shares = power / power.sum(axis=1, keepdims=True)
+        assert share.mean == pytest.approx(shares.mean(axis=0), rel=1e-9) and min(share.mean[:2]) > 0.01
+        assert share.variance == pytest.approx(shares.var(axis=0, ddof=1), rel=1e-9)
+        entropy = -sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0) for p in shares.T)
+        assert share.effective_groups == pytest.approx(np.exp(entropy).mean(), rel=1e-9)
+
+
+def test_target_error_is_that_of_equation_2(tiny_config: Build) -> None:
+    torch.manual_seed(0)
+    generator = Generator(tiny_config().generator)
+    found = group_quality(generator, num_permutations=2)
+    for layer in generator.grouped_layers():
+        expected = grouping_loss(layer.grouping, layer.kernel).mean_squared_error
+        assert found[layer.name].target_error == pytest.approx(float(expected)) and found[layer.name].num_groups == 3
+    fixed = Generator(tiny_config("generator.grouping.kind=contiguous").generator)
+    assert group_quality(fixed, num_permutations=2)["8x8.up"].target_error is None
+
+
+def test_against_chance_by_hand() -> None:
+    """value, mean, and distance in deviations of a sample; the score is asked for shuffles of the labels alone."""
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    seen: list[Tensor] = []
+
+    def score(some: Tensor) -> float:
+        seen.append(some)
+        return float(some[0] * 10 + some[1])
+
+    found = against_chance(score, labels, num_permutations=40, seed=3)
+    chance = [float(some[0] * 10 + some[1]) for some in seen if some is not labels]
+    assert len(chance) == 40 and all(torch.equal(some.sort().values, labels) for some in seen)
+    assert found.value == 0 and found.chance == pytest.approx(np.mean(chance)) and np.mean(chance) > 1
+    assert found.z == pytest.approx(-np.mean(chance) / np.std(chance, ddof=1))
+    assert math.isnan(against_chance(lambda some: 1.0, labels, 5, 0).z)
+
+
 def test_wrong_input(tiny_config: Build) -> None:
     plain = Generator(tiny_config("generator.grouping.kind=none").generator)
     with pytest.raises(InputError, match="groups: this generator has none"):
@@ -127,5 +179,8 @@ def test_wrong_input(tiny_config: Build) -> None:
     other = Generator(tiny_config("generator.channel_max=4").generator)
     with pytest.raises(InputError, match="checkpoints of one architecture can be compared"):
         group_stability(grouped, other)
+    with pytest.raises(InputError, match="num_samples must be at least 2, got 1"):
+        energy_share(grouped, num_samples=1)
+    assert len(energy_share(grouped, num_samples=2)) == len(group_quality(grouped, num_permutations=2)) == 2
     with pytest.raises(InputError, match="num_permutations must be at least 2, got 1"):
         group_quality(grouped, num_permutations=1)

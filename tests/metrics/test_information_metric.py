@@ -61,10 +61,43 @@ def test_of_a_known_channel(generator: Generator) -> None:
     assert found["all"].num_dimensions == 16
 
 
+def test_units_and_mean_of_the_codes_do_not_matter(generator: Generator) -> None:
+    """t_d of deviation 2 about d, Q = t + noise of deviation 1: R^2 = 1 - 1/4, and 1 - (2 * 4 + 1) / 4 for wrong images."""
+    generator.mapping.register_forward_hook(lambda module, inputs, w: 2 * w + torch.arange(16))
+    half = information(generator, Reader(generator, 1, 1), "w", InformationConfig(6400)).halves["all"]
+    assert half.r_squared == pytest.approx(0.75, abs=0.01)
+    assert half.shuffled == pytest.approx(-1.25, abs=0.05)
+    assert half.squared_correlation == pytest.approx(0.8, abs=0.01)
+    assert half.nats == pytest.approx(-0.5 * 16 * math.log(0.25), rel=0.02)
+
+
 def test_scale_hurts_r_squared_alone(generator: Generator) -> None:
     found = information(generator, Reader(generator, 0, 0, scale=0.5), "w", InformationConfig(1600)).halves["all"]
     assert found.squared_correlation == pytest.approx(1)
     assert found.r_squared == pytest.approx(0.75, abs=0.02)
+
+
+def test_dimensions_that_never_vary_are_counted_and_left_out(generator: Generator) -> None:
+    """Three of eight dimensions of h are constant, and Q knows the others up to a known noise."""
+    constant = torch.tensor([float(d in (1, 4, 7)) for d in range(16)], dtype=torch.float64)
+    generator.mapping.register_forward_hook(lambda module, inputs, w: torch.where(constant > 0, 2.5, w))
+    found = information(generator, Reader(generator, 0.5, 0.5), "w", InformationConfig(3200)).halves
+    counts = {name: (half.num_dimensions, half.num_constant) for name, half in found.items()}
+    assert counts == {"all": (13, 3), "h": (5, 3), "z": (8, 0)}
+    assert found["h"].r_squared == pytest.approx(0.75, abs=0.03)
+    assert found["h"].nats == pytest.approx(-0.5 * 5 * math.log(0.25), rel=0.05)
+
+
+def test_images_are_counted_in_whole_blocks(generator: Generator) -> None:
+    """33 are two blocks of 32, and all of them count; Q that is right everywhere has R^2 = 1."""
+    seen: list[int] = []
+    found = information(generator, Reader(generator, 0, 0), "w", InformationConfig(33), seen.append)
+    assert found.num_images == 64 and seen == [32, 32]
+    assert found.halves["all"].r_squared == pytest.approx(1)
+    assert found.halves["all"].nats == pytest.approx(-0.5 * 16 * math.log(1e-12), rel=0.05)
+    with pytest.raises(InputError, match="num_images must be at least 2, got 1"):
+        InformationConfig(1)
+    assert InformationConfig(2).num_images == 2
 
 
 def test_halves_cover_the_target(tiny_config: Build) -> None:

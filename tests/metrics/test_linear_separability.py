@@ -105,6 +105,25 @@ def test_only_the_confident_half_counts() -> None:
     assert whole.conditional > 0.3
 
 
+def test_a_rare_class_is_in_both_parts() -> None:
+    """Two of twenty samples are positive: one is held out and one is fitted to, whatever share is asked for."""
+    latents = np.concatenate([np.full((2, 1), 5.0), np.linspace(-6, -5, 18)[:, None]])
+    for share in (0.01, 0.5, 0.99):
+        config = SeparabilityConfig(num_images=20, kept_share=1.0, held_out_share=share, smallest_class=2)
+        (found,) = separability("w", latents, latents, ["a"], config).attributes
+        assert (found.num_kept, found.positive_share) == (20, 0.1)
+        assert found.entropy == pytest.approx(-(0.1 * math.log(0.1) + 0.9 * math.log(0.9)))
+        assert (found.conditional, found.held_out) == (0, 0)
+
+
+def test_smallest_configuration() -> None:
+    config = SeparabilityConfig(num_images=1, kept_share=1.0, samples_per_dimension=1, smallest_class=2, batch_size=1)
+    assert config.required_images(3) == 3
+    config.check(1)
+    with pytest.raises(InputError, match="smallest_class must be at least 2, got 1"):
+        SeparabilityConfig(smallest_class=1)
+
+
 def test_too_few_images_says_how_many() -> None:
     with pytest.raises(InputError, match="319 images are too few for 8 latent dimensions; at least 320 give 20"):
         linear_separability(ConstructedGenerator(), [ExactClassifier()], SeparabilityConfig(num_images=319))

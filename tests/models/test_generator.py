@@ -60,6 +60,51 @@ def test_mean_latent_is_the_mean_of_ten_thousand_fixed_latents(generator: Genera
     assert generator.mean_latent.abs().max() > 0.01
 
 
+def test_the_mean_latent_starts_at_0(generator: Generator) -> None:
+    """Before its first update, which draws as many latents as asked for, from seed 0 unless another is named."""
+    assert (generator.mean_latent == 0).all()
+    generator.update_mean_latent(1500)
+    source = torch.Generator().manual_seed(0)
+    torch.testing.assert_close(
+        generator.mean_latent, generator.mapping(torch.randn(1500, 6, generator=source)).mean(dim=0), rtol=1e-4, atol=1e-6
+    )
+    before = generator.mean_latent.clone()
+    generator.update_mean_latent(1500, seed=1)
+    assert not torch.equal(generator.mean_latent, before)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"resolution": 4}, "generator.resolution must be a power of two and at least 8, got 4"),
+        ({"resolution": 24}, "generator.resolution must be a power of two and at least 8, got 24"),
+        ({"channel_max": 0}, "generator.channel_max must be at least 1, got 0"),
+        ({"channel_base": 3}, "generator.channel_base must be at least 4 at resolution 8, got 3"),
+        ({"mapping_layers": 0}, "generator.mapping_layers must be at least 1, got 0"),
+        ({"z_dim": 0}, "generator.z_dim must be at least 1, got 0"),
+        ({"style_dim": 0}, "generator.style_dim must be at least 1, got 0"),
+        ({"mapping_learning_rate_multiplier": 0.0}, "mapping_learning_rate_multiplier must be positive, got 0.0"),
+        ({"synthesis": "unet"}, "generator.synthesis must be one of skip, adain, got 'unet'"),
+        ({"synthesis": "adain"}, "grouping.kind must be none with generator.synthesis=adain, got 'similarity'"),
+        ({"form": "activation", "grouping": GroupingConfig(kind="none")}, "form=activation needs groups"),
+        ({"form": "activation", "grouping": GroupingConfig(empty_group="release")}, "exists in the weight form only"),
+        ({"style_biases": True, "grouping": GroupingConfig(kind="none")}, "style_biases needs groups"),
+        ({"style_biases": True, "grouping": GroupingConfig(empty_group="release")}, "needs groups and .*empty_group=zero"),
+    ],
+)
+def test_wrong_configurations(fields: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GeneratorConfig(**{**SMALL, **fields})
+
+
+def test_the_smallest_generator() -> None:
+    """One of everything: the bounds themselves are allowed."""
+    ones = {"z_dim": 1, "style_dim": 1, "mapping_layers": 1, "channel_base": 4, "channel_max": 1}
+    generator = Generator(GeneratorConfig(8, **ones, grouping=GroupingConfig(num_groups=1)))
+    assert generator(torch.ones(2, 1)).images.shape == (2, 3, 8, 8)
+    assert [layer.convolution.weight.shape[0] for _, layer in generator.synthesis.named_layers()] == [1, 1, 1]
+
+
 def test_truncation_pulls_towards_the_mean(generator: Generator) -> None:
     generator.update_mean_latent()
     plain = generator(z(3)).latents

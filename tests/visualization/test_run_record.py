@@ -71,7 +71,7 @@ def test_what_does_not_fit_is_left_out(run_dir: Path) -> None:
     run = read_run(run_dir)
     assert run.series("loss/generator") == [(1.0, 2.0), (2.0, 1.5)] and run.series("loss/r1") == []
     assert [result["value"] for result in run.metrics] == [4.0]
-    assert curves_section(run).body.count("<svg") == 3
+    assert curves_section(run).body.count("<svg") == 4
 
 
 def test_nothing_of_a_record_is_markup(run_dir: Path) -> None:
