@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.errors import InputError
+from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
 INVERSE_TEMPERATURE_MAX = 5.0
@@ -59,6 +60,7 @@ class GroupingConfig:
             raise InputError(f"generator.grouping.initial_threshold must be in (0, 1), got {self.initial_threshold}")
         if self.constant_temperature <= 0:
             raise InputError(f"generator.grouping.constant_temperature must be positive, got {self.constant_temperature}")
+        check_seed("generator.grouping.random_seed", self.random_seed)
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
             raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
 
