@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
+transforms_active = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
 class Transformable(torch.autograd.Function):
@@ -31,4 +31,4 @@ class Transformable(torch.autograd.Function):
     @classmethod
     def call(cls, *args: Any) -> Any:
         """Apply the function to positional arguments."""
-        return cls.apply(*args) if _transforms_active() else cls.plain.apply(*args)
+        return cls.apply(*args) if transforms_active() else cls.plain.apply(*args)

@@ -32,7 +32,7 @@ def native_for(x: Tensor) -> Any | None:
 
     Raises InputError for an unknown SARIGAN_OPS and RuntimeError if it is `native` and there are none.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    if is_captured():
         return None
     mode = _mode or _mode_from_environment()
     if mode == "reference":
@@ -46,6 +46,11 @@ def native_for(x: Tensor) -> Any | None:
     if isinstance(decision, Exception):
         raise decision
     return decision
+
+
+def is_captured() -> bool:
+    """Whether the operations are being written down as a graph, by the compiler or a tracer."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ops._autograd import Transformable
+from ops._extension import is_captured
 
 # Below so many channels on either side the products are too thin to be worth it.
 _FEWEST_CHANNELS = 16
@@ -47,8 +48,7 @@ def _is_worthwhile(pixels: Tensor, weight: Tensor) -> bool:
         and pixels.is_contiguous(memory_format=torch.channels_last)
         and pixels.numel() > 0
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not is_captured()
     )
 
 

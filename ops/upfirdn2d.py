@@ -14,15 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ops._arguments import check_floating, check_integers, check_same_device
-from ops._autograd import Transformable
-from ops._extension import native_for
+from ops._autograd import Transformable, transforms_active
+from ops._extension import is_captured, native_for
+from ops._upfirdn2d_reference import filter_kernels, resample, resample_adjoint, reverse
 
 Pair = int | tuple[int, int]
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
-MAX_OUTER_TAPS = 6
 
 
 def upfirdn2d(x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: Padding = 0, gain: float = 1.0) -> Tensor:
@@ -37,53 +36,21 @@ def upfirdn2d(x: Tensor, filter: Tensor, up: Pair = 1, down: Pair = 1, padding: 
     left, right, top, bottom = _padding(padding)
     height, width = _output_size(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom), gain)
     filter = filter.detach()
+    offset = reverse(filter, (top, left))
     native = native_for(x)
-    if native is None:
-        return _reference(x, filter, (up_x, up_y), (down_x, down_y), (left, right, top, bottom), gain, height, width)
-    offset = (filter.shape[0] - 1 - top, filter.shape[-1] - 1 - left)
-    return _Upfirdn2d.call(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native)
-
-
-def _reference(
-    x: Tensor,
-    filter: Tensor,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    gain: float,
-    height: int,
-    width: int,
-) -> Tensor:
-    if x.numel() == 0:
-        return x.new_zeros(*x.shape[:2], height, width) + x.sum()  # the sum keeps the result in the graph
-    c, h, w = map(int, x.shape[1:])  # constants of a traced graph, whose batch alone may vary
-    (up_x, up_y), (down_x, down_y), (left, right, top, bottom) = up, down, padding
-    if up_x > 1 or up_y > 1:
-        zeros = (0, up_x - 1, 0, 0, 0, up_y - 1)  # behind every pixel and every row
-        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
-            x = F.pad(x.reshape(-1, c, h, 1, w, 1), zeros).reshape(-1, c, h * up_y, w * up_x)
-        else:
-            x = F.pad(x.permute(0, 2, 3, 1).reshape(-1, h, 1, w, 1, c), (0, 0, *zeros))
-            x = x.reshape(-1, h * up_y, w * up_x, c).permute(0, 3, 1, 2)
-    x = F.pad(x, [max(side, 0) for side in padding])
-    if min(padding) < 0:
-        x = x[:, :, max(-top, 0) : x.shape[2] - max(-bottom, 0), max(-left, 0) : x.shape[3] - max(-right, 0)]
-    # Depthwise cross-correlation with the flipped filter is the convolution of the definition. Short separable filters
-    # are taken as one K x K pass: two passes over memory cost more than the multiplications they save.
-    taps = filter.to(torch.float64 if x.dtype == torch.float64 else torch.float32).flip(tuple(range(filter.ndim)))
-    if filter.ndim == 1 and len(filter) <= MAX_OUTER_TAPS:
-        taps = taps[:, None] * taps[None, :]
-    scaled = (taps * gain).to(x.dtype)
-    with torch.autocast(x.device.type, enabled=False):  # the result has the type of x
-        if taps.ndim == 2:
-            return F.conv2d(x, scaled.expand(c, 1, -1, -1), stride=(down_y, down_x), groups=c)
-        x = F.conv2d(x, scaled.reshape(1, 1, 1, -1).expand(c, -1, -1, -1), stride=(1, down_x), groups=c)
-        along = taps.to(x.dtype).reshape(1, 1, -1, 1).expand(c, -1, -1, -1)
-        return F.conv2d(x, along, stride=(down_y, 1), groups=c)
+    if native is not None:
+        return _Upfirdn2d.call(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), native)
+    kernels = filter_kernels(filter, gain, x.dtype)
+    if is_captured() or transforms_active():
+        return resample(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), kernels)
+    return _Upfirdn2d.call(x, filter, (up_y, up_x), (down_y, down_x), offset, (height, width), False, float(gain), kernels)
 
 
 class _Upfirdn2d(Transformable):
-    """The native operator. Pairs are (vertical, horizontal); `size` is that of the output."""
+    """The operator with derivatives of its own; `form`: the native operators, or the kernels of the reference.
+
+    PyTorch's second derivative of a convolution would compute that of the constant filter too, one convolution a channel.
+    """
 
     @staticmethod
     def forward(
@@ -95,9 +62,11 @@ class _Upfirdn2d(Transformable):
         size: tuple[int, int],
         flip: bool,
         gain: float,
-        native: Any,
+        form: Any,
     ) -> Tensor:
-        return native.upfirdn2d(x, filter, up, down, offset, size, flip, gain)
+        if isinstance(form, list):  # `flip` turns from derivative to derivative
+            return (resample_adjoint if flip else resample)(x, filter, up, down, offset, size, form)
+        return form.upfirdn2d(x, filter, up, down, offset, size, flip, gain)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
@@ -108,9 +77,9 @@ class _Upfirdn2d(Transformable):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (filter,) = ctx.saved_tensors
-        up, down, (offset_y, offset_x), _, flip, gain, native = ctx.constants
-        offset = (filter.shape[0] - 1 - offset_y, filter.shape[-1] - 1 - offset_x)
-        grad_x = _Upfirdn2d.call(grad, filter, down, up, offset, ctx.size, not flip, gain, native)
+        up, down, (offset_y, offset_x), _, flip, gain, form = ctx.constants
+        offset = reverse(filter, (offset_y, offset_x))
+        grad_x = _Upfirdn2d.call(grad, filter, down, up, offset, ctx.size, not flip, gain, form)
         return grad_x, None, None, None, None, None, None, None, None
 
 

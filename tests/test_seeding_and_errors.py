@@ -1,9 +1,17 @@
 """Derived seeds, and the one exception a script turns into a line."""
 
-import pytest
+import random
 
+import numpy as np
+import pytest
+import torch
+
+from sarigan.analysis.avatar_training import AvatarTrainingConfig
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.seeding import derive_seed
+from sarigan.layers.grouping import GroupingConfig
+from sarigan.metrics.evaluation import EvaluationConfig
+from sarigan.seeding import MAX_SEED, derive_seed
+from sarigan.visualization.seeds import parse_seeds
 
 
 def test_seeds_are_functions_of_their_key() -> None:
@@ -24,6 +32,39 @@ def test_seeds_look_uniform() -> None:
     seeds = [derive_seed(0, "x", step) for step in range(4000)]
     for bit in (0, 1, 31, 32, 61, 62):
         assert 0.45 < sum(seed >> bit & 1 for seed in seeds) / 4000 < 0.55
+
+
+def test_the_cpu_generator_keeps_32_bits_of_a_seed() -> None:
+    """A fact of PyTorch that `derive_seed` states and `MAX_SEED` rests on; NumPy's and Python's generators use all bits."""
+
+    def draws(seed: int) -> list[float]:
+        return [
+            torch.rand(1, generator=torch.Generator().manual_seed(seed)).item(),
+            np.random.default_rng(seed).random(),
+            random.Random(seed).random(),
+        ]
+
+    seed = derive_seed("a seed") % 2**32
+    low, high, next_low = draws(seed), draws(seed + 2**32), draws(seed + 1)
+    assert [a == b for a, b in zip(low, high, strict=True)] == [True, False, False]
+    assert [a == b for a, b in zip(low, next_low, strict=True)] == [False, False, False]
+    assert MAX_SEED == 2**32 - 1
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**64, -1])
+@pytest.mark.parametrize(
+    ("take", "name"),
+    [
+        (lambda seed: GroupingConfig(random_seed=seed), r"generator\.grouping\.random_seed"),
+        (lambda seed: EvaluationConfig(seed=seed), "seed"),
+        (lambda seed: AvatarTrainingConfig(seed=seed), "seed"),
+        (lambda seed: parse_seeds(str(seed)), "seeds"),
+    ],
+)
+def test_seeds_that_would_mean_another_one_are_refused(take, name: str, seed: int) -> None:
+    take(MAX_SEED)
+    with pytest.raises(InputError, match=rf"^{name} (must be|are numbers and ranges).*0 to 4294967295.*{seed}'?$"):
+        take(seed)
 
 
 def test_an_input_error_becomes_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:

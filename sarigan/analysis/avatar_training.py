@@ -19,6 +19,7 @@ from sarigan.data.avatar_labels import BINARY_ATTRIBUTES, binary_labels
 from sarigan.data.avatars import PART_NAMES, AvatarDataset
 from sarigan.errors import InputError
 from sarigan.models.feature_networks.avatar_networks import RESOLUTION, AvatarClassifier, AvatarSegmenter
+from sarigan.seeding import check_seed
 
 HELD_OUT_SEED = 1_000_003  # avatars of this seed are never trained on
 
@@ -38,6 +39,7 @@ class AvatarTrainingConfig:
         for name in ("num_images", "batch_size", "num_held_out"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_seed("seed", self.seed)
         if self.seed == HELD_OUT_SEED:
             raise InputError(f"seed must not be {HELD_OUT_SEED}, the seed of the held-out avatars")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.errors import InputError
+from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
 INVERSE_TEMPERATURE_MAX = 5.0
@@ -59,6 +60,7 @@ class GroupingConfig:
             raise InputError(f"generator.grouping.initial_threshold must be in (0, 1), got {self.initial_threshold}")
         if self.constant_temperature <= 0:
             raise InputError(f"generator.grouping.constant_temperature must be positive, got {self.constant_temperature}")
+        check_seed("generator.grouping.random_seed", self.random_seed)
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
             raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
 
@@ -84,7 +86,15 @@ def similarity_quantile(similarity: Tensor, num_groups: int) -> Tensor:
     """The (1 - 1/g)-quantile of all c*c entries: c^2/g of them reach it, so a channel has c/g similar ones on average."""
     count = similarity.numel()
     rank = count - round(count / num_groups) + 1
-    return similarity.flatten().kthvalue(min(rank, count)).values
+    return kth_smallest(similarity.flatten(), min(rank, count), sort=similarity.device.type != "cpu")
+
+
+def kth_smallest(values: Tensor, k: int, sort: bool) -> Tensor:
+    """The k-th smallest of values [n], counted from 1; NaN is the largest. The same with and without sorting.
+
+    PyTorch's kthvalue is one thread block on a GPU, whose sort takes all; on a CPU it is ten times as fast as sorting.
+    """
+    return values.sort().values[k - 1] if sort else values.kthvalue(k).values
 
 
 def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:

@@ -27,6 +27,7 @@ from sarigan.models.feature_networks.opening import open_network
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
 from sarigan.models.feature_networks.preprocessing import preprocessing_named
 from sarigan.models.generator import Generator
+from sarigan.seeding import check_seed
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class EvaluationConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} must be at least 1, got {value}")
+        check_seed("seed", self.seed)
         if not math.isfinite(self.truncation_psi):
             raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
         if self.num_workers < 0:

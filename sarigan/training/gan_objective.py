@@ -109,7 +109,8 @@ class GanObjective:
     def grouping_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """Eq. 2 and the learned threshold's loss, summed over the layers; for the grouping parameters, from the kernels.
 
-        A function of the weights alone, which are equal on all ranks: so are the gradients, without any communication.
+        A function of the weights alone, which are equal on all ranks. So are the gradients, but for the rounding of unlike
+        processors, which groups and their training would blow up: the trainer averages them.
         """
         losses = [
             grouping_loss(layer.grouping, layer.kernel)

@@ -34,6 +34,7 @@ class Phase:
     batch_size: int = 0  # latents to draw for the whole batch; 0: none
     needs_real_images: bool = False
     needs_image_noise: bool = False
+    uses_replica: bool = True  # the loss goes through a data-parallel replica, which averages gradients over ranks
     after: Callable[[Scalars], None] | None = None  # sees the scalars of the finished phase
 
     def is_due(self, step: int) -> bool:

@@ -47,7 +47,7 @@ def build_phases(state: TrainingState) -> list[Phase]:
         phases.append(
             Phase(
                 "grouping", objective.grouping_phase, state.generator, state.grouping_parameters,
-                state.grouping_optimizer,
+                state.grouping_optimizer, uses_replica=False,
                 until_step=None if freeze is None else math.ceil(freeze * 1000 / batch_size),
             )
         )  # fmt: skip

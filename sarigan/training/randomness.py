@@ -35,7 +35,7 @@ class Draws:
 
 
 class Randomness:
-    """Draws for the shapes of one generator."""
+    """Draws for the shapes of one generator. On a CPU two steps may share theirs (`derive_seed`)."""
 
     def __init__(
         self, seed: int, generator: Generator, config: ObjectiveConfig, device: torch.device, dtype: torch.dtype

@@ -14,6 +14,7 @@ from sarigan import distributed
 from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
 from sarigan.ema import ema_decay
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.gradient_average import average_gradients
 from sarigan.training.hooks import BrokenOffError, Hook
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
 from sarigan.training.out_of_memory import hook_out_of_memory, is_out_of_memory, out_of_memory_error
@@ -177,6 +178,8 @@ class Trainer:
                 loss, scalars = phase.loss(shard)
                 poison_nonfinite(loss * (scale * shard.weight / len(shards))).backward()
             sums.add(scalars, shard.weight)
+        if not phase.uses_replica:
+            average_gradients(phase.parameters)
         if scale != 1:
             torch._foreach_mul_([p.grad for p in phase.module.parameters() if p.grad is not None], 1 / scale)
         return sums

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
-from sarigan.seeding import derive_seed
+from sarigan.seeding import MAX_SEED, check_seed, derive_seed
 
-MAX_SEED = 2**32 - 1
 MAX_COUNT = 100_000
 NOISES = ("fixed", "fresh", "none")
 
@@ -24,8 +23,7 @@ def parse_seeds(text: str) -> list[int]:
         if not 1 <= len(ends) <= 2 or not all(end.strip().isdecimal() for end in ends):
             raise InputError(f"seeds are numbers and ranges such as 1,5,9 or 0-15 (0 to {MAX_SEED}), got {text!r}")
         first, last = int(ends[0]), int(ends[-1])
-        if max(first, last) > MAX_SEED:
-            raise InputError(f"seeds must be 0 to {MAX_SEED}, got {max(first, last)}")
+        check_seed("seeds", max(first, last))
         if last < first:
             raise InputError(f"a range of seeds runs upwards, got {part.strip()!r}")
         if len(seeds) + last - first >= MAX_COUNT:

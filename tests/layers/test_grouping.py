@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import (
@@ -14,6 +16,7 @@ from sarigan.layers.grouping import (
     SimilarityGrouping,
     build_grouping,
     kernel_similarity,
+    kth_smallest,
     similarity_quantile,
 )
 
@@ -40,6 +43,28 @@ def test_quantile_of_a_symmetric_similarity_is_at_most_one_entry_off() -> None:
     similarity = kernel_similarity(torch.randn(64, 30))
     kept = int((similarity >= similarity_quantile(similarity, 16)).sum())
     assert abs(kept - 64**2 / 16) <= 1
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_kth_smallest_counts_ties_and_takes_nan_for_the_largest(sort: bool) -> None:
+    values = [0.25, -1.0, math.nan, 0.25, math.inf, 0.5, math.nan, -math.inf, 0.25]
+    found = [kth_smallest(torch.tensor(values), k, sort).item() for k in range(1, 10)]
+    np.testing.assert_array_equal(found, np.sort(values))
+
+
+def test_quantile_on_a_gpu_sorts() -> None:
+    """kthvalue is a single thread block there: 512^2 numbers, seven times a step."""
+    names = []
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
+            names.append(operator.name())
+            return operator(*arguments, **(keywords or {}))
+
+    with FakeTensorMode(), Names():
+        threshold = similarity_quantile(torch.empty(8, 8, device="cuda"), 4)
+    assert threshold.shape == () and threshold.device.type == "cuda"
+    assert "aten::sort" in names and "aten::kthvalue" not in names
 
 
 def test_every_channel_belongs_to_exactly_one_group_its_argmax() -> None:

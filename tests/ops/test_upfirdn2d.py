@@ -1,6 +1,7 @@
 """upfirdn2d on every path against scipy in float64, and its derivatives against finite differences."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.signal
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ops import upfirdn2d
 from ops._extension import implementation, native_for
@@ -100,14 +102,16 @@ def test_equals_the_definition_forward_and_backward(path: torch.device, call: di
 
 
 def adjoint(shape, taps, t, arguments):
-    """The adjoint of the reference form in float64 (whose forward pass has been held to scipy), and of its absolute."""
+    """The adjoint of the reference form in float64 (whose forward pass has been held to scipy), and of its absolute.
+
+    Under torch.func it is the derivative that PyTorch takes of its own functions.
+    """
     up, down, padding, gain = arguments
     found = []
     for f, values, g in ((taps, t.double(), gain), (taps.abs(), t.double().abs(), abs(gain))):
-        leaf = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+        call = partial(upfirdn2d, filter=f, up=up, down=down, padding=padding, gain=g)
         with implementation("reference"):
-            y = upfirdn2d(leaf, f, up, down, padding, g)
-        found.append(torch.autograd.grad(y, leaf, values)[0])
+            found.append(torch.func.vjp(call, torch.zeros(shape, dtype=torch.float64))[1](values)[0])
     return found
 
 
@@ -138,6 +142,47 @@ def test_first_and_second_derivatives(path, arguments, channels_last, two_dimens
     assert torch.autograd.gradcheck(call, x, fast_mode=True)
     # The operator is linear: its square has a second derivative that is not zero.
     assert torch.autograd.gradgradcheck(lambda x: call(x) ** 2, x, fast_mode=True)
+
+
+class Convolutions(TorchDispatchMode):
+    """Counts the convolutions that are run."""
+
+    number = 0
+
+    def __torch_dispatch__(self, operator, types, arguments=(), keywords=None):
+        self.number += "convolution" in operator.name()
+        return operator(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize(("length", "passes"), [(4, 1), (9, 2)])
+@pytest.mark.parametrize("arguments", CONFIGURATIONS)
+def test_no_derivative_forms_that_of_the_constant_filter(arguments, length, passes) -> None:
+    """Every derivative of the reference takes as many convolutions as the operator, whatever the number of channels."""
+    x = torch.ones(1, 8, 12, 12, requires_grad=True)
+    taps = torch.arange(1.0, length + 1)
+    with implementation("reference"), Convolutions() as count:
+        y = upfirdn2d(x, taps, **arguments)
+        assert count.number == passes
+        for order in (2, 3, 4):
+            slope = torch.ones_like(y, requires_grad=True)
+            (gradient,) = torch.autograd.grad(y, x, slope, create_graph=True)
+            x, y = slope, gradient
+            assert count.number == order * passes
+
+
+@pytest.mark.parametrize("arguments", CONFIGURATIONS)
+def test_third_derivatives(path, arguments) -> None:
+    """d^3 sum(A x)^3 / dx^3 along u and v is 6 A'(A u * A v), for short and long filters."""
+    generator = torch.Generator().manual_seed(0)
+    x, u, v = torch.randn(3, 2, 3, 12, 12, generator=generator, dtype=torch.float64).to(path)
+    x.requires_grad_()
+    for taps in (torch.arange(1.0, 5.0, device=path), torch.arange(1.0, 10.0, device=path)):
+        call = partial(upfirdn2d, filter=taps, **arguments)
+        (found,) = torch.autograd.grad(call(x).pow(3).sum(), x, create_graph=True)
+        for direction in (u, v):
+            (found,) = torch.autograd.grad((found * direction).sum(), x, create_graph=True)
+        (expected,) = torch.autograd.grad(call(x), x, 6 * call(u) * call(v))
+        torch.testing.assert_close(found, expected)
 
 
 def test_image_kept_by_the_usual_resampling(path) -> None:

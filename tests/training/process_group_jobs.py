@@ -1,6 +1,7 @@
 """What each process of tests/training/test_distributed.py runs: python process_group_jobs.py <jobs.json>, under a launcher.
 
 A job is a list of configuration files trained one after the other in one run directory, as after as many interruptions.
+With `unlike_gradients` the two ranks' gradients of the group logits differ, and have the usual mean.
 """
 
 import json
@@ -9,11 +10,16 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sarigan import distributed
 from sarigan.config import load_config
 from sarigan.training import run
+from sarigan.training.gan_objective import GanObjective
+from sarigan.training.phase import Scalars, Shard
 from sarigan.training.state import TrainingState
+
+GROUPING_PHASE = GanObjective.grouping_phase
 
 
 def with_noise(build: type[TrainingState]) -> None:
@@ -31,6 +37,16 @@ def with_noise(build: type[TrainingState]) -> None:
     build.__init__ = patched  # type: ignore[method-assign]
 
 
+def unlike_gradients(self: GanObjective, shard: Shard) -> tuple[Tensor, Scalars]:
+    """The grouping phase with something added to the gradients on rank 0 that rank 1 takes away."""
+    loss, scalars = GROUPING_PHASE(self, shard)
+    sign = 1 - 2 * distributed.rank()
+    for parameter in self.generator.grouping_parameters():
+        slope = torch.linspace(-1e-6, 1e-6, parameter.numel(), dtype=parameter.dtype).view_as(parameter)
+        loss = loss + sign * (parameter * slope).sum()
+    return loss, scalars
+
+
 def fingerprint(state: TrainingState) -> list[float]:
     """Equal on two ranks only if all their weights are."""
     weights = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.module.parameters()]
@@ -43,6 +59,8 @@ def main() -> None:
     with_noise(TrainingState)
     with distributed.exit_on_input_error(), distributed.process_group(timeout_seconds=120):
         for job in json.loads(Path(sys.argv[1]).read_text()):
+            grouping_phase = unlike_gradients if job["unlike_gradients"] else GROUPING_PHASE
+            GanObjective.grouping_phase = grouping_phase  # type: ignore[method-assign]
             for file in job["configs"]:
                 trainer = run.train(load_config(file), Path(job["run_dir"]))
                 prints = distributed.gather_objects(fingerprint(trainer.state))

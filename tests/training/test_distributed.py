@@ -85,7 +85,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory, config_of: Build) -> Callable[
             files = [folder / f"{name}-{index}.yaml" for index in range(len(configs))]
             for file, config in zip(files, configs, strict=True):
                 file.write_text(config.to_yaml())
-            return {"run_dir": str(folder / name), "configs": [str(file) for file in files]}
+            paths = [str(file) for file in files]
+            return {"run_dir": str(folder / name), "configs": paths, "unlike_gradients": name == "unlike"}
 
         jobs = [job(name, config_of(STEPS, *overrides)) for name, overrides in EQUAL.items()]
         for name, overrides in RESUMED.items():
@@ -94,6 +95,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, config_of: Build) -> Callable[
         jobs.append(job("started", config_of(STOP, *EQUAL["one-round"])))
         if num_ranks == 2:
             jobs.append(job("evaluated", config_of(STEPS, *EQUAL["one-round"], *METRICS)))
+            jobs.append(job("unlike", config_of(STEPS, *EQUAL["one-round"])))
         (folder / "jobs.json").write_text(json.dumps(jobs))
         for code, errors in launch(num_ranks, [str(JOBS), str(folder / "jobs.json")]):
             assert code == 0, errors
@@ -137,6 +139,11 @@ def test_two_and_four_processes_equal_one(name: str, ran: Callable[[int], Path],
     expected = single(EQUAL[name])
     for num_ranks in (2, 4):
         assert_close(weights(ran(num_ranks) / name), expected)
+
+
+def test_unlike_gradients_of_the_groups_are_averaged(ran: Callable[[int], Path], single: Build) -> None:
+    """What differs between two ranks cancels in the mean: both end with the logits of one process (the job compares them)."""
+    assert_close(weights(ran(2) / "unlike"), single(EQUAL["one-round"]))
 
 
 @pytest.mark.parametrize("name", RESUMED)
