@@ -21,9 +21,17 @@ class ExponentialMovingAverage(Generic[ModuleT]):
 
     def __init__(self, source: ModuleT) -> None:
         self.module: ModuleT = copy.deepcopy(source).eval().requires_grad_(False)
+        self._averages: list[Tensor] = list(self.module.parameters())
+        self._source, self._parameters = source, _parameters(source)
 
     @torch.no_grad()
     def update(self, source: ModuleT, decay: float) -> None:
         """average <- decay * average + (1 - decay) * source, for every parameter."""
-        averages: list[Tensor] = [p.detach() for p in self.module.parameters()]
-        torch._foreach_lerp_(averages, [p.detach() for p in source.parameters()], 1 - decay)
+        if source is not self._source:
+            self._source, self._parameters = source, _parameters(source)
+        torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
+
+
+def _parameters(module: nn.Module) -> list[Tensor]:
+    """A walk through a network takes as long as its update."""
+    return list(module.parameters())

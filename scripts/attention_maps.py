@@ -12,10 +12,11 @@ from sarigan import load_generator
 from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
 from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.device import resolve_device
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.output_path import output_folder
 from sarigan.visualization.attention_maps import attention_sheet
-from sarigan.visualization.command_line import add_sampling_options, device_named, parse_layers, sampling_of
+from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 from sarigan.visualization.rendering import render
 from sarigan.visualization.seeds import parse_seeds
 
@@ -42,7 +43,7 @@ def main() -> None:
             if getattr(options, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
         file = resolve_checkpoint(options.checkpoint)
-        generator = load_generator(file, device_named(options.device))
+        generator = load_generator(file, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
         parts = options.parts
         if parts == "auto":

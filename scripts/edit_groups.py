@@ -12,9 +12,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sarigan import load_generator
+from sarigan.device import resolve_device
 from sarigan.errors import exit_on_input_error
 from sarigan.output_path import output_file, output_folder
-from sarigan.visualization.command_line import add_sampling_options, device_named, parse_groups, parse_numbers, sampling_of
+from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_numbers, sampling_of
 from sarigan.visualization.edit_file import save_edits
 from sarigan.visualization.editing_figures import group_sheet, groups_overview
 from sarigan.visualization.group_editing import along, scaling, toward
@@ -48,7 +49,7 @@ def main() -> None:
         sampling = sampling_of(options)
         default = "0,0.5,1,2,4" if options.scale else "-3,-1.5,1.5,3" if options.direction is not None else "0.5,1,1.5,2"
         amounts = parse_numbers(options.amounts or default, "--amounts")
-        generator = load_generator(options.checkpoint, device_named(options.device))
+        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
         groups = parse_groups(options.groups, options.layer, generator)
         place = (options.layer, options.code)
         if options.scale:

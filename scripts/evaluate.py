@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import torch
-
 from sarigan import distributed, load_generator
 from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.config import config_from_dict
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.data.opening import open_images
+from sarigan.device import resolve_device
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import METRICS, metrics_named
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
@@ -27,7 +26,6 @@ from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
 from sarigan.output_path import output_file
 from sarigan.pretrained import load_networks
-from sarigan.visualization.command_line import device_named
 
 
 def main() -> None:
@@ -80,9 +78,7 @@ def names_of(text: str) -> list[str]:
 
 def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evaluation:
     """Everything that the options name, opened."""
-    device = pick_device(options.device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    device = resolve_device(options.device, "--device")
     config = EvaluationConfig(
         options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
         options.batch_size, options.num_workers, options.inception_weights,
@@ -122,15 +118,6 @@ def default_output(options: argparse.Namespace) -> Path:
     file = resolve_checkpoint(options.checkpoint)
     folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
     return folder / "evaluation" / f"{file.stem}-{now}.json"
-
-
-def pick_device(name: str) -> torch.device:
-    """auto: this process's GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda", distributed.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
-    if name == "mps" and torch.backends.mps.is_available():
-        return torch.device(name)
-    return device_named(name)
 
 
 def parse() -> argparse.Namespace:

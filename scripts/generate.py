@@ -10,11 +10,11 @@ import argparse
 from pathlib import Path
 
 from sarigan import load_generator
+from sarigan.device import resolve_device
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.output_path import output_file, output_folder
 from sarigan.visualization.command_line import (
     add_sampling_options,
-    device_named,
     load_all_edits,
     parse_numbers,
     sampling_of,
@@ -55,7 +55,7 @@ def main() -> None:
         psis = parse_numbers(options.truncation_sweep, "--truncation-sweep") if options.truncation_sweep else []
         if options.video:
             check_video_path(options.video)
-        generator = load_generator(options.checkpoint, device_named(options.device))
+        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
         edits = load_all_edits(options.edit, generator)
         if options.video:
             save_interpolation(generator, sampling, seeds, options.space, options.frames, edits, options.video)

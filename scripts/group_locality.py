@@ -12,9 +12,10 @@ from sarigan import load_generator
 from sarigan.analysis.locality_report import measure_locality
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
 from sarigan.checkpoint import resolve_checkpoint
+from sarigan.device import resolve_device
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.output_path import output_folder
-from sarigan.visualization.command_line import add_sampling_options, device_named, parse_layers, sampling_of
+from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 from sarigan.visualization.rendering import render
 
 
@@ -42,7 +43,7 @@ def measure(options: argparse.Namespace, file: Path, folder: Path) -> None:
     for name in ("images", "permutations", "partitions"):
         if getattr(options, name) < 2:
             raise InputError(f"--{name} must be at least 2, got {getattr(options, name)}")
-    generator = load_generator(file, device_named(options.device))
+    generator = load_generator(file, resolve_device(options.device, "--device"))
     layers = parse_layers(options.layer, generator)
     latents = sampling.latents(generator, range(options.images))
     images = render(generator, latents, "fixed", batch_size=sampling.batch_size)

@@ -11,11 +11,11 @@ from pathlib import Path
 from PIL import Image
 
 from sarigan import load_generator
+from sarigan.device import resolve_device
 from sarigan.errors import exit_on_input_error
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
 from sarigan.output_path import output_folder
 from sarigan.training.projection import SPACES, ProjectionConfig, project
-from sarigan.visualization.command_line import device_named
 from sarigan.visualization.edit_file import save_edits
 from sarigan.visualization.latent_file import save_latents
 from sarigan.visualization.projection_figure import load_target, projection_strip
@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     with exit_on_input_error(), output_folder(options.output):
         config = ProjectionConfig(options.space, options.steps, options.learning_rate, pixel_weight=options.pixel_weight)
-        device = device_named(options.device)
+        device = resolve_device(options.device, "--device")
         generator = load_generator(options.checkpoint, device)
         target = load_target(options.image, generator.config.resolution).to(device)
         distance = open_perceptual_distance(device)

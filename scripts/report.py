@@ -10,10 +10,10 @@ from sarigan import load_generator
 from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import segmented_avatars
 from sarigan.checkpoint import resolve_checkpoint
+from sarigan.device import resolve_device
 from sarigan.errors import exit_on_input_error
 from sarigan.models.generator import Generator
 from sarigan.output_path import output_file
-from sarigan.visualization.command_line import device_named
 from sarigan.visualization.rendering import render
 from sarigan.visualization.report.run_record import read_run
 from sarigan.visualization.report.writing import write_report
@@ -48,7 +48,7 @@ def main() -> None:
         file = resolve_checkpoint(options.run)
         path = options.output or options.run / "report.html"
         with output_file(path):
-            generator = load_generator(file, device_named(options.device))
+            generator = load_generator(file, resolve_device(options.device, "--device"))
             sampling = Sampling()
             labels, note = part_labels(generator, sampling) if run.config["data"]["name"] == "avatars" else ({}, "")
             size = write_report(run, generator, file.name, path, labels, note, sampling)

@@ -10,9 +10,10 @@ import argparse
 from pathlib import Path
 
 from sarigan import load_generator
+from sarigan.device import resolve_device
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.output_path import output_folder
-from sarigan.visualization.command_line import add_sampling_options, device_named, parse_groups, parse_layers, sampling_of
+from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_layers, sampling_of
 from sarigan.visualization.mixing_figures import groups_sheet, halves_sheets, layer_sheets
 from sarigan.visualization.noise_variation import noise_sheet
 from sarigan.visualization.seeds import parse_seeds
@@ -45,7 +46,7 @@ def main() -> None:
         if options.noises < 4:
             raise InputError(f"--noises must be at least 4, got {options.noises}")
         sampling = sampling_of(options)
-        generator = load_generator(options.checkpoint, device_named(options.device))
+        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
         if options.mode == "layers":
             sheets = layer_sheets(generator, sampling, rows, columns, options.layers.split(","))
         elif options.mode == "halves":

@@ -94,6 +94,8 @@ class TrainingConfig:
     # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float16 (V100) | float64
     precision: str = "auto"
     tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
+    # Layout of images, features and kernels. auto: channels_last, but on CUDA contiguous for float32 without TF32, and float64
+    memory_format: str = "auto"  # auto | channels_last | contiguous
     ema_half_life_kimg: float = 10.0
     ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far
     tick_kimg: float = 4.0  # log line
@@ -123,6 +125,10 @@ class TrainingConfig:
         precisions = ("auto", "float32", "bfloat16", "float16", "float64")
         if self.precision not in precisions:
             raise InputError(f"training.precision must be one of {', '.join(precisions)}, got {self.precision!r}")
+        if self.memory_format not in ("auto", "channels_last", "contiguous"):
+            raise InputError(
+                f"training.memory_format must be one of auto, channels_last, contiguous, got {self.memory_format!r}"
+            )
         if self.on_nonfinite not in ("stop", "roll_back"):
             raise InputError(f"training.on_nonfinite must be stop or roll_back, got {self.on_nonfinite!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

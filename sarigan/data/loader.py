@@ -133,7 +133,9 @@ def training_batches(
         workers.close()
 
 
-def to_unit_range(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """uint8 [N,3,R,R] -> dtype in -1..1 on the device, in channels_last layout."""
+def to_unit_range(
+    images: Tensor, device: torch.device, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last
+) -> Tensor:
+    """uint8 [N,3,R,R] -> dtype in -1..1 on the device, in the layout."""
     images = images.to(device, non_blocking=True)
-    return images.to(dtype, memory_format=torch.channels_last) / 127.5 - 1
+    return images.to(dtype, memory_format=layout) / 127.5 - 1

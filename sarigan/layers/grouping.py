@@ -134,7 +134,7 @@ class SimilarityGrouping(nn.Module):
     def temperature(self) -> Tensor:
         """t, a scalar."""
         if not self.config.learn_temperature:
-            return self.logits.new_tensor(self.config.constant_temperature)
+            return self.logits.new_full((), self.config.constant_temperature)  # new_tensor would wait for the device
         return 1 / (INVERSE_TEMPERATURE_MAX * torch.sigmoid(self.temperature_logit))
 
     def threshold(self, similarity: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class SimilarityGrouping(nn.Module):
             return torch.sigmoid(self.threshold_logit)
         if self.config.threshold == "quantile":
             return similarity_quantile(similarity, self.num_groups)
-        return similarity.new_tensor(self.config.constant_threshold)
+        return similarity.new_full((), self.config.constant_threshold)
 
     def probabilities(self) -> Tensor:
         """N(G/t) [c,g]: softmax over the groups."""

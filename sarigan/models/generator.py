@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
@@ -184,12 +185,14 @@ class Generator(nn.Module):
             return [torch.randn(n, 1, h, w, device=device, dtype=dtype) for h, w in shapes]
         if kind == "fixed":
             source = torch.Generator().manual_seed(0)
-            return [torch.randn(1, 1, h, w, generator=source).to(device, dtype).expand(n, -1, -1, -1) for h, w in shapes]
+            maps = to_device([torch.randn(1, 1, h, w, generator=source) for h, w in shapes], device, dtype)
+            return [noise.expand(n, -1, -1, -1) for noise in maps]
         raise InputError(f"noise must be random, fixed, none or a list of tensors, got {kind!r}")
 
     @torch.no_grad()
     def update_mean_latent(self, num_samples: int = 10_000, seed: int = 0) -> None:
         """Set `mean_latent` to the mean w of fixed-seed latents."""
         source = torch.Generator().manual_seed(seed)
-        z = torch.randn(num_samples, self.config.z_dim, generator=source).to(self.mean_latent)
+        z = torch.randn(num_samples, self.config.z_dim, generator=source)
+        (z,) = to_device([z], self.mean_latent.device, self.mean_latent.dtype)
         self.mean_latent.copy_(sum(self.mapping(part).sum(dim=0) for part in z.split(1000)) / num_samples)

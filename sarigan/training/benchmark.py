@@ -60,7 +60,7 @@ class StepTimer:
         batch = config.training.batch_size
         size = config.generator.resolution
         self.images = torch.rand(batch, 3, size, size).mul(2).sub(1)
-        self.images = self.images.to(self.precision.device, self.precision.parameter_dtype, memory_format=torch.channels_last)
+        self.images = self.images.to(self.precision.device, self.precision.parameter_dtype, memory_format=self.precision.layout)
         self.phases = [
             (index, phase)
             for index, phase in enumerate(self.trainer.phases)

@@ -65,13 +65,26 @@ class CheckpointWriter:
 
 
 def to_host(value: Any) -> Any:
-    """A copy in host memory that further training leaves alone; what is no tensor stays itself."""
+    """A copy in host memory that further training leaves alone; what is no tensor stays itself. Waits for the device, once."""
+    gpus: set[torch.device] = set()
+    copy = _copy(value, gpus)
+    for gpu in gpus:
+        torch.cuda.current_stream(gpu).synchronize()
+    return copy
+
+
+def _copy(value: Any, gpus: set[torch.device]) -> Any:
+    """The same, not yet there of the tensors on a GPU, which is noted."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        value = value.detach()
+        if not value.is_cuda:
+            return value.to("cpu", copy=True)
+        gpus.add(value.device)
+        return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
     if isinstance(value, dict):
-        return {key: to_host(item) for key, item in value.items()}
+        return {key: _copy(item, gpus) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(to_host(item) for item in value)
+        return type(value)(_copy(item, gpus) for item in value)
     return value
 
 

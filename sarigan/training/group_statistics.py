@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 
 from sarigan.layers.grouping import SimilarityGrouping, kernel_similarity
 from sarigan.models.generator import Generator
@@ -13,21 +14,22 @@ def group_statistics(generator: Generator, average: Generator) -> dict[str, floa
     """Per grouped layer: non-empty groups, size entropy over log g, agreement of online and EMA argmax, t and r.
 
     Keys are `groups/<layer>/<quantity>`. Size entropy is 1 for equal sizes, 0 when one group holds all channels.
-    Waits for the device.
+    Waits for the device, once.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Tensor] = {}
     for online, ema in zip(generator.grouped_layers(), average.grouped_layers(), strict=True):
         grouping = online.grouping
         membership = grouping.membership()
         sizes = membership.sum(dim=0)
-        share = sizes[sizes > 0] / sizes.sum()
         prefix = f"groups/{online.name}"
-        found[f"{prefix}/nonempty"] = float((sizes > 0).sum())
+        found[f"{prefix}/nonempty"] = (sizes > 0).sum()
         if grouping.num_groups > 1:
-            found[f"{prefix}/size_entropy"] = float(-(share * share.log()).sum()) / math.log(grouping.num_groups)
+            share = sizes / sizes.sum().clamp_min(1)
+            entropy = -torch.xlogy(share, share).sum()  # an empty group adds 0
+            found[f"{prefix}/size_entropy"] = entropy / math.log(grouping.num_groups)
         if isinstance(grouping, SimilarityGrouping):
             agreement = (membership.argmax(dim=1) == ema.grouping.membership().argmax(dim=1)).float().mean()
-            found[f"{prefix}/ema_agreement"] = float(agreement)
-            found[f"{prefix}/temperature"] = float(grouping.temperature())
-            found[f"{prefix}/threshold"] = float(grouping.threshold(kernel_similarity(online.kernel)))
-    return found
+            found[f"{prefix}/ema_agreement"] = agreement
+            found[f"{prefix}/temperature"] = grouping.temperature()
+            found[f"{prefix}/threshold"] = grouping.threshold(kernel_similarity(online.kernel))
+    return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True)) if found else {}

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from sarigan import distributed
 from sarigan.checkpoint import checkpoint_path, mark_best
+from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.logger import RunLogger
 from sarigan.training.checkpointing import CheckpointWriter
@@ -108,9 +109,8 @@ class LogHook(Hook):
         scalars = with_information_r2(trainer.scalars.means())
         if self.logger is None:
             return
-        skipped = trainer.nonfinite.total()
-        if skipped:
-            scalars["nonfinite/skipped_steps"] = float(skipped)
+        if trainer.nonfinite.num_skipped:
+            scalars["nonfinite/skipped_steps"] = float(trainer.nonfinite.num_skipped)
         scalars |= group_statistics(state.generator, state.average.module)
         seconds = time.perf_counter() - self.tick_time
         if state.seen_images > self.tick_images:
@@ -151,7 +151,8 @@ class SampleHook(Hook):
         """Write <folder>/<kimg>.png."""
         generator = trainer.state.average.module
         source = torch.Generator().manual_seed(0)
-        z = torch.randn(self.num_samples, generator.config.z_dim, generator=source).to(trainer.device, trainer.dtype)
+        z = torch.randn(self.num_samples, generator.config.z_dim, generator=source)
+        (z,) = to_device([z], trainer.device, trainer.dtype)
         size = min(16, trainer.plan.images_per_pass)
         images = torch.cat([generator(part, noise="fixed").images for part in z.split(size)])
         grid = save_grid(images, self.folder / f"{trainer.state.seen_images:09d}.png", min_width=SAMPLE_GRID_WIDTH)

@@ -4,6 +4,7 @@ A non-finite loss makes all its gradients NaN, and the reduction over ranks carr
 the same update without a word between them. Adam is told by `found_inf`, as under loss scaling, and then changes nothing.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,15 +17,19 @@ class NonfiniteError(InputError):
     """Too many steps in a row were skipped, or the weights are spoilt already."""
 
 
-def poison_nonfinite(loss: Tensor) -> Tensor:
-    """The loss itself; one that is not finite, times NaN, so that its gradients are NaN too."""
-    return loss * torch.where(torch.isfinite(loss.detach()), 1.0, float("nan")).to(loss.dtype)
+def poison_nonfinite(loss: Tensor, weight: float) -> Tensor:
+    """weight * loss; of a loss that is not finite, NaN times it, so that its gradients are NaN too."""
+    return loss * (0 * loss.detach() + weight)  # 0 * infinity is NaN
 
 
 def gradients_are_finite(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Whether every gradient entry is finite: a boolean scalar on the device."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return torch.stack(torch._foreach_norm(gradients, float("inf"))).isfinite().all()
+    return all_finite([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+def all_finite(tensors: Sequence[Tensor]) -> Tensor:
+    """Whether every entry of every tensor is finite: a boolean scalar on the device."""
+    return (torch.stack(torch._foreach_norm(list(tensors), math.inf)) < math.inf).all()
 
 
 class NonfiniteCounter:
@@ -34,32 +39,39 @@ class NonfiniteCounter:
         self.phase_names = list(phase_names)
         # skipped steps in all, skipped in a row now, most in a row, first of the longest row, first of the row now
         self.table = torch.zeros(5, dtype=torch.int64, device=device)
-        self.bad_step = torch.zeros((), dtype=torch.int64, device=device)
+        self.num_skipped = 0  # steps in all, as of the last check
+        self._not_skipped = torch.zeros((), dtype=torch.bool, device=device)
+        self._skipped = [self._not_skipped] * len(self.phase_names)  # of the phases of this step
 
-    def note(self, step: int, phase: int, finite: Tensor) -> None:
-        """One phase of a step; `finite` a boolean scalar."""
-        code = 1 + step * len(self.phase_names) + phase
-        self.bad_step = torch.where((self.bad_step == 0) & ~finite, code, self.bad_step)
+    def note(self, phase: int, skipped: Tensor) -> None:
+        """One phase of a step; `skipped` a boolean scalar."""
+        self._skipped[phase] = skipped
 
-    def end_step(self) -> None:
+    def end_step(self, step: int) -> None:
         """Once after all phases of a step."""
-        bad = self.bad_step > 0
+        skipped = torch.stack(self._skipped)
+        self._skipped = [self._not_skipped] * len(self.phase_names)
+        bad = skipped.any()
+        code = skipped.byte().argmax() + (1 + step * len(self.phase_names))  # of the first phase that was skipped
         total, row, longest, first_of_longest, first = self.table.unbind()
-        first = torch.where(bad & (row == 0), self.bad_step, first)
-        row = torch.where(bad, row + 1, 0)
+        first = torch.where(bad & (row == 0), code, first)
+        row = (row + 1) * bad
         first_of_longest = torch.where(row > longest, first, first_of_longest)
         self.table = torch.stack([total + bad, row, torch.maximum(row, longest), first_of_longest, first])
-        self.bad_step = torch.zeros_like(self.bad_step)
 
     def total(self) -> int:
         """Skipped steps so far. Waits for the device."""
         return int(self.table[0])
 
-    def check(self, most: int) -> None:
-        """NonfiniteError naming the first step and phase when `most` steps in a row were skipped. Waits for the device."""
-        _, _, longest, first, _ = self.table.tolist()
+    def check(self, most: int, weights: Sequence[Tensor]) -> bool:
+        """Whether all weights are finite. Waits for the device, once.
+
+        NonfiniteError naming the first step and phase when `most` steps in a row were skipped.
+        """
+        table = torch.cat([self.table, all_finite(weights)[None]]).tolist()
+        self.num_skipped, _, longest, first, _, sound = table
         if longest < most:
-            return
+            return bool(sound)
         step, phase = divmod(first - 1, len(self.phase_names))
         raise NonfiniteError(
             f"training: loss or gradient of phase {self.phase_names[phase]} became non-finite in step {step}, and"
@@ -70,4 +82,4 @@ class NonfiniteCounter:
     def reset(self) -> None:
         """Forget everything but the total, after going back to a checkpoint."""
         self.table[1:] = 0
-        self.bad_step = torch.zeros_like(self.bad_step)
+        self._skipped = [self._not_skipped] * len(self.phase_names)

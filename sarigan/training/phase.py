@@ -37,6 +37,10 @@ class Phase:
     uses_replica: bool = True  # the loss goes through a data-parallel replica, which averages gradients over ranks
     after: Callable[[Scalars], None] | None = None  # sees the scalars of the finished phase
 
+    def __post_init__(self) -> None:
+        owned = {id(p) for p in self.parameters}
+        self.other_parameters = [p for p in self.module.parameters() if id(p) not in owned]  # of the module
+
     def is_due(self, step: int) -> bool:
         """Whether the phase runs in a step, counted from 0."""
         return step % self.interval == 0 and (self.until_step is None or step < self.until_step)

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sarigan import distributed
 from sarigan.config import TrainingConfig
-from sarigan.errors import InputError
+from sarigan.device import resolve_device
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -27,6 +26,7 @@ class Precision:
 
     device: torch.device
     name: str  # float32 | bfloat16 | float16 | float64
+    memory_format: str = "channels_last"  # channels_last | contiguous
 
     @property
     def parameter_dtype(self) -> torch.dtype:
@@ -43,41 +43,44 @@ class Precision:
         """Losses are multiplied and gradients divided by it."""
         return HALF_LOSS_SCALE if self.name == "float16" else 1.0
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """Of images, features and kernels."""
+        return torch.contiguous_format if self.memory_format == "contiguous" else torch.channels_last
+
     def place(self, module: ModuleT) -> ModuleT:
-        """The module on the device, in the parameters' type and in channels_last layout, which convolutions and FIR
-        filters are fastest in (docs/benchmarks.md)."""
-        return module.to(self.device, self.parameter_dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """The module on the device, in the parameters' type and in the layout."""
+        return module.to(self.device, self.parameter_dtype).to(memory_format=self.layout)  # type: ignore[call-overload]
 
 
 def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Precision:
-    """Settle `auto` of training.device and training.precision; InputError when CUDA is asked for and absent.
+    """Settle `auto` of training.device, precision and memory_format; InputError when CUDA is asked for and absent.
 
     `recorded` is the precision a run that goes on was started with: `auto` keeps it.
     """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if distributed.world_size() > 1 and name.startswith("cuda"):
-        if name != "cuda":
-            raise InputError(f"training.device must be auto, cpu or cuda with several processes, got {name}")
-        name = f"cuda:{distributed.local_rank()}"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"training.device={config.device}: PyTorch sees no CUDA device; use auto or cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"training.device={config.device}: PyTorch sees {torch.cuda.device_count()} CUDA devices, from cuda:0")
+    device = resolve_device(config.device, "training.device")
     precision = config.precision
     if precision == "auto" and recorded is not None:
         precision = recorded
     elif precision == "auto":
         precision = "bfloat16" if device.type == "cpu" and bfloat16_speedup() > WORTHWHILE_SPEEDUP else "float32"
     if device.type == "cuda":
-        if device.index is not None:
-            torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = config.tf32
         torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = True
-    return Precision(device, precision)
+    memory_format = config.memory_format
+    if memory_format == "auto":
+        memory_format = best_memory_format(device, precision, config.tf32)
+    return Precision(device, precision, memory_format)
+
+
+def best_memory_format(device: torch.device, precision: str, tf32: bool) -> str:
+    """channels_last on a CPU, where it was measured (docs/benchmarks.md), and for tensor cores, which compute in it.
+
+    float32 and float64 without them are contiguous on CUDA, as cuDNN's kernels for them are. Not yet measured on a GPU.
+    """
+    on_tensor_cores = precision in ("bfloat16", "float16") or (precision == "float32" and tf32)
+    return "channels_last" if device.type == "cpu" or on_tensor_cores else "contiguous"
 
 
 def bfloat16_speedup() -> float:

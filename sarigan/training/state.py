@@ -148,6 +148,7 @@ def numeric_platform(precision: Precision) -> dict[str, str | int]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": precision.name,
+        "memory_format": precision.memory_format,
         "processes": distributed.world_size(),
         "operators": "reference" if native_for(torch.empty(0, device=device)) is None else "native",
     }

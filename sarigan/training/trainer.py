@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
@@ -48,6 +48,8 @@ class Trainer:
             keep_freed_memory()
         state.objective.trained_generator = distributed.replicate(state.generator, apart=state.grouping_parameters)
         state.objective.trained_discriminator = distributed.replicate(state.discriminator)
+        networks: tuple[nn.Module, ...] = (state.generator, state.discriminator)
+        self.parameters = {module: list(module.parameters()) for module in networks}
         self.phases = build_phases(state)
         self.randomness = Randomness(training.seed, state.generator, state.config.objective, self.device, self.dtype)
         self.scalars = ScalarSums()
@@ -136,13 +138,13 @@ class Trainer:
     def train_step(self, batches: Iterator[Tensor]) -> None:
         """Every phase that is due, then the average of the generator."""
         self.mark(f"in step {self.state.step}, waiting for images")
-        real_images = to_unit_range(next(batches), self.device, self.dtype)
+        real_images = to_unit_range(next(batches), self.device, self.dtype, self.state.precision.layout)
         self.in_step = True
         for index, phase in enumerate(self.phases):
             if phase.is_due(self.state.step):
                 self.mark(f"in step {self.state.step}, phase {phase.name}")
                 self.run_phase(index, phase, real_images)
-        self.nonfinite.end_step()
+        self.nonfinite.end_step(self.state.step)
         training = self.state.config.training
         self.state.step += 1
         decay = ema_decay(self.batch_size, training.ema_half_life_kimg, self.state.seen_kimg, training.ema_ramp_up)
@@ -152,23 +154,23 @@ class Trainer:
     def run_phase(self, index: int, phase: Phase, real_images: Tensor) -> None:
         """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
         sums = self.accumulate_gradients(phase, self._shards(phase, real_images))
-        owned = {id(p) for p in phase.parameters}
-        for parameter in phase.module.parameters():
-            if id(parameter) not in owned:
-                parameter.grad = None
-        finite = gradients_are_finite(phase.parameters)
-        self.nonfinite.note(self.state.step, index, finite)
-        phase.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        for parameter in phase.other_parameters:
+            parameter.grad = None
+        skipped = ~gradients_are_finite(phase.parameters)
+        self.nonfinite.note(index, skipped)
+        phase.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
         phase.optimizer.step()
-        phase.module.zero_grad(set_to_none=True)
+        for parameter in phase.parameters:
+            parameter.grad = None
         if phase.after is not None:
             phase.after(sums.reduced_means())
-        self.scalars.merge(sums, finite)
+        self.scalars.merge(sums, skipped)
 
     def accumulate_gradients(self, phase: Phase, shards: list[Shard]) -> ScalarSums:
         """Gradients of the mean loss over all shards of all ranks, reduced in the last round only; the rounds' scalars."""
-        for module in (self.state.generator, self.state.discriminator):
-            module.requires_grad_(module is phase.module)
+        for module, parameters in self.parameters.items():
+            for parameter in parameters:
+                parameter.requires_grad_(module is phase.module)
         objective = self.state.objective
         replica = objective.trained_generator if phase.module is self.state.generator else objective.trained_discriminator
         scale = self.state.precision.loss_scale
@@ -176,12 +178,12 @@ class Trainer:
         for number, shard in enumerate(shards, start=1):
             with nullcontext() if number == len(shards) else distributed.without_reduction(replica):
                 loss, scalars = phase.loss(shard)
-                poison_nonfinite(loss * (scale * shard.weight / len(shards))).backward()
+                poison_nonfinite(loss, scale * shard.weight / len(shards)).backward()
             sums.add(scalars, shard.weight)
         if not phase.uses_replica:
             average_gradients(phase.parameters)
         if scale != 1:
-            torch._foreach_mul_([p.grad for p in phase.module.parameters() if p.grad is not None], 1 / scale)
+            torch._foreach_mul_([p.grad for p in self.parameters[phase.module] if p.grad is not None], 1 / scale)
         return sums
 
     def _shards(self, phase: Phase, real_images: Tensor) -> list[Shard]:
@@ -211,8 +213,7 @@ class Trainer:
 
     def check_finite(self) -> None:
         """NonfiniteError naming step and phase when too many steps in a row were skipped. Waits for the device."""
-        self.nonfinite.check(self.state.config.training.max_nonfinite_steps)
-        # Skipping keeps the weights finite; this would be a fault of memory or of an operator.
-        weights = [*self.state.generator.parameters(), *self.state.discriminator.parameters()]
-        if not torch.stack([weight.detach().isfinite().all() for weight in weights]).all():
+        weights = [weight.detach() for parameters in self.parameters.values() for weight in parameters]
+        # Skipping keeps the weights finite; the rest would be a fault of memory or of an operator.
+        if not self.nonfinite.check(self.state.config.training.max_nonfinite_steps, weights):
             raise NonfiniteError(f"training: weights became non-finite before step {self.state.step}; stopped before saving")

@@ -2,11 +2,8 @@
 
 import argparse
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, check_place
@@ -35,18 +32,6 @@ def sampling_of(options: argparse.Namespace) -> Sampling:
     if options.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
     return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size)
-
-
-def device_named(name: str) -> torch.device:
-    """auto: CUDA where there is a GPU. InputError for what is not there."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise InputError(f"--device must be auto, cpu, cuda or cuda:N, got {name!r}")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
 
 
 def parse_numbers(text: str, option: str) -> list[float]:

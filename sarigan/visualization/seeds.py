@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.seeding import MAX_SEED, check_seed, derive_seed
@@ -80,4 +81,4 @@ def noise_of_seeds(generator: Generator, kind: str, seeds: Sequence[int]) -> lis
     sources = [torch.Generator().manual_seed(derive_seed(seed, "noise")) for seed in seeds]
     # All layers of a seed, then the next seed.
     maps = [[torch.randn(1, h, w, generator=source) for h, w in shapes] for source in sources]
-    return [torch.stack(layer).to(like) for layer in zip(*maps, strict=True)]
+    return [*to_device([torch.stack(layer) for layer in zip(*maps, strict=True)], like.device, like.dtype)]

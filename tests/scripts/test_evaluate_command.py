@@ -76,6 +76,26 @@ def test_checkpoint(evaluate: Callable, checkpoint: Path, small_folder: Path, tm
     assert len(list((tmp_path / "cache" / "statistics").iterdir())) == 2
 
 
+def test_a_gpu_is_named_by_its_index(
+    main: Callable[[], None], checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--device cuda` is one that torch.cuda.set_device takes, which wants an index."""
+    devices: list[object] = []
+
+    def load(path: Path, device: torch.device) -> None:
+        raise InputError(f"to be loaded to {device}")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", devices.append, raising=False)
+    monkeypatch.setitem(main.__globals__, "load_generator", load)
+    for name, index in (("cuda", 0), ("auto", 0), ("cuda:1", 1)):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--checkpoint", str(checkpoint), "--device", name])
+        with pytest.raises(SystemExit):
+            main()
+        assert f"to be loaded to cuda:{index}" in capsys.readouterr().err and devices[-1] == index
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
