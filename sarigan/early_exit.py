@@ -1,8 +1,13 @@
-"""Imported first by a script that trains: until it has something to save, SIGTERM ends it with 0, Ctrl-C with 130."""
+"""Imported first by a script that trains: until it has something to save, SIGTERM ends it with 0, Ctrl-C with 130.
+
+So does the death of its launcher, as by SIGTERM.
+"""
 
 import signal
 import sys
 from types import FrameType
+
+from sarigan.launcher_watch import watch_launcher
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -17,3 +22,4 @@ def install() -> None:
 
 
 install()
+watch_launcher()
