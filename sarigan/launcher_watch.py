@@ -14,6 +14,7 @@ import time
 
 from sarigan.time_limit import write_error
 
+VARIABLE = "SARIGAN_LAUNCHER"  # scripts/launch.py's process number: it may be gone before its processes can look
 POLL_SECONDS = 1.0
 END_SECONDS = 300.0  # for an orderly end
 _PR_SET_PDEATHSIG = 1
@@ -29,7 +30,19 @@ def watch_launcher() -> None:
     if sys.platform == "linux":
         # A process that is stopped cannot look: the kernel continues it when its launcher dies.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    parent, launcher = os.getppid(), int(os.environ.get(VARIABLE, "0"))
+    orphan = launcher not in (0, parent) and not _exists(launcher)
+    threading.Thread(target=_watch, args=(launcher if orphan else parent,), daemon=True).start()
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _watch(launcher: int) -> None:
