@@ -12,7 +12,6 @@ from types import FrameType
 
 from sarigan.launcher_watch import watch_launcher
 
-
 INSIST_SECONDS = 5.0
 
 

@@ -21,6 +21,7 @@ import lmdb
 import numpy as np
 import pytest
 from PIL import Image
+from process_tools import DEADLINE, wait_until
 
 from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
 from sarigan.data.lmdb_format import image_key, info_key
@@ -136,12 +137,11 @@ def test_ctrl_c_keeps_what_is_done(many: Path, tmp_path: Path, make_set: Make) -
         [sys.executable, str(SCRIPT), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while not (partial_path(tmp_path / "set") / "listing.sqlite").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    listing = partial_path(tmp_path / "set") / "listing.sqlite"
+    wait_until(listing.exists, "the listing", running=lambda: process.poll() is None)
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=DEADLINE)
     assert "Traceback" not in stderr
     if process.returncode:  # a fast machine may have finished
         assert process.returncode == 130 and stdout.startswith("stopped after ") and "the same command goes on" in stdout
@@ -208,7 +208,7 @@ def test_a_destination_that_exists_or_is_in_use(pictures: Path, tmp_path: Path, 
     if pid == 0:  # a lock of one's own process would not count
         with destination_lock(target):
             os.write(locked, b"!")
-            time.sleep(60)
+            time.sleep(3600)
         os._exit(0)
     try:
         os.read(ready, 1)
