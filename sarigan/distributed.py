@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sarigan.errors import EXIT_CODE, InputError
+from sarigan.launcher_watch import watch_launcher
 from sarigan.rendezvous import meet
 
 
@@ -63,6 +64,7 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
     if world_size() == 1 or torch.distributed.is_initialized():
         yield
         return
+    watch_launcher()
     if device is not None and device.type == "cuda":
         torch.cuda.set_device(device)
     nccl = torch.cuda.is_available() and torch.distributed.is_nccl_available()

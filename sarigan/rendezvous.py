@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch.distributed.rendezvous import rendezvous
 
+from sarigan.time_limit import within
+
 POLL_SECONDS = 0.02
+STORE_SECONDS = 10.0  # for one request
 
 
 class AbsentError(RuntimeError):
@@ -28,6 +31,14 @@ def meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:
 
     AbsentError naming who is missing (on rank 0), RuntimeError or ValueError when there is no store to meet at.
     """
+    try:
+        # A request to a store whose process is stopped has no time limit of its own.
+        return within(timeout.total_seconds() + STORE_SECONDS, lambda: _meet(rank, world_size, timeout))
+    except TimeoutError as error:
+        raise AbsentError(f"{error} from the store") from None
+
+
+def _meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:
     store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
     place = torch.distributed.PrefixStore("sarigan/starts", store)  # type: ignore[attr-defined]
     start = _answer(place, world_size, timeout) if rank == 0 else _ask(place, rank, timeout)

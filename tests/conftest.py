@@ -1,14 +1,18 @@
 """Fixtures shared by all tests."""
 
 import os
+import random
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import register_random, settings
 from PIL import Image
+from process_tools import no_process_left
 
 from sarigan.config import Config, load_config
 from sarigan.training.hooks import Hook
@@ -19,6 +23,52 @@ from sarigan.training.trainer import Trainer
 # The same examples in every run: a failure anywhere is a failure everywhere.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
+
+
+class TorchRandom:
+    """PyTorch's global generator, which Hypothesis sets to the same state before every example, as it does NumPy's."""
+
+    seed = staticmethod(torch.manual_seed)
+    getstate, setstate = staticmethod(torch.get_rng_state), staticmethod(torch.set_rng_state)
+
+
+TORCH_RANDOM = TorchRandom()
+register_random(TORCH_RANDOM)  # which keeps a weak reference
+
+
+def seed_all(name: str) -> None:
+    """Global generators to a state that depends on a name alone, not on what ran before."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Iterator[None]:
+    """A fixture that serves several tests draws the same numbers whichever of them comes first, and takes none from it."""
+    if fixturedef.scope == "function":
+        yield
+        return
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    seed_all(f"{fixturedef.baseid}::{fixturedef.argname}[{getattr(request, 'param_index', '')}]")
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest) -> None:
+    """What a test draws from global generators depends on its name."""
+    seed_all(request.node.nodeid)
+
+
+@pytest.fixture(autouse=True)
+def own_processes() -> Iterator[None]:
+    """No process outlives the test that started it, whatever fails."""
+    with no_process_left():
+        yield
 
 # A whole SariGAN in 8 px: every phase of the objective is due within a few steps.
 TINY = (

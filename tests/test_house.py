@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from process_tools import DEADLINE
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for folder in ("sarigan", "ops", "scripts") for path in (ROOT / folder).rglob("*.py"))
 
 
 def run(project_root: Path, *command: str) -> None:
-    done = subprocess.run([sys.executable, *command], cwd=project_root, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, *command], cwd=project_root, capture_output=True, text=True, timeout=2 * DEADLINE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -54,22 +54,26 @@ def interval_steps(kimg: float, batch_size: int) -> int:
 
 
 class ProgressHook(Hook):
-    """A bar over images with their rate and the time left, to the total or to the time limit, whichever comes first."""
+    """A bar over images with their rate and the time left, to the total or to the time limit, whichever comes first.
+
+    Training goes on, and saves at its end, when nobody reads stderr any more (BrokenPipeError).
+    """
 
     def __init__(self) -> None:
         self.bar = tqdm(disable=True)  # until training begins
 
     def before_training(self, trainer: "Trainer") -> None:
         self.total = trainer.total_steps * trainer.batch_size
-        self.bar = tqdm(
-            total=self.total,
-            initial=trainer.state.seen_images,
-            unit="img",
-            unit_scale=True,
-            dynamic_ncols=True,
-            smoothing=0.05,
-            mininterval=1.0,
-        )
+        with suppress(BrokenPipeError):
+            self.bar = tqdm(
+                total=self.total,
+                initial=trainer.state.seen_images,
+                unit="img",
+                unit_scale=True,
+                dynamic_ncols=True,
+                smoothing=0.05,
+                mininterval=1.0,
+            )
 
     def after_step(self, trainer: "Trainer") -> None:
         limit = trainer.state.config.training.max_minutes
@@ -77,10 +81,12 @@ class ProgressHook(Hook):
             # At the mean rate so far, the limit ends the run after this many images.
             expected = round(trainer.state.seen_images * 60 * limit / trainer.state.seconds)
             self.bar.total = max(min(self.total, expected), trainer.state.seen_images)
-        self.bar.update(trainer.state.seen_images - self.bar.n)  # backwards after a roll-back
+        with suppress(BrokenPipeError):
+            self.bar.update(trainer.state.seen_images - self.bar.n)  # backwards after a roll-back
 
     def after_training(self, trainer: "Trainer") -> None:
-        self.bar.close()
+        with suppress(BrokenPipeError):
+            self.bar.close()
 
 
 class LogHook(Hook):

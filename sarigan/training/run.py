@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -172,10 +172,11 @@ def stop_on_signal(trainer: Trainer | StopRequest, watchdog: Watchdog | None = N
     """Ctrl-C or SIGTERM lets the step finish, saves and ends; a second Ctrl-C stops at once."""
 
     def request_stop(number: int, frame: FrameType | None) -> None:
-        if not trainer.stop_requested and distributed.is_main():
-            os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")  # a handler may not use buffered streams
-        trainer.stop_requested = True
+        first, trainer.stop_requested = not trainer.stop_requested, True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        if first and distributed.is_main():
+            with suppress(OSError):  # nobody reads it any more
+                os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")  # a handler may not use buffered streams
 
     previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     if watchdog is not None:

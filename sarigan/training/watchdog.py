@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 
 from sarigan import distributed
 from sarigan.errors import EXIT_CODE
+from sarigan.time_limit import within, write_error
 from sarigan.training.rank_status import RankStatus, furthest_behind
 
 FAILURE_CODE = 1
@@ -25,6 +25,7 @@ FAILURE_CODE = 1
 UNLIMITED = ("starting", "hooks", "finished")
 # Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
 HURRIED_SECONDS = 12.0
+STORE_SECONDS = 10.0  # for one request to the store
 STOP_SECONDS = 8.0  # for a rank to break an evaluation off by itself, once another has
 _instances = itertools.count()
 
@@ -70,7 +71,7 @@ class Watchdog:
     def post(self, line: str, code: int = EXIT_CODE) -> None:
         """End all processes with a line that rank 0 prints; the first post counts. This one returns."""
         if self.size > 1:
-            with suppress(RuntimeError):  # the store is gone: so are the others, or they will say so
+            with suppress(RuntimeError, TimeoutError):  # the store is gone: so are the others, or they will say so
                 self._post(line, code, missing=[])
 
     def explain(self, error: Exception) -> str | None:
@@ -111,8 +112,9 @@ class Watchdog:
                         with self._lock:
                             status.update(*beat)
                 self._contact = time.monotonic()
-            except RuntimeError:
-                pass  # out of reach: `_watch` measures for how long
+            except RuntimeError:  # out of reach: `_watch` measures for how long
+                if self._end.is_set():
+                    return
             self._end.wait(self.interval)
 
     def _watch(self) -> None:
@@ -150,13 +152,14 @@ class Watchdog:
     def _post(self, line: str, code: int, missing: list[int]) -> dict[str, Any]:
         printer = next(rank for rank in range(self.size) if rank not in missing)
         end = json.dumps({"line": line, "code": code, "printer": printer})
-        return json.loads(self._store.compare_set(self._key("end"), "", end))
+        # The store does not answer while its process is stopped, nor while the other thread waits for it.
+        return json.loads(within(STORE_SECONDS, lambda: self._store.compare_set(self._key("end"), "", end)))
 
     def _finish(self, line: str, code: int, missing: list[int]) -> None:
         """Post an end and obey the one that counts."""
         try:
             self._obey(self._post(line, code, missing))
-        except RuntimeError:  # the store is gone, with rank 0 or its launcher
+        except (RuntimeError, TimeoutError):  # the store is gone, with rank 0 or its launcher
             self._leave(line, code, prints=True)
 
     def _obey(self, end: dict[str, Any]) -> None:
@@ -170,7 +173,7 @@ class Watchdog:
             return
         if prints:
             text = f"error: {line}; the job ends, the same command goes on" if code else line
-            print(f"\n{text}", file=sys.stderr, flush=True)
+            write_error(f"\n{text}\n")  # an error of `print` would end this thread instead of the process
         try:
             self.before_exit()
         finally:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from process_tools import DEADLINE
 
 from sarigan.data.avatars import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
@@ -76,7 +77,7 @@ def test_control_c_leaves_the_workers_at_work() -> None:
     assert all(worker.is_alive() for worker in workers)
     batches.close()
     for worker in workers:
-        worker.join(timeout=20)
+        worker.join(timeout=DEADLINE)
     assert not any(worker.is_alive() for worker in workers)
 
 

@@ -25,6 +25,7 @@ import lmdb
 import numpy as np
 import pytest
 from PIL import Image
+from process_tools import DEADLINE, wait_until
 
 from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
 from sarigan.data.lmdb_format import image_key, info_key
@@ -167,13 +168,11 @@ def test_a_run_that_is_stopped_or_killed_goes_on(tmp_path: Path, make_set: Make,
         start_new_session=True,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 300
-        while not ready.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(ready.exists, "the picture that is held back", running=lambda: process.poll() is None)
         # Ctrl-C reaches the whole group; the command `kill` one process.
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         release.touch()
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=DEADLINE)
     finally:
         release.touch()
         process.kill()
@@ -249,7 +248,7 @@ def test_a_destination_that_exists_or_is_in_use(pictures: Path, tmp_path: Path, 
     if pid == 0:  # a lock of one's own process would not count
         with destination_lock(target):
             os.write(locked, b"!")
-            time.sleep(60)
+            time.sleep(3600)
         os._exit(0)
     try:
         os.read(ready, 1)

@@ -23,6 +23,16 @@ def margin(weight, x: torch.Tensor):
     return slack * (TOLERANCE[x.dtype] * weight + torch.finfo(x.dtype).tiny * torch.finfo(x.dtype).eps)
 
 
+def assert_same_gradients(found, expected, t: torch.Tensor) -> None:
+    """Of x and of the bias, for gradients t of the output, up to the order of the sums over each channel."""
+    eps = torch.finfo(t.dtype).eps
+    torch.testing.assert_close(found[0], expected[0], rtol=4 * eps, atol=0)
+    # n terms, each at most sqrt(2) |t|, off by up to n roundings of their sum of magnitudes in either order.
+    others = [axis for axis in range(t.ndim) if axis != 1]
+    num_terms = t.numel() // t.shape[1]
+    assert bool(((found[1] - expected[1]).abs() <= 2 * num_terms * eps * 2**0.5 * t.abs().sum(dim=others)).all())
+
+
 def definition(x, bias, activation, gain, clamp, slope):
     """y and dy/dx; no input lies near a kink."""
     v = x + bias.reshape(1, -1, *[1] * (x.ndim - 2))
@@ -132,9 +142,10 @@ def test_a_gradient_in_another_layout(path) -> None:
     t = torch.randn(2, 5, 4, 6, device=path)
     found = torch.autograd.grad(bias_act(x, bias), (x, bias), t.contiguous(memory_format=torch.channels_last))
     expected = torch.autograd.grad(bias_act(x, bias), (x, bias), t)
-    torch.testing.assert_close(found, expected)
-    expanded = torch.autograd.grad(bias_act(x, bias), (x, bias), torch.ones((), device=path).expand(2, 5, 4, 6))
-    torch.testing.assert_close(expanded, torch.autograd.grad(bias_act(x, bias).sum(), (x, bias)))
+    assert_same_gradients(found, expected, t)
+    ones = torch.ones((), device=path).expand(2, 5, 4, 6)
+    expanded = torch.autograd.grad(bias_act(x, bias), (x, bias), ones)
+    assert_same_gradients(expanded, torch.autograd.grad(bias_act(x, bias).sum(), (x, bias)), ones)
 
 
 @pytest.mark.parametrize("make", ["slice", "expanded", "permuted", "offset", "one channel", "one pixel"])
@@ -153,7 +164,7 @@ def test_other_strides(path, make) -> None:
     t = torch.randn(x.shape, device=path)
     torch.testing.assert_close(bias_act(x, bias), bias_act(plain, bias))
     found = torch.autograd.grad(bias_act(x, bias), (x, bias), t)
-    torch.testing.assert_close(found, torch.autograd.grad(bias_act(plain, bias), (plain, bias), t))
+    assert_same_gradients(found, torch.autograd.grad(bias_act(plain, bias), (plain, bias), t), t)
 
 
 def test_infinite_and_undefined_values(path) -> None:
@@ -233,7 +244,7 @@ def test_captured_whole_by_the_compiler(path) -> None:
     compiled = torch.compile(call, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x, bias), call(x, bias))
     found, expected = (torch.autograd.grad(f(x, bias).sum(), (x, bias)) for f in (compiled, call))
-    torch.testing.assert_close(found, expected)
+    assert_same_gradients(found, expected, 2 * torch.ones_like(x))  # |2 y| <= 2 after the clamp
 
 
 def test_without_gradients_and_without_data(path) -> None:

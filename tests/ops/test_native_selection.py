@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from process_tools import DEADLINE, running
 
 from ops import _cache, _extension, bias_act, build
 from sarigan.errors import InputError
@@ -221,12 +222,12 @@ def test_name_depends_on_what_a_build_depends_on(monkeypatch, tmp_path) -> None:
     assert len(names) == 5
 
 
-HOLD = "from ops import _cache; import time\nwith _cache.building('held'): print('held', flush=True); time.sleep(600)"
+HOLD = "from ops import _cache; import time\nwith _cache.building('held'): print('held', flush=True); time.sleep(3600)"
 
 
 def test_a_killed_process_leaves_no_lock(fresh) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", HOLD], env=environment, stdout=subprocess.PIPE, text=True) as holder:
+    with running([sys.executable, "-c", HOLD], env=environment, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         entered = threading.Event()
 
@@ -239,7 +240,7 @@ def test_a_killed_process_leaves_no_lock(fresh) -> None:
         assert not entered.wait(0.5)  # the lock is held
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
-        assert entered.wait(10)
+        assert entered.wait(DEADLINE)
         waiting.join()
 
 
@@ -309,7 +310,7 @@ def test_a_waiting_process_says_so(fresh, monkeypatch, capfd) -> None:
 
     def hold() -> None:
         with _cache.building("held"):
-            release.wait(10)
+            release.wait(DEADLINE)
 
     holder = threading.Thread(target=hold)
     holder.start()

@@ -3,15 +3,16 @@
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from process_tools import DEADLINE, run_ranks
 
 from sarigan.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.config import Config
@@ -36,7 +37,8 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve 8x8 images."""
     folder = tmp_path_factory.mktemp("small")
     for index in range(12):
-        Image.effect_noise((8, 8), 20 + 10 * index).convert("RGB").save(folder / f"{index}.png")
+        noise = np.random.default_rng(index).normal(128, 20 + 10 * index, (8, 8)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noise).convert("RGB").save(folder / f"{index}.png")
     return folder
 
 
@@ -48,7 +50,7 @@ def evaluate(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.Com
         environment = {**os.environ, "SARIGAN_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(project_root)}
         environment |= {"OMP_NUM_THREADS": "1", "TORCH_HOME": str(tmp_path / "hub")}
         command = [sys.executable, str(project_root / "scripts" / "evaluate.py"), "--num-workers", "0", *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=DEADLINE)
 
     return run
 
@@ -196,19 +198,10 @@ def test_metrics_that_were_finished_outlive_a_later_one(
 
 
 def test_one_line_from_two_processes(project_root: Path, checkpoint: Path, small_folder: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(project_root), "OMP_NUM_THREADS": "1"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     (tmp_path / "file").write_text("kept")
     arguments = ["--checkpoint", checkpoint, "--data", small_folder, "--output", tmp_path / "file" / "x.json"]
-    command = [sys.executable, str(project_root / "scripts" / "evaluate.py"), *map(str, arguments)]
-    processes = [
-        subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE)
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=200)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [2, 2], errors
+    results = run_ranks(tmp_path / "ranks", *[[project_root / "scripts" / "evaluate.py", *arguments]] * 2)
+    errors = [ended.errors for ended in results]
+    assert [ended.code for ended in results] == [2, 2], errors
     lines = [line for text in errors for line in text.splitlines() if "error" in line]
     assert lines == [f"error: {tmp_path / 'file'}: cannot write there (File exists); name another place with --output"]

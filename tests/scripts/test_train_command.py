@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from process_tools import DEADLINE, running, wait_until
 
 from ops._extension import implementation
 from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
@@ -48,31 +48,31 @@ def command(config_file: Path, run_dir: Path, *arguments: str) -> dict[str, Any]
 
 def stop_after_new_checkpoint(process: subprocess.Popen, run_dir: Path, number: int) -> None:
     """Wait for a checkpoint that was not there before, then send the signal."""
-    before, deadline = len(list_checkpoints(run_dir / "checkpoints")), time.monotonic() + 120
-    while len(list_checkpoints(run_dir / "checkpoints")) == before:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
+    folder = run_dir / "checkpoints"
+    before = len(list_checkpoints(folder))
+    wait_until(lambda: len(list_checkpoints(folder)) > before, "a new checkpoint", running=lambda: process.poll() is None)
     process.send_signal(number)
 
 
 def test_killed_and_interrupted_runs_go_on_as_if_nothing_had_happened(config_file: Path, tmp_path: Path) -> None:
     """kill -9 after a checkpoint, the same command, Ctrl-C, the same command: the weights of an uninterrupted run."""
     run_dir = tmp_path / "run"
-    with subprocess.Popen(**command(config_file, run_dir)) as process:
+    with running(**command(config_file, run_dir)) as process:
         stop_after_new_checkpoint(process, run_dir, signal.SIGKILL)
+        process.communicate(timeout=DEADLINE)
     assert process.returncode == -signal.SIGKILL
     killed_at = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])["step"]
     assert 8 <= killed_at < 40
 
-    with subprocess.Popen(**command(config_file, run_dir)) as process:
+    with running(**command(config_file, run_dir)) as process:
         stop_after_new_checkpoint(process, run_dir, signal.SIGINT)
-        output, errors = process.communicate()
+        output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors and f"at {killed_at * 8 / 1000:.1f} kimg" in errors and "stopped at" in output
     interrupted_at = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])["step"]
     assert killed_at < interrupted_at < 40
 
-    done = subprocess.run(**command(config_file, run_dir))
+    done = subprocess.run(**command(config_file, run_dir), timeout=DEADLINE)
     assert done.returncode == 0 and "finished at 0.3 kimg" in done.stdout, done.stderr
     with implementation("reference"):
         uninterrupted = train(load_config(config_file), tmp_path / "uninterrupted").state.state_dict()
@@ -89,7 +89,7 @@ def test_killed_and_interrupted_runs_go_on_as_if_nothing_had_happened(config_fil
 
 def test_a_wrong_key_in_a_process_of_its_own(config_file: Path, tmp_path: Path) -> None:
     """What a shell sees: exit code 2, one line on stderr, nothing on stdout, no run directory."""
-    done = subprocess.run(**command(config_file, tmp_path / "run", "training.batchsize=4"))
+    done = subprocess.run(**command(config_file, tmp_path / "run", "training.batchsize=4"), timeout=DEADLINE)
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: argument 'training.batchsize=4'") and "Did you mean: 'batch_size'" in line

@@ -1,17 +1,14 @@
 """Several processes (gloo) against one: the same batch gives the same weights, and a resumed run the same bits."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from process_tools import ROOT, run_ranks
 from torch import Tensor
 
 from sarigan.checkpoint import best_entry, checkpoint_path, load_checkpoint
@@ -22,26 +19,7 @@ from sarigan.training.trainer import Trainer
 
 Build = Callable[..., Any]
 JOBS = Path(__file__).with_name("process_group_jobs.py")
-ROOT = Path(__file__).resolve().parents[2]
 BATCH, STEPS, STOP = 32, 5, 3
-
-
-def launch(num_ranks: int, arguments: list[str], last: list[str] | None = None) -> list[tuple[int, str]]:
-    """Run a script in `num_ranks` processes, the last one with other arguments; exit code and stderr of each."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
-    processes = []
-    for rank in range(num_ranks):
-        variables = {
-            "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num_ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-            "OMP_NUM_THREADS": 1, "PYTHONPATH": ROOT,
-        }  # fmt: skip
-        environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
-        command = [sys.executable, *(last if last and rank == num_ranks - 1 else arguments)]
-        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    errors = [process.communicate(timeout=240)[1] for process in processes]
-    return [(process.returncode, error) for process, error in zip(processes, errors, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +75,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory, config_of: Build) -> Callable[
             jobs.append(job("evaluated", config_of(STEPS, *EQUAL["one-round"], *METRICS)))
             jobs.append(job("unlike", config_of(STEPS, *EQUAL["one-round"])))
         (folder / "jobs.json").write_text(json.dumps(jobs))
-        for code, errors in launch(num_ranks, [str(JOBS), str(folder / "jobs.json")]):
-            assert code == 0, errors
+        for ended in run_ranks(folder / "ranks", *[[JOBS, folder / "jobs.json"]] * num_ranks):
+            assert ended.code == 0, ended.errors
         done[num_ranks] = folder
         return folder
 
@@ -196,12 +174,12 @@ def test_a_run_directory_on_the_wrong_machine(ran: Callable[[int], Path], config
     """Rank 1 sees the run, rank 0, which would begin anew, does not."""
     file = tmp_path / "config.yaml"
     file.write_text(config_of(STEPS, *EQUAL["one-round"]).to_yaml())
-    arguments = [str(ROOT / "scripts" / "train.py"), "--config", str(file), "--run-dir"]
-    results = launch(2, [*arguments, str(tmp_path / "new")], [*arguments, str(ran(2) / "started")])
-    assert [code for code, _ in results] == [2, 2], results
-    (line,) = [line for _, errors in results for line in errors.splitlines() if line.startswith("error: ")]
+    arguments = [ROOT / "scripts" / "train.py", "--config", file, "--run-dir"]
+    results = run_ranks(tmp_path / "ranks", [*arguments, tmp_path / "new"], [*arguments, ran(2) / "started"])
+    assert [ended.code for ended in results] == [2, 2], results
+    (line,) = [line for ended in results for line in ended.errors.splitlines() if line.startswith("error: ")]
     assert f"checkpoint-{STOP:08d}.pt is there on" in line and "sees no checkpoint; put the run directory" in line
-    assert not any("Traceback" in errors for _, errors in results) and not (tmp_path / "new" / "checkpoints").exists()
+    assert not any("Traceback" in ended.errors for ended in results) and not (tmp_path / "new" / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(
@@ -216,9 +194,9 @@ def test_one_rank_that_differs_ends_all_with_one_line(
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(config_of(STEPS).to_yaml())
-    arguments = [str(ROOT / "scripts" / "train.py"), "--config", str(file), "--run-dir", str(tmp_path / "run")]
-    results = launch(2, arguments, [*arguments, override])
-    assert [code for code, _ in results] == [2, 2], results
-    (line,) = [line for _, errors in results for line in errors.splitlines() if line.startswith("error: ")]
-    assert part in line and line in results[0][1] and not (tmp_path / "run").exists()
-    assert not any("Traceback" in errors for _, errors in results)
+    arguments = [ROOT / "scripts" / "train.py", "--config", file, "--run-dir", tmp_path / "run"]
+    results = run_ranks(tmp_path / "ranks", arguments, [*arguments, override])
+    assert [ended.code for ended in results] == [2, 2], results
+    (line,) = [line for ended in results for line in ended.errors.splitlines() if line.startswith("error: ")]
+    assert part in line and line in results[0].errors and not (tmp_path / "run").exists()
+    assert not any("Traceback" in ended.errors for ended in results)

@@ -1,23 +1,32 @@
 """What ends or turns back a run: too little memory, losses that stay non-finite, ranks that fall silent or behind."""
 
+import fcntl
+import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from process_tools import DEADLINE, running
 
 from sarigan.checkpoint import list_checkpoints
 from sarigan.data.loader_workers import dead_worker_error
 from sarigan.errors import InputError
-from sarigan.training import rank_status
+from sarigan.training import rank_status, watchdog
 from sarigan.training.doctor import examine
-from sarigan.training.hooks import Hook
+from sarigan.training.hooks import Hook, ProgressHook
 from sarigan.training.machine import architecture_finding
 from sarigan.training.rank_status import RankStatus, furthest_behind
-from sarigan.training.run import train
+from sarigan.training.run import StopRequest, stop_on_signal, train
 from sarigan.training.trainer import Trainer
+from sarigan.training.watchdog import Watchdog
 
 Build = Callable[..., Any]
 
@@ -111,6 +120,107 @@ def test_the_rank_that_all_others_wait_for(monkeypatch: pytest.MonkeyPatch) -> N
     ranks[2].update(11, 8, "hooks", 102, "host")
     now[0] = 60.0
     assert furthest_behind(ranks, 10, ()) == []  # nobody is behind
+
+
+LEAVE = """
+import threading, time
+from sarigan.training.watchdog import Watchdog
+threading.Thread(target=Watchdog(300.0)._leave, args=("rank 1 is gone", 1, True)).start()
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("reader", ["gone", "asleep"])
+def test_a_watchdog_ends_its_process_though_nobody_reads_stderr(reader: str) -> None:
+    """The pipe is closed at its other end, or full."""
+    read, write = os.pipe()
+    if reader == "gone":
+        os.close(read)
+    else:
+        os.set_blocking(write, False)
+        os.write(write, bytes(fcntl.fcntl(write, fcntl.F_GETPIPE_SZ)))
+        os.set_blocking(write, True)
+    with running([sys.executable, "-c", LEAVE], stderr=write) as process:
+        os.close(write)
+        assert process.wait(DEADLINE) == 1
+    if reader == "asleep":
+        os.close(read)
+
+
+class Store:
+    """One that stands still or is gone."""
+
+    def __init__(self, gone: bool) -> None:
+        self.gone = gone
+
+    def set(self, key: str, value: str) -> None:
+        assert self.gone
+        raise RuntimeError("Broken pipe")
+
+    def compare_set(self, key: str, expected: str, value: str) -> bytes:
+        threading.Event().wait()
+        return b""
+
+
+def test_a_post_does_not_wait_for_a_store_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "STORE_SECONDS", 0.1)
+    watching = Watchdog(300.0)
+    watching.size, watching._store = 2, Store(gone=False)
+    watching.post("a line")
+
+
+def test_the_heartbeat_of_a_closed_watchdog_ends_though_the_store_is_gone() -> None:
+    watching = Watchdog(300.0)
+    watching._store = Store(gone=True)
+    watching._end.set()
+    beating = threading.Thread(target=watching._pulse, daemon=True)
+    beating.start()
+    beating.join(DEADLINE)
+    assert not beating.is_alive()
+
+
+SWALLOWED = """
+import os, signal, time
+from sarigan import early_exit
+early_exit.INSIST_SECONDS = 0.1
+try:  # as around an optional import
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3600)
+except BaseException:
+    pass
+time.sleep(3600)
+"""
+
+
+def test_a_request_to_stop_in_an_import_is_not_lost() -> None:
+    assert subprocess.run([sys.executable, "-c", SWALLOWED], timeout=DEADLINE).returncode == 0
+
+
+class Unread(io.StringIO):
+    """A stderr whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_a_progress_bar_that_nobody_reads_ends_no_training(
+    tiny_config: Build, tiny_trainer: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Unread())
+    trainer = tiny_trainer(tiny_config("training.total_kimg=0.016"), [ProgressHook()])
+    trainer.run()
+    assert trainer.state.step == 2
+
+
+def test_a_request_to_stop_counts_though_nobody_reads_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(descriptor: int, content: bytes) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    request = StopRequest()
+    with monkeypatch.context() as patch, stop_on_signal(request):
+        patch.setattr(os, "write", write)
+        signal.raise_signal(signal.SIGTERM)
+    assert request.stop_requested
 
 
 @pytest.mark.parametrize(

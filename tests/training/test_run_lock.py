@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from process_tools import is_alive, running, wait_until
 
 from sarigan.errors import InputError
 from sarigan.training.run_lock import LOCK_NAME, require_unlocked, run_lock
@@ -19,16 +19,16 @@ from sarigan.training.run_lock import run_lock
 with run_lock(Path(sys.argv[1])):
     child = os.fork()  # as a data worker is
     if child == 0:
-        time.sleep(60)
+        time.sleep(3600)
         os._exit(0)
     print(child, flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
 def test_a_second_job_is_refused_by_name_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
     """Even while a worker of the killed one is still alive."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+    with running([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
         try:
@@ -49,4 +49,4 @@ def test_a_second_job_is_refused_by_name_and_a_killed_one_leaves_no_lock(tmp_pat
                 assert str(os.getpid()) in (tmp_path / LOCK_NAME).read_text()
         finally:
             os.kill(child, signal.SIGKILL)
-            time.sleep(0.05)
+            wait_until(lambda: not is_alive(child), "the end of the worker")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from process_tools import DEADLINE, children, is_alive, wait_until
 
 from sarigan.checkpoint import list_checkpoints
 from sarigan.training.drill import drill_corruption, drill_hang, drill_kills
@@ -44,15 +45,12 @@ def started(tmp_path: Path, *overrides: str) -> DrillJob:
         tmp_path, 100_000, "training.checkpoint_kimg=0.08", "data.num_workers=1", *overrides
     )
     job = DrillJob(config, tmp_path / "run", 2, tmp_path / "log")
-    deadline = time.monotonic() + 120
-    while not list_checkpoints(tmp_path / "run" / "checkpoints"):
-        assert time.monotonic() < deadline and all(process.is_alive() for process in job.ranks), job.errors()
-        time.sleep(0.05)
+    wait_until(lambda: list_checkpoints(tmp_path / "run" / "checkpoints"), "a checkpoint", running=lambda: all_run(job))
     return job
 
 
-def children(process: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+def all_run(job: DrillJob) -> bool:
+    return all(process.is_alive() for process in job.ranks)
 
 
 def test_sigterm_to_everything_saves_and_ends_with_0(tmp_path: Path) -> None:
@@ -62,21 +60,26 @@ def test_sigterm_to_everything_saves_and_ends_with_0(tmp_path: Path) -> None:
     assert len(workers) == 2
     for process in job.ranks:
         job.signal(process, signal.SIGTERM)
-    assert job.wait(30), job.errors()
+    assert job.wait(DEADLINE), job.errors()
     assert job.codes() == [0, 0] and "Traceback" not in job.errors(), job.errors()
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     last = int(list_checkpoints(tmp_path / "run" / "checkpoints")[-1].stem.split("-")[1])
     assert json.loads(lines[-1])["step"] == last  # the last step is saved and logged
-    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    wait_until(lambda: not any(map(is_alive, workers)), "the end of the data workers")
 
 
 def test_a_stopped_rank_is_named_before_the_launcher_loses_patience(tmp_path: Path) -> None:
     """Launchers kill 30 s after they have asked for an end, far sooner than an hour without an answer is over."""
     job = started(tmp_path, "training.rank_timeout_seconds=3600")
     job.signal(job.ranks[1], signal.SIGSTOP)
-    time.sleep(2)  # rank 0 waits for it in a collective, where no handler of a signal runs
+    progress = tmp_path / "run" / "checkpoints"
+    before, since = list_checkpoints(progress), time.monotonic()
+    while time.monotonic() < since + 2:  # until rank 0 waits for it in a collective, where no handler of a signal runs
+        time.sleep(0.05)
+        if list_checkpoints(progress) != before:
+            before, since = list_checkpoints(progress), time.monotonic()
     job.signal(job.ranks[0], signal.SIGTERM)
-    job.ranks[0].join(25)
+    job.ranks[0].join(DEADLINE)
     named = "error: rank 1 (process" in job.errors() and "has not answered for 12 s" in job.errors()
     codes = job.codes()
     job.kill()
@@ -89,13 +92,10 @@ def test_sigterm_in_an_evaluation_ends_it(asked: tuple[int, ...], tmp_path: Path
     """Long before its end, which would take hours; also when only one of two is asked."""
     config = drill_config(tmp_path, 100, "metrics.names=[information]", "metrics.num_images=10000000")
     job = DrillJob(config, tmp_path / "run", 2, tmp_path / "log")
-    deadline = time.monotonic() + 120
-    while "information:" not in job.errors():
-        assert time.monotonic() < deadline and all(process.is_alive() for process in job.ranks), job.errors()
-        time.sleep(0.05)
+    wait_until(lambda: "information:" in job.errors(), "an evaluation", running=lambda: all_run(job))
     for rank in asked:
         job.signal(job.ranks[rank], signal.SIGTERM)
-    assert job.wait(30), job.errors()
+    assert job.wait(DEADLINE), job.errors()
     assert job.codes() == [0, 0] and "Traceback" not in job.errors() and "error:" not in job.errors(), job.errors()
 
 
@@ -103,7 +103,7 @@ def test_a_lost_data_worker_is_named(tmp_path: Path) -> None:
     job = started(tmp_path)
     (worker,) = children(job.ranks[1].pid or 0)
     os.kill(worker, signal.SIGKILL)
-    assert job.wait(30), job.errors()
+    assert job.wait(DEADLINE), job.errors()
     assert job.codes() == [2, 2], job.errors()
     (line,) = [line for line in job.errors().splitlines() if "error:" in line]
     assert f"rank 1: data worker process {worker} was killed" in line

@@ -15,7 +15,7 @@ from sarigan.data.lmdb_file import LmdbFile
 from sarigan.data.lmdb_format import STATE_KEY
 from sarigan.errors import InputError
 
-_WORKERS_END_SECONDS = 10.0
+_WORKERS_END_SECONDS = 60.0  # far more than they take
 
 
 @dataclass(frozen=True)
