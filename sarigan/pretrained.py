@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from sarigan.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
+from sarigan.files.weights import floating_type, load_weights
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
-from sarigan.weights import floating_type, load_weights
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:

@@ -11,14 +11,14 @@ from pathlib import Path
 from sarigan import load_generator
 from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
-from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.device import resolve_device
+from sarigan.editing.rendering import render
+from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.output_path import output_folder
-from sarigan.visualization.attention_maps import attention_sheet
+from sarigan.files.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.files.output_path import output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
-from sarigan.visualization.rendering import render
-from sarigan.visualization.seeds import parse_seeds
+from sarigan.visualization.figures.attention_maps import attention_sheet
 
 
 def parse() -> argparse.Namespace:

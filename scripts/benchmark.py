@@ -13,22 +13,22 @@ from typing import Any
 import torch
 
 import ops.benchmark
-import sarigan.data.benchmark
-import sarigan.metrics.benchmark
-import sarigan.training.benchmark
-import sarigan.training.inference_benchmark
-import sarigan.training.saving_benchmark
-import sarigan.training.scaling
+import sarigan.diagnosis.data_benchmark
+import sarigan.diagnosis.inference_benchmark
+import sarigan.diagnosis.metrics_benchmark
+import sarigan.diagnosis.saving_benchmark
+import sarigan.diagnosis.scaling
+import sarigan.diagnosis.step_benchmark
 from sarigan.errors import exit_on_input_error
 
 MODES = {
     "ops": ops.benchmark,
-    "step": sarigan.training.benchmark,
-    "saving": sarigan.training.saving_benchmark,
-    "data": sarigan.data.benchmark,
-    "inference": sarigan.training.inference_benchmark,
-    "metrics": sarigan.metrics.benchmark,
-    "scaling": sarigan.training.scaling,
+    "step": sarigan.diagnosis.step_benchmark,
+    "saving": sarigan.diagnosis.saving_benchmark,
+    "data": sarigan.diagnosis.data_benchmark,
+    "inference": sarigan.diagnosis.inference_benchmark,
+    "metrics": sarigan.diagnosis.metrics_benchmark,
+    "scaling": sarigan.diagnosis.scaling,
 }
 
 

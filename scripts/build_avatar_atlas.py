@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from sarigan.data.avatar_attributes import CHOICES
-from sarigan.data.avatar_parts import ATLAS_PATH, CANVAS_HEIGHT, CANVAS_ORIGIN, CANVAS_WIDTH, PIXELS_PER_UNIT
+from sarigan.data.avatars.attributes import CHOICES
+from sarigan.data.avatars.parts import ATLAS_PATH, CANVAS_HEIGHT, CANVAS_ORIGIN, CANVAS_WIDTH, PIXELS_PER_UNIT
 
 HREF = "{http://www.w3.org/1999/xlink}href"
 

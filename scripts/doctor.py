@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from sarigan.config import load_config
+from sarigan.diagnosis.doctor import examine
 from sarigan.errors import exit_on_input_error
-from sarigan.training.doctor import examine
 
 MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 

@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sarigan.data.prepare.drill import drill_preparation
+from sarigan.diagnosis.drill import drill_corruption, drill_hang, drill_kills
+from sarigan.diagnosis.network_drill import NamespacesRefusedError, drill_network_cut
+from sarigan.diagnosis.prepare_drill import drill_preparation
 from sarigan.errors import exit_on_input_error
-from sarigan.training.drill import drill_corruption, drill_hang, drill_kills
-from sarigan.training.network_drill import NamespacesRefusedError, drill_network_cut
 
 PREPARE_SCRIPT = Path(__file__).with_name("prepare_data.py")
 

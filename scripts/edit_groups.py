@@ -13,13 +13,13 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
+from sarigan.editing.edit_file import save_edits
+from sarigan.editing.group_editing import along, scaling, toward
+from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import exit_on_input_error
-from sarigan.output_path import output_file, output_folder
+from sarigan.files.output_path import output_file, output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_numbers, sampling_of
-from sarigan.visualization.edit_file import save_edits
-from sarigan.visualization.editing_figures import group_sheet, groups_overview
-from sarigan.visualization.group_editing import along, scaling, toward
-from sarigan.visualization.seeds import parse_seeds
+from sarigan.visualization.figures.editing import group_sheet, groups_overview
 
 
 def parse() -> argparse.Namespace:

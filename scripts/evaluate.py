@@ -13,18 +13,18 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from sarigan import distributed, load_generator
-from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.config import config_from_dict
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.data.opening import open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.files.output_path import output_file
 from sarigan.metrics.catalogue import METRICS, metrics_named
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import Report, evaluate
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
-from sarigan.output_path import output_file
 from sarigan.pretrained import load_networks
 
 

@@ -1,16 +1,16 @@
 """Export a trained generator: python scripts/export.py runs/mine exports/mine [--onnx]
 
-Writes generator.safetensors and generator.json, which `sarigan.exported.load_exported` reads with PyTorch and safetensors
-alone, and with --onnx generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R], fixed noise.
+Writes generator.safetensors and generator.json, which `load_exported` of `sarigan.exporting.safetensors_export` reads with
+PyTorch and safetensors alone, and with --onnx generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R], fixed noise.
 """
 
 import argparse
 from pathlib import Path
 
-from sarigan.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.errors import exit_on_input_error
-from sarigan.exported import save_exported
-from sarigan.onnx_export import export_onnx
+from sarigan.exporting.onnx_export import export_onnx
+from sarigan.exporting.safetensors_export import save_exported
+from sarigan.files.checkpoint import load_checkpoint, resolve_checkpoint
 from sarigan.pretrained import load_generator
 
 

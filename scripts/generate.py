@@ -11,18 +11,18 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
+from sarigan.editing.interpolation import SPACES
+from sarigan.editing.latent_file import load_latents, save_latents
+from sarigan.editing.seeds import LatentSource, parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.output_path import output_file, output_folder
+from sarigan.files.output_path import output_file, output_folder
 from sarigan.visualization.command_line import (
     add_sampling_options,
     load_all_edits,
     parse_numbers,
     sampling_of,
 )
-from sarigan.visualization.generation import save_interpolation, save_samples, truncation_sheet
-from sarigan.visualization.interpolation import SPACES
-from sarigan.visualization.latent_file import load_latents, save_latents
-from sarigan.visualization.seeds import LatentSource, parse_seeds
+from sarigan.visualization.figures.samples import save_interpolation, save_samples, truncation_sheet
 from sarigan.visualization.video import check_video_path
 
 

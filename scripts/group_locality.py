@@ -11,12 +11,12 @@ from pathlib import Path
 from sarigan import load_generator
 from sarigan.analysis.locality_report import measure_locality
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
-from sarigan.checkpoint import resolve_checkpoint
 from sarigan.device import resolve_device
+from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.output_path import output_folder
+from sarigan.files.checkpoint import resolve_checkpoint
+from sarigan.files.output_path import output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
-from sarigan.visualization.rendering import render
 
 
 def main() -> None:

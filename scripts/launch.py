@@ -7,7 +7,7 @@ twice, it kills them and ends with 130.
 """
 
 # isort: split
-from sarigan import early_exit  # noqa: F401, before the imports that take seconds
+from sarigan.runs import early_exit  # noqa: F401, before the imports that take seconds
 
 # isort: split
 import logging

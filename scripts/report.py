@@ -9,15 +9,15 @@ from pathlib import Path
 from sarigan import load_generator
 from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import segmented_avatars
-from sarigan.checkpoint import resolve_checkpoint
 from sarigan.device import resolve_device
+from sarigan.editing.rendering import render
+from sarigan.editing.sampling import Sampling
 from sarigan.errors import exit_on_input_error
+from sarigan.files.checkpoint import resolve_checkpoint
+from sarigan.files.output_path import output_file
+from sarigan.files.run_record import read_run
 from sarigan.models.generator import Generator
-from sarigan.output_path import output_file
-from sarigan.visualization.rendering import render
-from sarigan.visualization.report.run_record import read_run
 from sarigan.visualization.report.writing import write_report
-from sarigan.visualization.sampling import Sampling
 
 NUM_PART_IMAGES = 64
 NUM_PERMUTATIONS = 200

@@ -1,7 +1,7 @@
 """Train: python scripts/train.py --config configs/quickstart.yaml [--run-dir runs/NAME] [section.key=value ...]."""
 
 # isort: split
-from sarigan import early_exit  # noqa: F401, before the imports that take seconds
+from sarigan.runs import early_exit  # noqa: F401, before the imports that take seconds
 
 # isort: split
 import argparse
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sarigan import distributed
 from sarigan.config import load_config
-from sarigan.training.evaluation_hook import describe_metrics
+from sarigan.runs.evaluation_hook import describe_metrics
+from sarigan.runs.resume import resume_summary
+from sarigan.runs.run import train
+from sarigan.runs.summary import data_summary, dry_run_report
 from sarigan.training.precision import resolve_precision
-from sarigan.training.resume import resume_summary
-from sarigan.training.run import train
 from sarigan.training.state import TrainingState
-from sarigan.training.summary import data_summary, dry_run_report
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sarigan import load_generator
-from sarigan.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from sarigan.training.hooks import CheckpointHook
 from sarigan.training.trainer import Trainer
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from sarigan.analysis.avatar_training import AvatarTrainingConfig
+from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.metrics.evaluation import EvaluationConfig
 from sarigan.seeding import MAX_SEED, derive_seed
-from sarigan.visualization.seeds import parse_seeds
 
 
 def test_seeds_are_functions_of_their_key() -> None:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
+from sarigan.files.npz import read_npz
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_FILE, load_avatar_segmenter, read_record
-from sarigan.npz_file import read_npz
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from sarigan.data.folder_walk import files_below
 from sarigan.errors import InputError
-from sarigan.input_path import kind_of
-from sarigan.picture_file import BrokenPicture, check_file_bytes, opened_picture, read_picture
+from sarigan.files.folder_walk import files_below
+from sarigan.files.input_path import kind_of
+from sarigan.files.picture import BrokenPicture, check_file_bytes, opened_picture, read_picture
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CROPS = ("none", "center")

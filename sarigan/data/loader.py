@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sarigan.data.avatars import AvatarDataset
+from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
-from sarigan.data.lmdb_dataset import LmdbDataset
-from sarigan.data.lmdb_file import is_lmdb
-from sarigan.data.loader_workers import WorkerEnd, dead_worker_error, start_worker
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.lmdb.file import is_lmdb
 from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
+from sarigan.data.workers import WorkerEnd, dead_worker_error, start_worker
 from sarigan.errors import InputError
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sarigan.data.avatars import AvatarDataset
+from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.data.lmdb_dataset import LmdbDataset
-from sarigan.data.lmdb_file import is_lmdb
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.lmdb.file import is_lmdb
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 

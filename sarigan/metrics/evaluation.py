@@ -12,9 +12,9 @@ import torch
 from tqdm import tqdm
 
 from sarigan import distributed
+from sarigan.data.content_hash import content_hash
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
-from sarigan.metrics.content_hash import content_hash
 from sarigan.metrics.feature_statistics import FeatureRequest, FeatureStatistics, collect
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages, ImageSet, tell_if_fewer
 from sarigan.metrics.linear_separability import AttributeClassifier

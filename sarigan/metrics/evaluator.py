@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from sarigan import distributed
-from sarigan.code_version import git_commit
 from sarigan.errors import InputError
+from sarigan.files.code_version import git_commit
 from sarigan.metrics.catalogue import metrics_named
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.full_precision import full_precision

@@ -10,9 +10,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from sarigan.errors import InputError
-from sarigan.metrics.group_premise import PremiseConfig, premise_test
-from sarigan.metrics.group_quality import energy_share, group_quality, grouped_layers
-from sarigan.metrics.group_stability import check_same_layers, group_stability
+from sarigan.metrics.groups.premise import PremiseConfig, premise_test
+from sarigan.metrics.groups.quality import energy_share, group_quality, grouped_layers
+from sarigan.metrics.groups.stability import check_same_layers, group_stability
 from sarigan.metrics.information import InformationConfig, information
 from sarigan.metrics.linear_separability import SeparabilityConfig, attribute_names, linear_separability
 from sarigan.metrics.metric import Metric, Result

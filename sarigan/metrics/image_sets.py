@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sarigan.data.loader import ImageDataset
-from sarigan.data.loader_workers import start_worker
+from sarigan.data.workers import start_worker
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed

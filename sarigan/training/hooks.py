@@ -9,12 +9,12 @@ import torch
 from tqdm import tqdm
 
 from sarigan import distributed
-from sarigan.checkpoint import checkpoint_path, mark_best
 from sarigan.device import to_device
 from sarigan.errors import InputError
-from sarigan.logger import RunLogger
-from sarigan.training.checkpointing import CheckpointWriter
-from sarigan.training.group_statistics import group_statistics
+from sarigan.files.checkpoint import checkpoint_path, mark_best
+from sarigan.files.run_log import RunLogger
+from sarigan.runs.checkpoint_writer import CheckpointWriter
+from sarigan.systems.style.group_statistics import group_statistics
 from sarigan.visualization.image_grid import save_grid
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sarigan.config import OptimizerConfig
-from sarigan.weights import check_numbers
+from sarigan.files.weights import check_numbers
 
 
 def lazy_adam(

@@ -9,16 +9,16 @@ import torch
 from ops._extension import native_for
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.ema import ExponentialMovingAverage
 from sarigan.errors import InputError
+from sarigan.files.weights import check_numbers, load_weights
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
+from sarigan.runs.compatibility import check_same_images, check_same_run, other_images
 from sarigan.seeding import derive_seed
-from sarigan.training.compatibility import check_same_images, check_same_run, other_images
-from sarigan.training.gan_objective import GanObjective, information_dim
+from sarigan.systems.style.objective import GanObjective, information_dim
+from sarigan.training.ema import ExponentialMovingAverage
 from sarigan.training.optimizers import lazy_adam, load_moments
 from sarigan.training.precision import Precision
-from sarigan.weights import check_numbers, load_weights
 
 
 class TrainingState:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
-from sarigan.ema import ema_decay
+from sarigan.runs.out_of_memory import hook_out_of_memory, is_out_of_memory, out_of_memory_error
+from sarigan.systems.style.phases import build_phases
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.ema import ema_decay
 from sarigan.training.gradient_average import average_gradients
 from sarigan.training.hooks import BrokenOffError, Hook
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
-from sarigan.training.out_of_memory import hook_out_of_memory, is_out_of_memory, out_of_memory_error
 from sarigan.training.phase import Phase, Shard
-from sarigan.training.phases import build_phases
 from sarigan.training.randomness import Randomness
 from sarigan.training.scalars import ScalarSums
 from sarigan.training.state import TrainingState

@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from sarigan.editing.edit_file import load_edits
+from sarigan.editing.sampling import Sampling
+from sarigan.editing.seeds import NOISES
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, check_place
 from sarigan.models.generator import Generator
-from sarigan.visualization.edit_file import load_edits
-from sarigan.visualization.sampling import Sampling
-from sarigan.visualization.seeds import NOISES
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7) -> None:

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from sarigan.config import Config, load_config
+from sarigan.runs.summary import count_parameters, data_summary, overfitting_warning
 from sarigan.training.precision import Precision
 from sarigan.training.state import TrainingState
-from sarigan.training.summary import count_parameters, data_summary, overfitting_warning
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs"

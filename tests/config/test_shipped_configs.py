@@ -8,9 +8,9 @@ import torch
 
 from sarigan.config import Config, load_config
 from sarigan.data.loader import open_dataset
+from sarigan.runs.summary import count_parameters, data_summary, dry_run_report
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
-from sarigan.training.summary import count_parameters, data_summary, dry_run_report
 from sarigan.training.trainer import Trainer
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"

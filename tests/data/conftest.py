@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.data.lmdb_dataset import LmdbDataset
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.prepare.job import prepare
 from sarigan.data.prepare.options import Options
-from sarigan.data.recipe import Recipe
 
 
 @pytest.fixture(scope="session")

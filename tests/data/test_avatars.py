@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.data.avatar_attributes import (
+from sarigan.data.avatars.attributes import (
     BACKGROUND_COLORS,
     CHOICES,
     CLOTHES_COLORS,
@@ -21,7 +21,7 @@ from sarigan.data.avatar_attributes import (
     HAIR_COLORS,
     SKIN_COLORS,
 )
-from sarigan.data.avatars import PART_NAMES, RESOLUTIONS, VERSION, AvatarDataset
+from sarigan.data.avatars.dataset import PART_NAMES, RESOLUTIONS, VERSION, AvatarDataset
 from sarigan.errors import InputError
 
 PART = {name: number for number, name in enumerate(PART_NAMES)}

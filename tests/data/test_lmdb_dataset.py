@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sarigan.data.lmdb_dataset import LmdbDataset
-from sarigan.data.lmdb_file import LmdbFile
-from sarigan.data.lmdb_format import FORMAT_VERSION, Header, header_from_json, image_key, info_key, to_json
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.format import FORMAT_VERSION, Header, header_from_json, image_key, info_key, to_json
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.loader import DataConfig, open_dataset, training_batches
-from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
 
 Make = Callable[..., LmdbDataset]

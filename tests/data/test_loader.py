@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from process_tools import DEADLINE
 
-from sarigan.data.avatars import AvatarDataset
+from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.data.loader import DataConfig, open_dataset, to_unit_range, training_batches
 from sarigan.data.sampler import InfiniteSampler

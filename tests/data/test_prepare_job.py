@@ -27,8 +27,9 @@ import pytest
 from PIL import Image
 from process_tools import DEADLINE, wait_until
 
-from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb_format import image_key, info_key
+from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
+from sarigan.data.lmdb.format import image_key, info_key
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.prepare import job
 from sarigan.data.prepare.destination import destination_lock
 from sarigan.data.prepare.inspection import save_contact_sheet, verify
@@ -36,10 +37,9 @@ from sarigan.data.prepare.job import prepare
 from sarigan.data.prepare.listing import Item
 from sarigan.data.prepare.options import Options
 from sarigan.data.prepare.run_ahead import run_ahead
-from sarigan.data.prepare.source import FileSource
+from sarigan.data.prepare.sources.source import FileSource
 from sarigan.data.prepare.worker_pool import Prepared
 from sarigan.data.prepare.writer import SetWriter
-from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +140,7 @@ def test_stopping_anywhere_and_going_on(many: Path, tmp_path: Path, make_set: Ma
 HELD_BACK = """
 import runpy, sys, time
 from pathlib import Path
-from sarigan.data.prepare.avatar_source import AvatarSource
+from sarigan.data.prepare.sources.avatars import AvatarSource
 load, (script, ready, release) = AvatarSource.load, sys.argv[1:4]
 def held_back(self, locator, recipe):
     if held_back.calls == 75:

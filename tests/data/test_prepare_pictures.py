@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.data.encodings import decode, encode
+from sarigan.data.lmdb.encodings import decode, encode
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.prepare.fit import fit_picture
 from sarigan.data.prepare.picture import UnfitPicture, open_picture
-from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
-from sarigan.picture_file import BrokenPicture
+from sarigan.files.picture import BrokenPicture
 
 Noise = Callable[..., np.ndarray]
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.data.avatars import AvatarDataset
-from sarigan.data.lmdb_dataset import LmdbDataset
-from sarigan.data.prepare.zip_source import ZipSource
+from sarigan.data.avatars.dataset import AvatarDataset
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.prepare.sources.zip import ZipSource
 from sarigan.errors import InputError
 
 Make = Callable[..., LmdbDataset]
@@ -289,7 +289,7 @@ def test_members_that_lead_nowhere_are_broken_pictures(tmp_path: Path, make_set:
 
 def test_bombs_in_archives_are_left_out(tmp_path: Path, make_set: Make, noise: Noise, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousandth of its size when packed: what a member unpacks to is bounded, whatever it claims."""
-    monkeypatch.setattr("sarigan.picture_file.MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr("sarigan.files.picture.MAX_FILE_BYTES", 100_000)
     root = tmp_path / "bombs"
     root.mkdir()
     Image.fromarray(noise(16, 16)).save(root / "0.png")

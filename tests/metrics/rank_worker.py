@@ -9,8 +9,8 @@ import torch
 
 from sarigan import distributed
 from sarigan.config import load_config
+from sarigan.data.content_hash import content_hash
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.metrics.content_hash import content_hash
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.moments import StreamedMoments

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sarigan import distributed
 from sarigan.config import load_config
-from sarigan.metrics.group_premise import PremiseConfig, premise_test
+from sarigan.metrics.groups.premise import PremiseConfig, premise_test
 from sarigan.metrics.information import InformationConfig, information
 from sarigan.metrics.linear_separability import SeparabilityConfig, linear_separability
 from sarigan.metrics.perceptual_path_length import PathLengthConfig, perceptual_path_length

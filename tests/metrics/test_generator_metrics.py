@@ -18,9 +18,9 @@ from sarigan.metrics.catalogue import METRICS
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import Report, evaluate
 from sarigan.metrics.full_precision import full_precision
-from sarigan.metrics.group_premise import PremiseConfig, premise_test
-from sarigan.metrics.group_quality import energy_share, group_quality
-from sarigan.metrics.group_stability import group_stability
+from sarigan.metrics.groups.premise import PremiseConfig, premise_test
+from sarigan.metrics.groups.quality import energy_share, group_quality
+from sarigan.metrics.groups.stability import group_stability
 from sarigan.metrics.information import InformationConfig, information
 from sarigan.metrics.linear_separability import SeparabilityConfig, linear_separability
 from sarigan.metrics.perceptual_path_length import PathLengthConfig, perceptual_path_length

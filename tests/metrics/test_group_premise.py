@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 from sarigan.errors import InputError
-from sarigan.metrics.group_premise import PremiseConfig, activation_correlations, mantel_spearman, premise_test
+from sarigan.metrics.groups.premise import PremiseConfig, activation_correlations, mantel_spearman, premise_test
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.generator import Generator
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from sarigan.errors import InputError
 from sarigan.layers.grouping import kernel_similarity
 from sarigan.losses.grouping import grouping_loss
-from sarigan.metrics.group_quality import (
+from sarigan.metrics.groups.quality import (
     against_chance,
     cluster_quality,
     energy_share,
@@ -21,7 +21,7 @@ from sarigan.metrics.group_quality import (
     silhouette,
     within_and_between,
 )
-from sarigan.metrics.group_stability import churn, group_stability, partition_stability
+from sarigan.metrics.groups.stability import churn, group_stability, partition_stability
 from sarigan.metrics.latent_sampling import all_latents
 from sarigan.models.generator import Generator
 

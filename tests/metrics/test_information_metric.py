@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sarigan.checkpoint import save_checkpoint
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import save_checkpoint
 from sarigan.metrics.information import InformationConfig, information
 from sarigan.models.generator import Generator
 from sarigan.models.recognition import code_halves, information_target

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from sarigan.data.avatars import AvatarDataset
+from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.metrics.feature_statistics import FeatureRequest, collect
 from sarigan.metrics.frechet import frechet_distance

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sarigan.config import load_config
-from sarigan.training.scaling import checkpoint_size
+from sarigan.diagnosis.scaling import checkpoint_size
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [

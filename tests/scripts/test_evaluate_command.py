@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from process_tools import DEADLINE, run_ranks
 
-from sarigan.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.metrics import generator_metrics
 from sarigan.metrics.evaluator import Report
 from sarigan.training.state import TrainingState

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sarigan import load_generator
-from sarigan.checkpoint import checkpoint_path, save_checkpoint
+from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.models.generator import Generator
 from sarigan.visualization.color_maps import heat_colors
 
@@ -143,7 +143,7 @@ def test_truncation_sweep(drawn: Drawn, generator: Generator) -> None:
 @pytest.mark.parametrize("space", ["z", "w"])
 def test_film(run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, space: str) -> None:
     """Two seeds, three frames from each to the next and back, under the first seed's noise."""
-    from sarigan.visualization import generation
+    from sarigan.visualization.figures import samples as generation
 
     frames: list[np.ndarray] = []
     save_video = generation.save_video
@@ -187,7 +187,7 @@ def test_mixing_by_layers(drawn: Drawn, generator: Generator, layers: str) -> No
 def test_mixing_by_halves(
     run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
-    from sarigan.visualization import style_mixing
+    from sarigan.editing import mixing as style_mixing
 
     sheets = {}
     make_sheet = style_mixing.make_sheet

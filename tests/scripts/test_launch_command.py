@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from process_tools import DEADLINE, ROOT, children, command_line, handles, has_pending, is_alive, running, wait_until
 
-from sarigan.checkpoint import list_checkpoints
-from sarigan.training.drill_job import drill_config
+from sarigan.diagnosis.drill_job import drill_config
+from sarigan.files.checkpoint import list_checkpoints
 
 
 @pytest.fixture

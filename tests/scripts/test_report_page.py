@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sarigan.training.run import train
+from sarigan.runs.run import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "report.py"
 CHROMIUM_OPTIONS = [

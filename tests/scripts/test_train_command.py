@@ -17,9 +17,9 @@ from PIL import Image
 from process_tools import DEADLINE, running, wait_until
 
 from ops._extension import implementation
-from sarigan.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
 from sarigan.config import Config, load_config
-from sarigan.training.run import train
+from sarigan.files.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.runs.run import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 Build = Callable[..., Any]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sarigan import distributed
 from sarigan.config import load_config
-from sarigan.training import run
-from sarigan.training.gan_objective import GanObjective
+from sarigan.runs import run
+from sarigan.systems.style.objective import GanObjective
 from sarigan.training.phase import Scalars, Shard
 from sarigan.training.state import TrainingState
 

@@ -11,9 +11,9 @@ import torch
 from process_tools import ROOT, run_ranks
 from torch import Tensor
 
-from sarigan.checkpoint import best_entry, checkpoint_path, load_checkpoint
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
+from sarigan.files.checkpoint import best_entry, checkpoint_path, load_checkpoint
 from sarigan.training.hooks import CheckpointHook
 from sarigan.training.trainer import Trainer
 
@@ -136,7 +136,7 @@ def test_another_number_of_processes_goes_on_with_the_same_images(
     ran: Callable[[int], Path], single: Build, config_of: Build, tiny_state: Build, tmp_path: Path
 ) -> None:
     """Three steps by four processes, two more by one: the weights of one process throughout."""
-    from sarigan.training.run import train
+    from sarigan.runs.run import train
 
     shutil.copytree(ran(4) / "started", tmp_path / "run")
     train(config_of(STEPS, *EQUAL["one-round"]), tmp_path / "run")

@@ -22,9 +22,9 @@ from torch.utils._pytree import tree_leaves
 from ops._extension import implementation
 from sarigan.config import Config, load_config
 from sarigan.device import to_device
-from sarigan.logger import RunLogger
+from sarigan.files.run_log import RunLogger
+from sarigan.runs.checkpoint_writer import to_host
 from sarigan.training import trainer as trainer_module
-from sarigan.training.checkpointing import to_host
 from sarigan.training.hooks import LogHook
 from sarigan.training.precision import Precision, best_memory_format
 from sarigan.training.randomness import Randomness

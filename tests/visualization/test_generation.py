@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from sarigan.editing.interpolation import LatentPath
+from sarigan.editing.latent_file import load_latents, save_latents
+from sarigan.editing.rendering import render
+from sarigan.editing.sampling import Sampling
+from sarigan.editing.seeds import latents_of_seeds
 from sarigan.models.generator import Generator
-from sarigan.visualization import generation
-from sarigan.visualization.generation import save_interpolation, save_samples
-from sarigan.visualization.interpolation import LatentPath
-from sarigan.visualization.latent_file import load_latents, save_latents
-from sarigan.visualization.noise_variation import noise_deviation
-from sarigan.visualization.rendering import render
-from sarigan.visualization.sampling import Sampling
-from sarigan.visualization.seeds import latents_of_seeds
+from sarigan.visualization.figures import samples as generation
+from sarigan.visualization.figures.noise import noise_deviation
+from sarigan.visualization.figures.samples import save_interpolation, save_samples
 from sarigan.visualization.sheet import pictures
 
 BATCH = 3

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sarigan.data.lmdb_dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb_file import LmdbFile
-from sarigan.data.lmdb_format import HEADER_KEY, STATE_KEY
+from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
+from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
-from sarigan.input_path import kind_of
+from sarigan.files.input_path import kind_of
 
 try:
     import fcntl

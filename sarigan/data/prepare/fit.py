@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.prepare.picture import UnfitPicture
-from sarigan.data.recipe import Recipe
-from sarigan.picture_file import BrokenPicture
+from sarigan.files.picture import BrokenPicture
 
 _RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 

@@ -13,21 +13,21 @@ from typing import Any
 import PIL
 from tqdm import tqdm
 
-from sarigan.data.avatars import RESOLUTIONS as AVATAR_RESOLUTIONS
-from sarigan.data.lmdb_dataset import partial_path
-from sarigan.data.lmdb_format import MAX_IMAGES, Header
-from sarigan.data.prepare.avatar_source import AvatarSource
+from sarigan.data.avatars.dataset import RESOLUTIONS as AVATAR_RESOLUTIONS
+from sarigan.data.lmdb.dataset import partial_path
+from sarigan.data.lmdb.format import MAX_IMAGES, Header
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
-from sarigan.data.prepare.opening import open_source
 from sarigan.data.prepare.options import Options
-from sarigan.data.prepare.prepared_source import PreparedSource
 from sarigan.data.prepare.run_ahead import run_ahead
-from sarigan.data.prepare.source import Source
+from sarigan.data.prepare.sources.avatars import AvatarSource
+from sarigan.data.prepare.sources.opening import open_source
+from sarigan.data.prepare.sources.prepared import PreparedSource
+from sarigan.data.prepare.sources.source import Source
 from sarigan.data.prepare.stop_flag import stop_flag
 from sarigan.data.prepare.worker_pool import Skipped, WorkerPool
 from sarigan.data.prepare.writer import SetWriter
-from sarigan.data.recipe import Recipe
 from sarigan.errors import InputError
 
 AVATARS = "avatars"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sarigan.data.image_folder import EXTENSIONS, is_image_name
 from sarigan.data.prepare.attribute_table import JSON_NAME, AttributeTable
-from sarigan.data.prepare.source import Entry, Source
+from sarigan.data.prepare.sources.source import Entry, Source
 from sarigan.errors import InputError
 
 _TABLES = """

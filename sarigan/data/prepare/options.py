@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sarigan.data.lmdb_format import MAX_IMAGES
+from sarigan.data.lmdb.format import MAX_IMAGES
 from sarigan.errors import InputError
 
 

@@ -9,7 +9,7 @@ decompression bombs.
 import numpy as np
 from PIL import Image, ImageOps
 
-from sarigan.picture_file import BrokenPicture, opened_picture
+from sarigan.files.picture import BrokenPicture, opened_picture
 
 _REFUSED_MODES = {"CMYK": "CMYK", "LAB": "Lab", "HSV": "HSV", "F": "floating-point"}
 

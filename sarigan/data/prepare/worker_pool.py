@@ -15,14 +15,14 @@ from multiprocessing.connection import wait
 from pickle import PickleBuffer
 from typing import Any, NamedTuple
 
-from sarigan.data.encodings import encode
+from sarigan.data.lmdb.encodings import encode
+from sarigan.data.lmdb.recipe import Recipe
 from sarigan.data.prepare.listing import Item
 from sarigan.data.prepare.picture import UnfitPicture
 from sarigan.data.prepare.result_pipe import SLOTS, Pipe, ResultPipe, shared_memory
-from sarigan.data.prepare.source import Source
-from sarigan.data.recipe import Recipe
+from sarigan.data.prepare.sources.source import Source
 from sarigan.errors import InputError
-from sarigan.picture_file import BrokenPicture
+from sarigan.files.picture import BrokenPicture
 
 # Pixels in a chunk, in bytes: large enough to make messages cheap, small enough to keep all workers busy and memory low.
 _CHUNK_BYTES = 2 << 20

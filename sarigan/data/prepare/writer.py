@@ -12,7 +12,7 @@ from typing import Any
 
 import lmdb
 
-from sarigan.data.lmdb_format import (
+from sarigan.data.lmdb.format import (
     DIGEST_HEAD,
     EMPTY_CHAIN,
     HEADER_KEY,

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from sarigan.editing.group_editing import scaling, toward
+from sarigan.editing.mixing import RANGES, latent_range
+from sarigan.editing.sampling import Sampling
 from sarigan.models.generator import Generator
-from sarigan.visualization.attention_maps import attention_sheet
-from sarigan.visualization.editing_figures import groups_overview
-from sarigan.visualization.group_editing import scaling, toward
-from sarigan.visualization.mixing_figures import halves_sheets, layer_sheets
-from sarigan.visualization.noise_variation import noise_sheet
+from sarigan.visualization.figures.attention_maps import attention_sheet
+from sarigan.visualization.figures.editing import groups_overview
+from sarigan.visualization.figures.mixing import halves_sheets, layer_sheets
+from sarigan.visualization.figures.noise import noise_sheet
 from sarigan.visualization.report.embedding import data_uri
 from sarigan.visualization.report.page import Section, figure
-from sarigan.visualization.sampling import Sampling
-from sarigan.visualization.style_mixing import RANGES, latent_range
 
 ROWS, COLUMNS = range(3), range(8, 13)
 EDIT_SEEDS = range(6)

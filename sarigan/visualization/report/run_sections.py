@@ -5,11 +5,11 @@ import json
 import math
 from typing import Any
 
-from sarigan.picture_file import BrokenPicture, opened_picture, read_picture
+from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
+from sarigan.files.run_record import RunRecord
 from sarigan.visualization.report.charts import line_chart
 from sarigan.visualization.report.embedding import data_uri
 from sarigan.visualization.report.page import Section, facts, table
-from sarigan.visualization.report.run_record import RunRecord
 
 MAX_FRAMES = 24
 FRAME_SIDE = 768

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sarigan.editing.sampling import Sampling
 from sarigan.errors import InputError
+from sarigan.files.run_record import RunRecord
 from sarigan.models.generator import Generator
 from sarigan.visualization.report.model_sections import attention_section, edits_section, mixing_section
 from sarigan.visualization.report.page import Section, make_page
-from sarigan.visualization.report.run_record import RunRecord
 from sarigan.visualization.report.run_sections import (
     configuration_section,
     curves_section,
@@ -18,7 +19,6 @@ from sarigan.visualization.report.run_sections import (
     metrics_section,
     samples_section,
 )
-from sarigan.visualization.sampling import Sampling
 
 MAX_BYTES = 15_000_000
 

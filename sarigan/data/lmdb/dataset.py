@@ -1,0 +1,143 @@
+"""A prepared set as a data set: images by index out of one LMDB, opened lazily in each process."""
+
+import hashlib
+import json
+from operator import index as as_int
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sarigan.data.lmdb.encodings import decode
+from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.format import (
+    DIGEST_HEAD,
+    HEADER_KEY,
+    REPORT_KEY,
+    SKIPPED_PREFIX,
+    STATE_KEY,
+    Header,
+    header_from_json,
+    image_key,
+    info_key,
+)
+from sarigan.errors import InputError
+from sarigan.files.input_path import kind_of
+
+PREPARE = "scripts/prepare_data.py"
+
+
+def partial_path(destination: Path) -> Path:
+    """Where a set lives until it is finished; then it is renamed."""
+    return destination.with_name(destination.name + ".partial")
+
+
+class LmdbDataset:
+    """Images uint8 [3,R,R] of a set made by scripts/prepare_data.py, with optional labels and attributes.
+
+    resolution is one of those stored; None takes the largest. Safe under fork, spawn and pickling; several data sets
+    of one file share its map. Raises InputError (one line, naming the path) and IndexError.
+    """
+
+    def __init__(self, path: str | Path, resolution: int | None = None) -> None:
+        self.path = Path(path)
+        self._file = LmdbFile(self.path)
+        self.header = read_header(self._file)
+        stored = self.header.recipe.resolutions
+        self.resolution = stored[-1] if resolution is None else resolution
+        if self.resolution not in stored:
+            larger = self.resolution < stored[-1]
+            remedy = f"; make a smaller set: {PREPARE} {self.path} NEW --resolution {self.resolution}" if larger else ""
+            raise InputError(f"{self.path}: holds {_sizes(stored)}, not {self.resolution}{remedy}")
+
+    def __len__(self) -> int:
+        return self.header.num_images
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """The image: uint8 [3,R,R], RGB. InputError when its record differs from the SHA-256 in its info."""
+        index, recipe = self._check_index(index), self.header.recipe
+        key = image_key(index, self.resolution)
+        expected = self.info(index)["sha256"][recipe.resolutions.index(self.resolution)]
+        with self._file.view(key) as record:
+            if record is None:
+                raise self._missing(key)
+            try:
+                if hashlib.sha256(record).hexdigest()[:DIGEST_HEAD] != expected:
+                    raise ValueError("its SHA-256 differs")
+                return decode(record, self.resolution, recipe.encoding)
+            except (ValueError, OSError) as error:
+                raise self._damaged(key, str(error)) from None
+
+    def info(self, index: int) -> dict[str, Any]:
+        """`name` in the source, and where the set has them `label` (a number, None: unknown) and `attributes`."""
+        key = info_key(self._check_index(index))
+        record = self._file.get(key)
+        if record is None:
+            raise self._missing(key)
+        try:
+            info = json.loads(record)
+        except ValueError:
+            raise self._damaged(key, "no JSON") from None
+        heads = info.get("sha256") if isinstance(info, dict) else None
+        if not isinstance(heads, list) or len(heads) != len(self.header.recipe.resolutions):
+            raise self._damaged(key, "no sha256 of every resolution")
+        return info
+
+    def label(self, index: int) -> int | None:
+        """Index into `header.label_names`; None when the image, or the whole set, has no label."""
+        return self.info(index).get("label")
+
+    def report(self) -> dict[str, Any]:
+        """What the preparation noted: source, what was skipped, converted and ignored, versions. Not part of the hash."""
+        report: dict[str, Any] = json.loads(self._file.get(REPORT_KEY) or b"{}")
+        return report
+
+    def skipped(self) -> list[dict[str, str]]:
+        """`name`, `kind` (broken, unfit) and `reason` of the pictures that were left out, up to some thousands."""
+        return [json.loads(record) for _, record in self._file.items(SKIPPED_PREFIX)]
+
+    def describe(self) -> str:
+        recipe, size = self.header.recipe, f"{self.resolution}x{self.resolution}"
+        return (
+            f"lmdb: {len(self)} images, {size}, {self.path}, crop {recipe.crop}, {recipe.resize_filter},"
+            f" {recipe.encoding}, hash {self.header.content_hash[:16]}"
+        )
+
+    @property
+    def content_key(self) -> str:
+        """Changes whenever the pixels would."""
+        return f"lmdb-{self.header.content_hash[:16]}-r{self.resolution}"
+
+    def _missing(self, key: bytes) -> InputError:
+        return InputError(f"{self.path}: record {key.decode()} is missing; check it with {PREPARE} --verify")
+
+    def _damaged(self, key: bytes, reason: str) -> InputError:
+        return InputError(f"{self.path}: record {key.decode()} is damaged ({reason}); prepare the set again")
+
+    def _check_index(self, index: int) -> int:
+        index = as_int(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.path}: index {index} is out of range for {len(self)} images")
+        return index
+
+
+def read_header(file: LmdbFile) -> Header:
+    """The header of a finished set; InputError for a missing, unfinished or foreign one."""
+    path = file.path
+    if kind_of(path) is None:
+        if kind_of(partial_path(path)) is not None:
+            raise InputError(f"{path}: its preparation was interrupted; run the same {PREPARE} command again to go on")
+        raise InputError(
+            f"{path}: no such data set; prepare it with {PREPARE} (the command is at the top of its configuration and in"
+            " docs/datasets.md)"
+        )
+    data = file.get(HEADER_KEY)
+    if data is None and file.get(STATE_KEY) is not None:
+        raise InputError(f"{path}: an unfinished preparation; run the same {PREPARE} command again to go on")
+    if data is None:
+        raise InputError(f"{path}: an LMDB, but not a prepared set; make one: {PREPARE} {path} NEW --resolution R")
+    return header_from_json(data, str(path))
+
+
+def _sizes(resolutions: tuple[int, ...]) -> str:
+    return " and ".join(f"{r}x{r}" for r in resolutions)

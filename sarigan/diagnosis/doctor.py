@@ -1,0 +1,156 @@
+"""Is everything in order for a run? The machine (`machine.py`), the configuration on it, and two steps at tiny widths."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sarigan.config import Config
+from sarigan.data.loader import open_dataset
+from sarigan.diagnosis.machine import GIB, Finding, compilers, devices, memory, operators, software
+from sarigan.diagnosis.scaling import checkpoint_size, count_step
+from sarigan.errors import InputError
+from sarigan.metrics.catalogue import metrics_named
+from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.runs.resume import resume_summary
+from sarigan.training.batch_plan import plan_batch
+from sarigan.training.precision import resolve_precision
+from sarigan.training.state import TrainingState
+from sarigan.training.trainer import Trainer
+
+TINY_RESOLUTION = 8
+
+
+def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
+    """Everything, in order; a check that itself fails is a finding too."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("software", software),
+        ("devices", devices),
+        ("operators", operators),
+        ("compiler", compilers),
+        ("disk", lambda: disk(run_dir, config)),
+        ("memory", memory),
+        ("batch", lambda: batch(config)),
+        ("data", lambda: data(config)),
+        ("run", lambda: run(config, run_dir)),
+        ("dry run", lambda: dry_run(config)),
+        ("metrics", lambda: metrics(config)),
+    ]
+    for subject, check in checks:
+        try:
+            yield from check()
+        except InputError as error:
+            yield Finding("bad", subject, str(error))
+        except Exception as error:
+            yield Finding("bad", subject, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+
+
+def disk(run_dir: Path, config: Config) -> Iterator[Finding]:
+    """Room for checkpoints where the run goes."""
+    place = next(path for path in (run_dir.absolute(), *run_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    # The best and one that is being written, beside those that are kept.
+    need = checkpoint_size(config) * (config.training.num_checkpoints + 2)
+    verdict = "ok" if free > 2 * need else "bad" if free < need else "note"
+    yield Finding(verdict, "disk", f"{place}: {free / GIB:.1f} GiB free, checkpoints take up to {need / GIB:.1f} GiB")
+    if not place.is_dir():
+        yield Finding("bad", "disk", f"{run_dir}: {place} is a file")
+    elif not os.access(place, os.W_OK):
+        yield Finding("bad", "disk", f"{place}: may not be written")
+
+
+def batch(config: Config) -> Iterator[Finding]:
+    """The cut of the batch over the GPUs of this machine, and the memory it takes of one by the count of `scaling`."""
+    num_ranks = max(1, torch.cuda.device_count())
+    plan = plan_batch(config.training, num_ranks)
+    warning = plan.warning(config.discriminator.minibatch_stddev_group)
+    yield Finding("note" if warning else "ok", "batch", plan.describe() + (f"; {warning}" if warning else ""))
+    if torch.cuda.is_available():
+        need, there = count_step(config).memory_bytes(plan), torch.cuda.get_device_properties(0).total_memory
+        text = f"a GPU of {there / GIB:.0f} GiB, counted {need / GIB:.1f} GiB in float32 without workspaces"
+        hint = "" if need < 0.9 * there else "; training.max_images_per_pass accumulates the same batch in less"
+        yield Finding("note" if hint else "ok", "batch", text + hint)
+
+
+def run(config: Config, run_dir: Path) -> Iterator[Finding]:
+    """What a run in this directory would go on from."""
+    found = resume_summary(config, run_dir)
+    yield Finding("ok", "run", f"{run_dir}: {'begins there' if found is None else '; '.join(found.splitlines())}")
+
+
+def data(config: Config) -> Iterator[Finding]:
+    """The training images: their description, and a few of them decoded."""
+    dataset = open_dataset(config.data, config.generator.resolution)
+    for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
+        image = dataset[index]
+        size = (3, config.generator.resolution, config.generator.resolution)
+        if image.shape != size or image.dtype != np.uint8:
+            yield Finding("bad", "data", f"image {index} is {image.dtype} {image.shape}, not uint8 {size}")
+            return
+    yield Finding("ok", "data", dataset.describe())
+
+
+class _Noise:
+    """Random images."""
+
+    resolution = TINY_RESOLUTION
+
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 256, (3, self.resolution, self.resolution), dtype=np.uint8)
+
+    def describe(self) -> str:
+        return "random"
+
+
+def tiny_state(config: Config) -> TrainingState:
+    """The configuration's method at tiny widths on its device, with all phases in every step."""
+    grouping = dataclasses.replace(config.generator.grouping, max_group_share=0.25)
+    sizes: dict[str, Any] = {"channel_base": 64, "channel_max": 16}
+    tiny = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, num_workers=0),
+        generator=dataclasses.replace(
+            config.generator, resolution=TINY_RESOLUTION, z_dim=16, style_dim=16, mapping_layers=2, grouping=grouping, **sizes
+        ),
+        discriminator=dataclasses.replace(config.discriminator, **sizes),
+        objective=dataclasses.replace(config.objective, r1_interval=1, path_length_interval=1),
+        training=dataclasses.replace(
+            config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
+        ),
+    )
+    return TrainingState(tiny, resolve_precision(tiny.training))
+
+
+def dry_run(config: Config) -> Iterator[Finding]:
+    """Two steps."""
+    state = tiny_state(config)
+    precision = state.precision
+    trainer = Trainer(state, _Noise())
+    trainer.run()
+    trainer.check_finite()
+    skipped = trainer.nonfinite.total()
+    phases = ", ".join(phase.name for phase in trainer.phases)
+    text = f"2 steps at tiny widths, {precision.name} on {precision.device}: {phases}"
+    yield Finding("ok" if not skipped else "bad", "dry run", text if not skipped else f"{text}; {skipped} not finite")
+
+
+def metrics(config: Config) -> Iterator[Finding]:
+    """Whether those that training is to compute have what they need."""
+    if not config.metrics.names:
+        return
+    state, wanted = tiny_state(config), config.metrics
+    protocol = EvaluationConfig(wanted.num_images, wanted.num_real_images, wanted.preprocessing, batch_size=wanted.batch_size)
+    evaluation = Evaluation(
+        protocol, state.precision.device, generator=state.average.module, data=_Noise(), discriminator=state.discriminator
+    )
+    for metric in metrics_named(wanted.names):
+        metric.check(evaluation)
+    yield Finding("ok", "metrics", f"{', '.join(wanted.names)} every {wanted.interval_kimg:g} kimg")

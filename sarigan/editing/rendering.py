@@ -1,0 +1,59 @@
+"""Many images from latents, a batch at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sarigan.editing.seeds import LatentSource, noise_of_seeds
+from sarigan.layers.intervention import Edit, Intervention
+from sarigan.models.generator import Generator
+
+
+def render(
+    generator: Generator,
+    latents: LatentSource,
+    noise: str | Sequence[Tensor | None] = "fixed",
+    noise_seeds: Sequence[int] | None = None,
+    interventions: Sequence[Edit] = (),
+    batch_size: int = 16,
+    description: str | None = None,
+) -> Tensor:
+    """`rendered_batches` in one: images [N,3,R,R]."""
+    return torch.cat(
+        list(rendered_batches(generator, latents, noise, noise_seeds, interventions, batch_size, description))
+    )
+
+
+@torch.no_grad()
+def rendered_batches(
+    generator: Generator,
+    latents: LatentSource,
+    noise: str | Sequence[Tensor | None] = "fixed",
+    noise_seeds: Sequence[int] | None = None,
+    interventions: Sequence[Edit] = (),
+    batch_size: int = 16,
+    description: str | None = None,
+) -> Iterator[Tensor]:
+    """Images [batch_size or fewer,3,R,R] on the CPU from latents [N,L,w_dim], one batch after the other.
+
+    noise: a kind of `seeds.NOISES` (`fresh` needs one seed an image), or one [1 or N,1,H,W] a layer. Values of
+    interventions may be one row an image. With a description there is a progress bar.
+    """
+    starts = range(0, len(latents), batch_size)
+    for start in tqdm(starts, desc=description, unit="batch", disable=description is None or len(starts) < 2):
+        part = slice(start, min(start + batch_size, len(latents)))
+        if isinstance(noise, str):
+            seeds = list(noise_seeds[part]) if noise_seeds is not None else [0] * (part.stop - part.start)
+            maps = noise_of_seeds(generator, noise, seeds)
+        else:
+            maps = [None if m is None else (m if len(m) == 1 else m[part]).expand(part.stop - start, -1, -1, -1) for m in noise]
+        edits = [
+            replace(edit, values=edit.values[part])
+            if isinstance(edit, Intervention) and edit.values is not None and edit.values.ndim == 2
+            else edit
+            for edit in interventions
+        ]
+        yield generator.synthesize(latents[part], maps, edits).images.float().cpu()

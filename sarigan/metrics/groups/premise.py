@@ -1,0 +1,126 @@
+"""The premise of grouping by kernels: do channels with similar kernels respond alike? (SariGAN sec. 3.1)
+
+Spearman's correlation, over pairs of channels, of the kernels' cosine S_ij (Eq. 1) with the correlation of the channels'
+activations over images and positions. Pairs share channels, so that its chance comes from renaming the channels of one of
+the two matrices (Mantel 1967). Near 0: grouping kernels does not group what channels do.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sarigan import distributed
+from sarigan.errors import InputError
+from sarigan.layers.grouping import kernel_similarity
+from sarigan.metrics.groups.quality import AgainstChance, against_chance, check_permutations, grouped_layers
+from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
+from sarigan.models.generator import Generator
+from sarigan.models.synthesis import SkipSynthesis
+
+
+@dataclass(frozen=True)
+class PremiseConfig:
+    """How many images and permutations."""
+
+    num_images: int = 256
+    num_permutations: int = 1000
+    batch_size: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_permutations(self.num_permutations)
+        for name in ("num_images", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"groups: {name} must be at least 1, got {getattr(self, name)}")
+
+
+class _Correlation:
+    """Streamed correlation of the channels of [N,C,H,W], over N, H and W; float64."""
+
+    def __init__(self, num_channels: int, device: torch.device) -> None:
+        self.sum = torch.zeros(num_channels, dtype=torch.float64, device=device)
+        self.products = torch.zeros(num_channels, num_channels, dtype=torch.float64, device=device)
+        self.count = torch.zeros(1, dtype=torch.float64, device=device)
+
+    def update(self, x: Tensor) -> None:
+        rows = x.detach().double().transpose(0, 1).flatten(start_dim=1)
+        self.sum += rows.sum(dim=1)
+        self.products += rows @ rows.t()
+        self.count += rows.shape[1]
+
+    def matrix(self) -> Tensor:
+        """[C,C] on the CPU; 0 for a channel that never varies."""
+        total, products, count = (distributed.sum_over_ranks(x).cpu() for x in (self.sum, self.products, self.count))
+        mean = total / count
+        covariance = products / count - mean[:, None] * mean
+        deviation = covariance.diagonal().clamp_min(0).sqrt()
+        scale = torch.where(deviation > 0, 1 / deviation.clamp_min(1e-300), 0.0)
+        return covariance * scale[:, None] * scale
+
+
+@torch.no_grad()
+def activation_correlations(
+    generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None
+) -> dict[str, Tensor]:
+    """Correlation [c,c] of the input channels of every grouped layer, by layer name; processes share the images."""
+    layers = {layer.name: layer for layer in grouped_layers(generator)}
+    device = generator.mean_latent.device
+    found = {name: _Correlation(layer.grouping.num_channels, device) for name, layer in layers.items()}
+    synthesis = generator.synthesis
+    assert isinstance(synthesis, SkipSynthesis)  # the one that has groups
+    handles = [
+        module.register_forward_pre_hook(_watch(found[name])) for name, module in synthesis.named_layers() if name in found
+    ]
+    try:
+        for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
+            generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z)), batch.noise)
+            advance(len(batch.positions))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: correlation.matrix() for name, correlation in found.items()}
+
+
+def _watch(correlation: _Correlation) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        correlation.update(inputs[0])
+
+    return look
+
+
+@torch.no_grad()
+def premise_test(
+    generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None
+) -> dict[str, AgainstChance]:
+    """Spearman's correlation of kernel similarity and activation correlation, by layer name. InputError without groups."""
+    correlations = activation_correlations(generator, config, advance)
+    kernels = {layer.name: layer.kernel.detach().cpu().double() for layer in grouped_layers(generator)}
+    return {
+        name: mantel_spearman(kernel_similarity(kernel), correlations[name], config.num_permutations, config.seed)
+        for name, kernel in kernels.items()
+    }
+
+
+def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> AgainstChance:
+    """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], beside renamed channels."""
+    first, second = _centred_ranks(a), _centred_ranks(b)
+    scale = float(first.norm() * second.norm()) or 1.0
+
+    def spearman(order: Tensor) -> float:
+        return float((first * second[order][:, order]).sum()) / scale
+
+    return against_chance(spearman, torch.arange(len(a)), num_permutations, seed)
+
+
+def _centred_ranks(matrix: Tensor) -> Tensor:
+    """Ranks (ties averaged) of the entries off the diagonal, less their mean, symmetric, with a zero diagonal."""
+    from scipy.stats import rankdata
+
+    upper = torch.triu_indices(len(matrix), len(matrix), offset=1)
+    ranks = torch.from_numpy(np.asarray(rankdata(matrix[upper[0], upper[1]].numpy()))).double()
+    result = torch.zeros(len(matrix), len(matrix), dtype=torch.float64)
+    result[upper[0], upper[1]] = ranks - ranks.mean()
+    return result + result.t()

@@ -1,0 +1,97 @@
+"""Writing checkpoints beside the training: a copy to host memory, then a thread that writes, points, and clears away."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sarigan.errors import InputError
+from sarigan.files.checkpoint import checkpoint_path, point_to_newest, remove_old_checkpoints, save_checkpoint
+
+
+class CheckpointWriter:
+    """At most one checkpoint is on its way to the disk; whatever goes wrong there surfaces at the next call."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+        self.failed = False  # once is enough: the next attempt would meet the same disk
+
+    def submit(self, state: dict[str, Any]) -> None:
+        """Wait for the one before, copy `state`, and write <folder>/checkpoint-<step>.pt in the background."""
+        self.wait()
+        copy = to_host(state)
+        self._thread = threading.Thread(target=self._write, args=(copy,), name="checkpoint writer")
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is on its way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def poll(self) -> None:
+        """Raise what went wrong, if the thread has come to an end with it."""
+        if not self.busy:
+            self.wait()
+
+    def wait(self, timeout_seconds: float | None = None) -> None:
+        """Until the file is on the disk; InputError when it cannot be."""
+        if self._thread is None:
+            return
+        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            return
+        self._thread = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _write(self, state: dict[str, Any]) -> None:
+        path = checkpoint_path(self.folder, int(state["step"]))
+        try:
+            save_checkpoint(state, path)
+            point_to_newest(path)
+            remove_old_checkpoints(self.folder, self.keep)
+        except InputError as error:
+            self._error = error
+        except OSError as error:
+            self._error = InputError(f"{error.filename or self.folder}: {error.strerror or error}; {path.name} is saved")
+        except Exception as error:  # nobody sees what a thread raises
+            self._error = error
+        self.failed = self._error is not None
+
+
+def to_host(value: Any) -> Any:
+    """A copy in host memory that further training leaves alone; what is no tensor stays itself. Waits for the device, once."""
+    gpus: set[torch.device] = set()
+    copy = _copy(value, gpus)
+    for gpu in gpus:
+        torch.cuda.current_stream(gpu).synchronize()
+    return copy
+
+
+def _copy(value: Any, gpus: set[torch.device]) -> Any:
+    """The same, not yet there of the tensors on a GPU, which is noted."""
+    if isinstance(value, Tensor):
+        value = value.detach()
+        if not value.is_cuda:
+            return value.to("cpu", copy=True)
+        gpus.add(value.device)
+        return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: _copy(item, gpus) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copy(item, gpus) for item in value)
+    return value
+
+
+def checkpoint_bytes(state: Any) -> int:
+    """Bytes of all tensors of a nested state."""
+    if isinstance(state, Tensor):
+        return state.numel() * torch.empty((), dtype=state.dtype).element_size()
+    if isinstance(state, dict):
+        return sum(checkpoint_bytes(item) for item in state.values())
+    return sum(checkpoint_bytes(item) for item in state) if isinstance(state, list | tuple) else 0

@@ -1,0 +1,94 @@
+"""Going on from the newest checkpoint that is whole."""
+
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+from sarigan import distributed
+from sarigan.config import Config
+from sarigan.data.loader import open_dataset
+from sarigan.errors import InputError
+from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, set_aside
+from sarigan.files.lock import require_unlocked
+from sarigan.runs.compatibility import check_same_images, check_same_run, other_images
+from sarigan.training.state import TrainingState
+
+log = logging.getLogger(__name__)
+
+
+def newest_good_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, and its state; damaged ones are set aside with a warning. None: there is none.
+
+    InputError when there are checkpoints and all of them are damaged.
+    """
+    if not list_checkpoints(folder):
+        return None
+    path, state, damaged = newest_good(folder)
+    for bad, reason in damaged:
+        log.warning(f"warning: {reason}; it is now {set_aside(bad).name}, and the run goes on from {path.name}")
+    return path, state
+
+
+def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[tuple[Path, InputError]]]:
+    """The newest checkpoint that is whole, its state, and the newer ones that are damaged; InputError when there is none."""
+    damaged: list[tuple[Path, InputError]] = []
+    for path in list_checkpoints(folder)[::-1]:
+        try:
+            return path, load_checkpoint(path), damaged
+        except DamagedCheckpointError as error:
+            damaged.append((path, error))
+    if not damaged:
+        raise InputError(f"{folder}: holds no checkpoint-*.pt")
+    raise InputError(f"{damaged[0][1]}; so are all {len(damaged)} checkpoints of {folder}: remove them to start anew")
+
+
+def resume_summary(config: Config, run_dir: Path) -> str | None:
+    """Lines on what a run in this directory would go on from, None when it would begin; changes nothing.
+
+    InputError when the directory is another configuration's, of other images, or in use.
+    """
+    if not list_checkpoints(run_dir / "checkpoints"):
+        return None
+    require_unlocked(run_dir)
+    path, state, _ = newest_good(run_dir / "checkpoints")
+    notes = check_same_run(state["config"], config.to_dict(), str(path))
+    dataset = open_dataset(config.data, config.generator.resolution)
+    check_same_images(state.get("num_images"), len(dataset), str(path))
+    notes += other_images(state.get("data_key"), dataset.content_key)
+    return "\n".join([f"goes on from {path}", *notes])
+
+
+def require_the_newest_on_main(run_dir: Path) -> None:
+    """InputError when another rank sees a newer checkpoint in `run_dir` than rank 0 does."""
+    paths = list_checkpoints(run_dir / "checkpoints")
+    seen = distributed.gather_objects((paths[-1].name if paths else "", socket.gethostname()))
+    (here, main_host), (newest, host) = seen[0], max(seen)
+    if newest > here:
+        raise InputError(
+            f"{run_dir}: {newest} is there on {host}, but {main_host}, with rank 0, sees {here or 'no checkpoint'}; put the"
+            f" run directory where all machines see it, or copy it to {main_host}"
+        )
+
+
+def resume_from_newest(state: TrainingState, run_dir: Path) -> bool:
+    """Load the newest good checkpoint of the run directory, if there is one, which it returns; logs what will be different.
+
+    Rank 0 reads it for all, so the run directory need not be visible on every machine. InputError when another rank sees a
+    newer one: then rank 0 has come to another machine than the run was on.
+    """
+    found = None
+    with distributed.in_unison():
+        require_the_newest_on_main(run_dir)
+        if distributed.is_main():
+            found = newest_good_checkpoint(run_dir / "checkpoints")
+    found = distributed.from_main(found)
+    if found is None:
+        return False
+    path, loaded = found
+    notes = state.load_state_dict(loaded, str(path))
+    if distributed.is_main():
+        for note in notes:
+            log.warning(note)
+        log.info(f"going on from {path} at {state.seen_kimg:.1f} kimg")
+    return True

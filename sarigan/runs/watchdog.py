@@ -1,0 +1,184 @@
+"""Who is missing: a heartbeat of every process through the launcher's store, and an end by name when one stops.
+
+Collectives cannot tell whom they wait for. Two threads in every process can: one beats, reports where its main thread is and
+looks for a posted end; the other measures how long the beats of the others, and its own access to the store, stand still. Only
+its own clock counts, and a pause of its own (a suspended machine) starts all measurements anew.
+"""
+
+import itertools
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sarigan import distributed
+from sarigan.errors import EXIT_CODE
+from sarigan.runs.rank_status import RankStatus, furthest_behind
+from sarigan.time_limit import within, write_error
+
+FAILURE_CODE = 1
+# A rank in one of these may take its time: nobody knows how long an evaluation or a compilation is.
+UNLIMITED = ("starting", "hooks", "finished")
+# Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
+HURRIED_SECONDS = 12.0
+STORE_SECONDS = 10.0  # for one request to the store
+STOP_SECONDS = 8.0  # for a rank to break an evaluation off by itself, once another has
+_instances = itertools.count()
+
+
+class Watchdog:
+    """Runs while several processes train. `before_exit` is called once before it ends this process."""
+
+    def __init__(self, timeout_seconds: float, before_exit: Callable[[], None] = lambda: None) -> None:
+        self.timeout, self.interval = timeout_seconds, min(2.0, timeout_seconds / 5)
+        self.before_exit = before_exit
+        self.rank, self.size = distributed.rank(), distributed.world_size()
+        self.position, self.where = 0, "starting"
+        self._prefix = f"watchdog/{next(_instances)}"
+        self._statuses = {rank: RankStatus(rank) for rank in range(self.size)}
+        self.hurried = False
+        self.signal_descriptor = -1
+        self._end = threading.Event()
+        self._lock = threading.Lock()
+        self._contact = time.monotonic()
+        self._threads: list[threading.Thread] = []
+        if self.size > 1:
+            # A main thread that waits in a collective runs no signal handler: Python writes the signal's number here even then.
+            self._signals, self.signal_descriptor = os.pipe()
+            os.set_blocking(self._signals, False)
+            os.set_blocking(self.signal_descriptor, False)
+            self._store = distributed.store_client()
+            self._threads = [threading.Thread(target=run, daemon=True) for run in (self._pulse, self._watch)]
+            for thread in self._threads:
+                thread.start()
+
+    def mark(self, where: str) -> None:
+        """The main thread has come to a point that every rank comes to; cheap."""
+        self.position += 1
+        self.where = where
+
+    def close(self) -> None:
+        """This process needs no watching any more."""
+        self.mark("finished")
+        self._end.set()
+        if self._threads:
+            self._threads[0].join(self.interval + 1)
+
+    def post(self, line: str, code: int = EXIT_CODE) -> None:
+        """End all processes with a line that rank 0 prints; the first post counts. This one returns."""
+        if self.size > 1:
+            with suppress(RuntimeError, TimeoutError):  # the store is gone: so are the others, or they will say so
+                self._post(line, code, missing=[])
+
+    def explain(self, error: Exception) -> str | None:
+        """Why a collective failed: a posted line, or the rank that no longer beats; None when neither is found in time."""
+        deadline = time.monotonic() + max(self.timeout, 4 * self.interval)
+        while time.monotonic() < deadline:
+            self._end.wait(self.interval / 4)
+            with self._lock:
+                silent = [s for s in self._others() if s.silent_seconds() > 4 * self.interval]
+            if time.monotonic() - self._contact > 3 * self.interval:
+                self._leave(f"{self._out_of_reach()} ({_first_line(error)})", FAILURE_CODE, prints=True)
+            elif silent:
+                self._finish(f"{silent[0].describe('is gone')} ({_first_line(error)})", FAILURE_CODE, [s.rank for s in silent])
+        return None
+
+    def _others(self) -> list[RankStatus]:
+        return [s for s in self._statuses.values() if s.rank != self.rank and s.where != "finished"]
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}"
+
+    def _pulse(self) -> None:
+        """Beat, read the others, look for a post: the only thread that waits for the store."""
+        count = 0
+        while True:
+            count += 1
+            beat = [count, self.position, self.where, os.getpid(), os.uname().nodename]
+            try:
+                self._store.set(self._key(f"rank{self.rank}"), json.dumps(beat))
+                if self._end.is_set():
+                    return
+                if self._store.check([self._key("end")]):
+                    self._obey(json.loads(self._store.get(self._key("end"))))
+                for status in self._statuses.values():
+                    key = self._key(f"rank{status.rank}")
+                    if self._store.check([key]):
+                        beat = json.loads(self._store.get(key))
+                        with self._lock:
+                            status.update(*beat)
+                self._contact = time.monotonic()
+            except RuntimeError:  # out of reach: `_watch` measures for how long
+                if self._end.is_set():
+                    return
+            self._end.wait(self.interval)
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._end.wait(self.interval):
+            now = time.monotonic()
+            self._look_for_signals()
+            with self._lock:
+                if now - before > 3 * self.interval + 1:  # this process itself was away
+                    self._contact = now
+                    for status in self._statuses.values():
+                        status.restart()
+                before = now
+                reach = now - self._contact < 3 * self.interval  # without it, no beat says anything
+                patience = min(self.timeout, HURRIED_SECONDS) if self.hurried else self.timeout
+                silent = [s for s in self._others() if s.silent_seconds() > patience and reach]
+                stuck = furthest_behind(list(self._statuses.values()), self.timeout, UNLIMITED)
+            if now - self._contact > self.timeout:
+                self._leave(f"{self._out_of_reach()} for {self.timeout:g} s", FAILURE_CODE, prints=True)
+            elif silent:
+                names = "; ".join(s.describe(f"has not answered for {patience:g} s") for s in silent)
+                self._finish(names, FAILURE_CODE, [s.rank for s in silent])
+            elif stuck:
+                what = f"has come no further for {self.timeout:g} s and all others wait"
+                self._finish("; ".join(status.describe(what) for status in stuck), FAILURE_CODE, [])
+
+    def _look_for_signals(self) -> None:
+        with suppress(BlockingIOError):
+            self.hurried |= not {signal.SIGTERM, signal.SIGINT}.isdisjoint(os.read(self._signals, 4096))
+
+    def _out_of_reach(self) -> str:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        return self._statuses[0].describe(f"is gone or out of reach of rank {self.rank}, with the job's store at {place}")
+
+    def _post(self, line: str, code: int, missing: list[int]) -> dict[str, Any]:
+        printer = next(rank for rank in range(self.size) if rank not in missing)
+        end = json.dumps({"line": line, "code": code, "printer": printer})
+        # The store does not answer while its process is stopped, nor while the other thread waits for it.
+        return json.loads(within(STORE_SECONDS, lambda: self._store.compare_set(self._key("end"), "", end)))
+
+    def _finish(self, line: str, code: int, missing: list[int]) -> None:
+        """Post an end and obey the one that counts."""
+        try:
+            self._obey(self._post(line, code, missing))
+        except (RuntimeError, TimeoutError):  # the store is gone, with rank 0 or its launcher
+            self._leave(line, code, prints=True)
+
+    def _obey(self, end: dict[str, Any]) -> None:
+        if end["code"] == 0 and self._end.wait(STOP_SECONDS):
+            return  # it was asked as well, and has ended by itself
+        self._leave(end["line"], end["code"], prints=end["printer"] == self.rank)
+
+    def _leave(self, line: str, code: int, prints: bool) -> None:
+        """End this process from a thread, whatever its main thread waits for."""
+        if self.where == "finished":
+            return
+        if prints:
+            text = f"error: {line}; the job ends, the same command goes on" if code else line
+            write_error(f"\n{text}\n")  # an error of `print` would end this thread instead of the process
+        try:
+            self.before_exit()
+        finally:
+            os._exit(code)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,64 @@
+"""What each group responds to (SariGAN Fig. 3): mean feature maps of groups, upsampled and laid over the images."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sarigan.editing.sampling import Sampling
+from sarigan.layers.intervention import check_place
+from sarigan.models.generator import Generator
+from sarigan.models.group_features import group_responses, record_layer_inputs
+from sarigan.visualization.color_maps import heat_overlay, stretch, upsample_maps
+from sarigan.visualization.sheet import Picture, make_sheet, pictures
+
+
+@torch.no_grad()
+def response_maps(
+    generator: Generator, sampling: Sampling, seeds: Sequence[int], layer: str, absolute: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Images [N,3,R,R], responses [N,G,H,W] of the groups of a layer in its own resolution, and group sizes [G]."""
+    check_place(layer, None, generator.synthesis.num_groups())
+    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
+    member = grouping.membership()
+    latents = sampling.latents(generator, seeds)
+    images, responses = [], []
+    with record_layer_inputs(generator, [layer]) as found:
+        for start in range(0, len(seeds), sampling.batch_size):
+            part = slice(start, start + sampling.batch_size)
+            images.append(sampling.render(generator, latents[part], seeds[part]))
+            responses.append(group_responses(found[layer].float(), member, absolute).cpu())
+    return torch.cat(images), torch.cat(responses), member.sum(dim=0).long().cpu()
+
+
+def attention_sheet(
+    generator: Generator,
+    sampling: Sampling,
+    seeds: Sequence[int],
+    layer: str,
+    absolute: bool = False,
+    labels: dict[int, str] | None = None,
+    note: str = "",
+) -> Image.Image:
+    """A row a group that holds channels, a column an image. Every group's colours run from its own 1% to its 99% quantile."""
+    images, responses, sizes = response_maps(generator, sampling, seeds, layer, absolute)
+    maps = stretch(upsample_maps(responses, images.shape[-1]))
+    originals = pictures(images)
+    rows: list[list[Picture]] = [list(originals)]
+    names = ["image"]
+    for group, size in enumerate(sizes.tolist()):
+        if size == 0:
+            continue
+        rows.append([heat_overlay(image, maps[n, group].numpy()) for n, image in enumerate(originals)])
+        label = f"\n{labels[group]}" if labels and group in labels else ""
+        names.append(f"group {group} ({size} ch){label}")
+    kind = "mean absolute feature" if absolute else "mean feature"
+    empty = int((sizes == 0).sum())
+    caption = (
+        f"The {kind} of each group, at the input of the layer's convolution ({responses.shape[-1]} px); dark is its 1%,"
+        f" bright its 99% quantile over these images.{f' {empty} groups are empty.' if empty else ''} {note}"
+    )
+    return make_sheet(
+        rows, [f"seed {seed}" for seed in seeds], names, f"What the groups of {layer} respond to", caption, separate_rows=[0]
+    )

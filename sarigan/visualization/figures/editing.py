@@ -1,0 +1,83 @@
+"""Sheets of edits: one group over many images, or many groups over one image, each with its difference maps."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from sarigan.editing.edit_file import group_channels
+from sarigan.editing.group_editing import Family, difference_map, edited_images
+from sarigan.editing.sampling import Sampling
+from sarigan.models.generator import Generator
+from sarigan.visualization.color_maps import heat_colors
+from sarigan.visualization.sheet import Picture, make_sheet, pictures
+
+
+def group_sheet(
+    generator: Generator, sampling: Sampling, seeds: Sequence[int], family: Family, amounts: Sequence[float], caption: str
+) -> Image.Image:
+    """One group: a row an image, a column an amount, and where the last amount changes the image."""
+    latents = sampling.latents(generator, seeds)
+    (originals,) = edited_images(generator, sampling, latents, seeds, [[]])
+    columns = edited_images(generator, sampling, latents, seeds, [[family(amount)] for amount in amounts])
+    maps = (columns[-1] - originals).abs().mean(dim=1)
+    heat, scale = _heat(maps)
+    cells = [pictures(originals), *(pictures(column) for column in columns), heat]
+    edit = family(amounts[-1])
+    return make_sheet(
+        list(zip(*cells, strict=True)),
+        ["image", *(f"{amount:g}" for amount in amounts), "change"],
+        [f"seed {seed}" for seed in seeds],
+        f"Edit: {edit.code} of group {edit.group} in {edit.layer}"
+        f" ({len(group_channels(generator, edit.layer, edit.group))} channels)",
+        f"{caption} {_scale_text(scale, amounts[-1])}",
+        separate_columns=[0, len(amounts)],
+    )
+
+
+def groups_overview(
+    generator: Generator,
+    sampling: Sampling,
+    seeds: Sequence[int],
+    families: dict[int, Family],
+    amounts: Sequence[float],
+    caption: str,
+    labels: dict[int, str] | None = None,
+) -> Image.Image:
+    """Many groups of a layer: a row a group, a column an amount for the first seed, and the mean change over all seeds."""
+    latents = sampling.latents(generator, seeds)
+    (originals,) = edited_images(generator, sampling, latents, seeds, [[]])
+    rows: list[list[Picture]] = []
+    maps: list[Tensor] = []
+    names: list[str] = []
+    (image,) = pictures(originals[:1])
+    for group, family in families.items():
+        edits = [[family(amount)] for amount in amounts]
+        first = edited_images(generator, sampling, latents[:1], seeds[:1], edits)
+        (last,) = edited_images(generator, sampling, latents, seeds, edits[-1:])
+        maps.append(difference_map(originals, last))
+        rows.append([image, *(pictures(column)[0] for column in first)])
+        size = len(group_channels(generator, family(0.0).layer, group))
+        label = f"\n{labels[group]}" if labels and group in labels else ""
+        names.append(f"group {group} ({size} ch){label}\nup to {float(maps[-1].max()) * 127.5:.1f}")
+    edit = next(iter(families.values()))(amounts[-1])
+    heat = [_heat(m[None])[0][0] for m in maps]
+    return make_sheet(
+        [[*row, picture] for row, picture in zip(rows, heat, strict=True)],
+        [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
+        names,
+        f"Edits: {edit.code}_i of the groups in {edit.layer}",
+        f"{caption} Change at {amounts[-1]:g}: mean |difference| over colours and images, each row on a scale of its own,"
+        " whose bright end is the number beside it, in grey levels of 255.",
+        separate_columns=[0, len(amounts)],
+    )
+
+
+def _heat(maps: Tensor) -> tuple[list[Picture], float]:
+    """Maps [N,H,W] on one colour scale, and the value of its bright end."""
+    largest = float(maps.max())
+    return [heat_colors(m) for m in (maps / max(largest, 1e-12)).numpy()], largest
+
+
+def _scale_text(scale: float, amount: float) -> str:
+    return f"Change at {amount:g}: mean |difference| over colours; pale yellow is {scale * 127.5:.1f} of 255 grey levels."

@@ -1,0 +1,60 @@
+"""The style-mixing sheets with their titles: by layer range, by half of w, by group."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from sarigan.editing.mixing import latent_range, mixing_sheet
+from sarigan.editing.sampling import Sampling
+from sarigan.models.generator import Generator
+
+
+def layer_sheets(
+    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int], names: Sequence[str]
+) -> dict[str, Image.Image]:
+    """One sheet a range of `latent_range`, by name."""
+    sheets = {}
+    for name in names:
+        layers = latent_range(generator, name)
+        caption = f"Latents {layers[0]} to {layers[-1]} of {generator.num_latents} are the column's, the others the row's."
+        sheets[name] = mixing_sheet(generator, sampling, rows, columns, f"Style mixing: {name}", caption, layers=layers)
+    return sheets
+
+
+def halves_sheets(
+    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int]
+) -> dict[str, Image.Image]:
+    """Two sheets: w_h from the column, and w_z from the column."""
+    kinds = {"h": ("inter-group codes h", "w_h"), "z": ("intra-group codes z", "w_z")}
+    return {
+        f"half_{half}": mixing_sheet(
+            generator, sampling, rows, columns, f"Style mixing: {name} of the column",
+            f"{part} of all layers comes from the column, the other half of w from the row.", half=half,
+        )
+        for half, (name, part) in kinds.items()
+    }  # fmt: skip
+
+
+def groups_sheet(
+    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int],
+    places: Sequence[tuple[str, int]], codes: Sequence[str],
+) -> Image.Image:  # fmt: skip
+    """One sheet: z_i and/or h_i at (layer, group) from the column."""
+    layers = list(dict.fromkeys(layer for layer, _ in places))
+    text = "; ".join(f"{layer}: {_ranges([group for name, group in places if name == layer])}" for layer in layers)
+    what = " and ".join(f"{code}_i" for code in codes)
+    return mixing_sheet(
+        generator, sampling, rows, columns, f"Style mixing: {what} of groups",
+        f"{what} of these groups come from the column - {text}.", places=places, codes=codes,
+    )  # fmt: skip
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """[0,1,2,5] -> `0-2,5`."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ",".join(f"{part[0]}" if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
