@@ -107,8 +107,8 @@ def exit_on_input_error() -> Iterator[None]:
 
 
 @contextmanager
-def in_unison() -> Iterator[None]:
-    """What ends in an InputError in one process ends so in all, with the line of the first that has one."""
+def raise_on_all_ranks() -> Iterator[None]:
+    """An InputError on one rank is raised on every rank, with the line of the first rank that has one."""
     if world_size() == 1:
         yield
         return

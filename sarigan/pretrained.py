@@ -1,17 +1,20 @@
-"""Load a trained generator for use: `from sarigan import load_generator`; or with its discriminator, for analysis."""
+"""Load what was trained: `from sarigan import load_generator`, or the whole system of a checkpoint."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.files.weights import floating_type, load_weights
-from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
+from sarigan.systems.style.system import StyleConfig
+from sarigan.systems.system import System
+from sarigan.training.precision import Precision
 
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
@@ -27,7 +30,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     file = resolve_checkpoint(path)
     state = _load(file, device)
     try:
-        config = config_from_dict(state["config"], str(file))
+        config = require_style(config_from_dict(state["config"], str(file)), file)
         weights = state["ema_generator"]
         generator = Generator(config.generator).to(device, floating_type(weights["mean_latent"]))
         load_weights(generator, weights)
@@ -39,31 +42,39 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     return generator.eval().requires_grad_(False)
 
 
-@dataclass
-class TrainedNetworks:
-    """The EMA generator and the discriminator (with Q, where it has one) of one checkpoint, frozen."""
 
-    generator: Generator
-    discriminator: Discriminator
-    config: Config
+def require_style(config: Config, source: str | Path) -> StyleConfig:
+    """The configuration of a style-based generator; InputError naming `source` for another system's."""
+    if not isinstance(config, StyleConfig):
+        raise InputError(f"{source}: holds a system {config.system!r}; this needs a style-based generator (system: style)")
+    return config
 
 
-def load_networks(path: str | Path, device: str | torch.device = "cpu") -> TrainedNetworks:
-    """Both networks of a checkpoint file or run directory; InputError as `load_generator`, or without a discriminator."""
+def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[System, Config]:
+    """The system of a checkpoint file or run directory, its networks frozen in evaluation mode, and its configuration.
+
+    InputError as `load_generator`, or when the checkpoint does not fit its own configuration.
+    """
     file = resolve_checkpoint(path)
-    generator = load_generator(file, device)
-    state = load_checkpoint(file, device)
-    config = config_from_dict(state["config"], str(file))
+    state = _load(file, device)
     try:
-        weights = state["discriminator"]
-        head = weights.get("recognition.linear.weight")
-        code_dim = 0 if head is None else head.shape[0]
-        discriminator = Discriminator(config.discriminator, config.generator.resolution, code_dim)
-        load_weights(discriminator.to(device, floating_type(weights["head.weight"])), weights)
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: no discriminator that fits its configuration ({reason})") from None
-    return TrainedNetworks(generator, discriminator.eval().requires_grad_(False), config)
+        config = config_from_dict(state["config"], str(file))
+    except KeyError as error:
+        raise InputError(f"{file}: no checkpoint of a run ({error} is missing)") from None
+    weights = next((value for value in _tensors(state) if value.is_floating_point()), torch.empty(0))
+    system = config.build(Precision(torch.device(device), "float64" if weights.dtype == torch.float64 else "float32"))
+    system.load_state_dict(state, str(file))
+    for network in system.networks.values():
+        network.eval().requires_grad_(False)
+    return system, config
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
 
 
 def _load(file: Path, device: str | torch.device) -> dict[str, Any]:

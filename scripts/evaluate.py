@@ -13,19 +13,19 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from sarigan import distributed, load_generator
-from sarigan.config import config_from_dict
+from sarigan.config import Config
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.data.opening import open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.output_path import output_file
 from sarigan.metrics.catalogue import METRICS, metrics_named
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import Report, evaluate
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
-from sarigan.pretrained import load_networks
+from sarigan.pretrained import load_system
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Open what the options name, evaluate, print and write."""
     with ExitStack() as opened:
-        with distributed.in_unison():
+        with distributed.raise_on_all_ranks():
             names = names_of(options.metrics)
             evaluation = open_evaluation(options, names)
             path = options.output or default_output(options)
@@ -83,30 +83,25 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
         options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
         options.batch_size, options.num_workers, options.inception_weights,
     )  # fmt: skip
-    trained = load_networks(options.checkpoint, device) if options.checkpoint and "information" in names else None
-    generator = trained.generator if trained else load_generator(options.checkpoint, device) if options.checkpoint else None
+    system, trained_with = load_system(options.checkpoint, device) if options.checkpoint else (None, None)
     return Evaluation(
         config,
         device,
-        generator=generator,
         images=open_images(options.images) if options.images else None,
-        data=open_data(options),
+        data=open_data(options, trained_with),
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
         arguments=vars(options),
-        discriminator=trained.discriminator if trained else None,
-        information_target=trained.config.objective.information_target if trained else "w",
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
+        **(system.evaluation_inputs() if system is not None else {}),
     )
 
 
-def open_data(options: argparse.Namespace) -> ImageDataset | None:
+def open_data(options: argparse.Namespace, trained_with: Config | None) -> ImageDataset | None:
     """--data, else what the checkpoint was trained on, as training saw it but not mirrored."""
-    if options.checkpoint:
-        file = resolve_checkpoint(options.checkpoint)
-        config = config_from_dict(load_checkpoint(file)["config"], str(file))
-        resolution = config.generator.resolution
-        return open_images(options.data, resolution) if options.data else open_dataset(config.data, resolution)
+    if trained_with is not None:
+        resolution = trained_with.resolution
+        return open_images(options.data, resolution) if options.data else open_dataset(trained_with.data, resolution)
     return open_images(options.data, open_images(options.images).resolution) if options.data else None
 
 

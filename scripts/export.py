@@ -1,7 +1,8 @@
 """Export a trained generator: python scripts/export.py runs/mine exports/mine [--onnx]
 
 Writes generator.safetensors and generator.json, which `load_exported` of `sarigan.exporting.safetensors_export` reads with
-PyTorch and safetensors alone, and with --onnx generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R], fixed noise.
+PyTorch and safetensors alone. With --onnx also generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R],
+fixed noise.
 """
 
 import argparse

@@ -29,11 +29,11 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with distributed.exit_on_input_error(), distributed.process_group():
-        with distributed.in_unison():
+        with distributed.raise_on_all_ranks():
             config = load_config(arguments.config, arguments.overrides)
         run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         if arguments.dry_run:
-            with distributed.in_unison():
+            with distributed.raise_on_all_ranks():
                 state = TrainingState(config, resolve_precision(config.training))
                 data = data_summary(config, required=arguments.processes is not None)
                 resumed = resume_summary(config, run_dir) if distributed.is_main() else None

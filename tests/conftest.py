@@ -15,10 +15,9 @@ from PIL import Image
 from process_tools import no_process_left
 
 from sarigan.config import Config, load_config
-from sarigan.training.hooks import Hook
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Trainer
+from sarigan.training.trainer import Hook, Trainer
 
 # The same examples in every run: a failure anywhere is a failure everywhere.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -150,7 +149,7 @@ def tiny_state() -> Callable[[Config], TrainingState]:
     def build(config: Config) -> TrainingState:
         state = TrainingState(config, resolve_precision(config.training))
         with torch.no_grad():
-            for network in (state.generator, state.average.module):
+            for network in (state.system.generator, state.system.average.module):
                 for index, (_, parameter) in enumerate(
                     item for item in network.named_parameters() if item[0].endswith("noise.strength")
                 ):

@@ -10,7 +10,7 @@ import torch
 from sarigan import load_generator
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
-from sarigan.training.hooks import CheckpointHook
+from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.training.trainer import Trainer
 
 Build = Callable[..., Any]
@@ -58,8 +58,9 @@ def test_weights_are_the_averages(trained: tuple[Trainer, Path]) -> None:
     trainer, run_dir = trained
     loaded = load_generator(run_dir)
     for (name, found), average, online in zip(
-        loaded.named_parameters(), trainer.state.average.module.parameters(), trainer.state.generator.parameters(), strict=True
-    ):
+        loaded.named_parameters(), trainer.system.average.module.parameters(), trainer.system.generator.parameters(),
+        strict=True,
+    ):  # fmt: skip
         assert torch.equal(found, average), name
         if name.endswith("convolution.weight"):
             assert not torch.equal(found, online), name
@@ -68,7 +69,7 @@ def test_weights_are_the_averages(trained: tuple[Trainer, Path]) -> None:
 def test_groups_are_the_argmax_of_the_averaged_logits(trained: tuple[Trainer, Path]) -> None:
     trainer, run_dir = trained
     output = load_generator(run_dir)(torch.randn(1, 8))
-    for layer in trainer.state.average.module.grouped_layers():
+    for layer in trainer.system.average.module.grouped_layers():
         assert torch.equal(output.groups[layer.name], layer.grouping.logits.argmax(dim=1))
 
 

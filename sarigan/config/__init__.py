@@ -1,6 +1,6 @@
-"""The configuration of a run."""
+"""The configuration of a run: defaults < YAML (and its `base`) < command line."""
 
 from sarigan.config.loading import config_from_dict, load_config
-from sarigan.config.sections import Config, MetricsConfig, ObjectiveConfig, OptimizerConfig, TrainingConfig
+from sarigan.training.run_config import RunConfig as Config
 
-__all__ = ["Config", "MetricsConfig", "ObjectiveConfig", "OptimizerConfig", "TrainingConfig", "config_from_dict", "load_config"]
+__all__ = ["Config", "config_from_dict", "load_config"]

@@ -2,85 +2,103 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sarigan.config.kinds import silent_conversion, texts_as_written, without_value, wrong_kind
-from sarigan.config.sections import Config
 from sarigan.errors import InputError
+from sarigan.systems.registry import SYSTEMS
+from sarigan.training.run_config import RunConfig
 
 
-def load_config(path: str | Path | None = None, overrides: list[str] | None = None) -> Config:
+class Source(NamedTuple):
+    """Settings of one file or argument; `written` are the same with every value as its letters."""
+
+    name: str
+    values: DictConfig
+    written: Any
+
+
+def load_config(path: str | Path | None = None, overrides: list[str] | None = None) -> RunConfig:
     """Merge defaults, a YAML file and `section.key=value` overrides; InputError names the file or argument and the field."""
-    sources = [] if path is None else [(str(file), values) for file, values in _read_chain(Path(path))]
+    sources = [] if path is None else _read_chain(Path(path))
     for override in overrides or []:
         if "=" not in override:
             raise InputError(f"argument {override!r}: an override has the form section.key=value")
-        sources.append((f"argument {override!r}", _parse_override(override)))
-    merged = OmegaConf.structured(Config)
-    for source, values in sources:
-        merged = _merge(merged, values, source)
+        sources.append(_parse_override(override))
+    return _built(sources)
+
+
+def config_from_dict(values: dict[str, Any], source: str) -> RunConfig:
+    """The configuration stored in a checkpoint; InputError naming `source` when it does not fit this version."""
+    return _built([Source(source, OmegaConf.create(values), None)])
+
+
+def _built(sources: list[Source]) -> RunConfig:
+    section = _system_of(sources)
+    merged = OmegaConf.structured(section)
+    for source in sources:
+        merged = _merge(merged, source, section)
     try:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise InputError(f"{_source_of(error.full_key, sources)}{_one_line(error)}") from None
-    assert isinstance(config, Config)
+    assert isinstance(config, RunConfig)
     return config
 
 
-def config_from_dict(values: dict[str, Any], source: str) -> Config:
-    """The configuration stored in a checkpoint; InputError naming `source` when it does not fit this version."""
-    config = OmegaConf.to_object(_merge(OmegaConf.structured(Config), OmegaConf.create(values), source))
-    assert isinstance(config, Config)
-    return config
+def _system_of(sources: list[Source]) -> type[RunConfig]:
+    """The configuration class of the system that the last source names; InputError for an unknown one."""
+    where, name = "", RunConfig.system
+    for source in sources:
+        if "system" in source.values:
+            where, name = source.name, source.values["system"]
+    if name not in SYSTEMS:
+        raise InputError(f"{where}: system must be one of {', '.join(SYSTEMS)}, got {name!r}")
+    return SYSTEMS[name]
 
 
-def _parse_override(override: str) -> DictConfig:
+def _parse_override(override: str) -> Source:
+    name, _, text = override.partition("=")
     try:
         values = OmegaConf.from_dotlist([override])
-        name, _, text = override.partition("=")
         written = OmegaConf.create()
         OmegaConf.update(written, name, yaml.load(text, yaml.BaseLoader))
-        return _with_texts(values, OmegaConf.to_container(written, resolve=False))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise InputError(f"argument {override!r}: {_one_line(error)}") from None
+    return Source(f"argument {override!r}", values, OmegaConf.to_container(written, resolve=False))
 
 
-def _with_texts(values: DictConfig, written: Any) -> DictConfig:
-    """YAML takes an unquoted 007, 2024_01 or no for numbers and truths; a setting that is a text takes the letters."""
-    settings = OmegaConf.to_container(values, resolve=False)
+def _merge(base: Any, source: Source, section: type[RunConfig]) -> Any:
+    settings = OmegaConf.to_container(source.values, resolve=False)
     assert isinstance(settings, dict)
-    return OmegaConf.create(texts_as_written(settings, written, Config))
-
-
-def _merge(base: Any, values: DictConfig, source: str) -> Any:
-    settings = OmegaConf.to_container(values, resolve=False)
-    assert isinstance(settings, dict)
+    # YAML takes an unquoted 007, 2024_01 or no for numbers and truths; a setting that is a text takes the letters.
+    settings = texts_as_written(settings, source.written, section)
     if name := without_value(settings):
-        raise InputError(f"{source}: {name} must have a value, got '???'")
-    if fault := silent_conversion(settings, Config):
-        raise InputError(f"{source}: {fault}")
+        raise InputError(f"{source.name}: {name} must have a value, got '???'")
+    if fault := silent_conversion(settings, section):
+        raise InputError(f"{source.name}: {fault}")
     try:
-        return OmegaConf.merge(base, values)
+        return OmegaConf.merge(base, settings)
     except (OmegaConfBaseException, TypeError) as error:
-        raise InputError(f"{source}: {wrong_kind(settings, Config) or _one_line(error)}") from None
+        raise InputError(f"{source.name}: {wrong_kind(settings, section) or _one_line(error)}") from None
 
 
-def _source_of(key: str | None, sources: list[tuple[str, DictConfig]]) -> str:
+def _source_of(key: str | None, sources: list[Source]) -> str:
     """`source: ` of the last that sets the key, whose interpolation leads nowhere."""
-    for source, values in reversed(sources):
-        found: Any = OmegaConf.to_container(values, resolve=False)
+    for source in reversed(sources):
+        found: Any = OmegaConf.to_container(source.values, resolve=False)
         for part in (key or "").split("."):
             found = found.get(part) if isinstance(found, dict) else None
         if found is not None:
-            return f"{source}: "
+            return f"{source.name}: "
     return ""
 
 
-def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> list[tuple[Path, DictConfig]]:
+def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> list[Source]:
     """The file and the ones it names as `base`, farthest first."""
     if path.resolve() in seen:
         raise InputError(f"{path}: `base` goes round in a circle")
@@ -104,7 +122,7 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> 
     if base is not None and not isinstance(base, str):
         raise InputError(f"{path}: `base` is the name of one YAML file, got {base!r}")
     chain = [] if base is None else _read_chain(path.parent / base, (*seen, path.resolve()), f"{path}: its base ")
-    return [*chain, (path, _with_texts(values, yaml.load(text.getvalue(), yaml.BaseLoader)))]
+    return [*chain, Source(str(path), values, yaml.load(text.getvalue(), yaml.BaseLoader))]
 
 
 def _one_line(error: Exception) -> str:

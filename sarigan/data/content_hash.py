@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 from sarigan import distributed
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.loader import ImageDataset
-from sarigan.metrics.image_sets import load_in_order
+from sarigan.data.loader import ImageDataset, load_in_order
 
 _CHUNK = 64
 

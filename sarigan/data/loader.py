@@ -1,7 +1,7 @@
 """Batches of training images, from the configuration to tensors."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sarigan.data.avatars.dataset import AvatarDataset
+from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
 from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.file import is_lmdb
@@ -82,15 +83,25 @@ def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
 
 
 class _Samples(torch.utils.data.Dataset):
-    """Images of samples (index, mirrored) as uint8 tensors [3,R,R]."""
+    """Samples (index, mirrored) as a `Batch` without its dimension N.
+
+    A data set that has more than images says so by `extras(index)`: arrays named as the fields of `Batch`.
+    """
 
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, sample: Sample) -> Tensor:
+    def __getitem__(self, sample: Sample) -> Batch:
         index, mirrored = sample
-        image = self.dataset[index]
-        return torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1] if mirrored else image))
+        arrays = {"images": self.dataset[index]}
+        if hasattr(self.dataset, "extras"):
+            arrays |= self.dataset.extras(index)
+        return Batch(**{name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()})
+
+
+def _mirrored(array: np.ndarray, mirrored: bool) -> Tensor:
+    """Left and right exchanged where asked for; a label has neither."""
+    return torch.from_numpy(np.array(array[..., ::-1] if mirrored and array.ndim > 1 else array))
 
 
 def training_batches(
@@ -103,14 +114,15 @@ def training_batches(
     num_ranks: int = 1,
     rounds: int = 1,
     pin_memory: bool = False,
-) -> Generator[Tensor, None, None]:
-    """This rank's uint8 batches [B/ranks,3,R,R], shard after shard, from a global sample position on, without end."""
+) -> Generator[Batch, None, None]:
+    """This rank's batches of B/ranks samples, images uint8, shard after shard, from a global position on, endlessly."""
     sampler = InfiniteSampler(len(dataset), seed, config.flip)
     batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
     loader = DataLoader(
         _Samples(dataset),
         batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
         num_workers=config.num_workers,
+        collate_fn=stack,
         worker_init_fn=start_worker,
         # A server of processes would stand between the workers and signals to the group or the death of this process.
         multiprocessing_context="fork" if config.num_workers and sys.platform == "linux" else None,
@@ -124,8 +136,7 @@ def training_batches(
     try:
         yield from images
     except InputError as error:
-        # A worker's exception arrives with its traceback in the message; its last line is ours.
-        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
+        raise _worker_error(error) from None
     except RuntimeError as error:
         raise dead_worker_error(error) or error from None
     finally:
@@ -133,9 +144,16 @@ def training_batches(
         workers.close()
 
 
-def to_unit_range(
-    images: Tensor, device: torch.device, dtype: torch.dtype, layout: torch.memory_format = torch.channels_last
-) -> Tensor:
-    """uint8 [N,3,R,R] -> dtype in -1..1 on the device, in the layout."""
-    images = images.to(device, non_blocking=True)
-    return images.to(dtype, memory_format=layout) / 127.5 - 1
+def _worker_error(error: InputError) -> InputError:
+    """A worker's exception arrives with its traceback in the message; its last line is ours."""
+    return InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1])
+
+
+def load_in_order(items: torch.utils.data.Dataset, num_workers: int) -> Iterator[Tensor]:
+    """Every item of a finite data set; worker processes read ahead. PyTorch's global generator is left alone."""
+    loader = DataLoader(items, batch_size=None, num_workers=num_workers, generator=torch.Generator(),
+                        worker_init_fn=start_worker)  # fmt: skip
+    try:
+        yield from loader
+    except InputError as error:
+        raise _worker_error(error) from None

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +21,6 @@ from sarigan.training.batch_plan import plan_batch
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
-
-TINY_RESOLUTION = 8
 
 
 def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
@@ -68,7 +65,7 @@ def batch(config: Config) -> Iterator[Finding]:
     """The cut of the batch over the GPUs of this machine, and the memory it takes of one by the count of `scaling`."""
     num_ranks = max(1, torch.cuda.device_count())
     plan = plan_batch(config.training, num_ranks)
-    warning = plan.warning(config.discriminator.minibatch_stddev_group)
+    warning = plan.warning(config.shard_multiple)
     yield Finding("note" if warning else "ok", "batch", plan.describe() + (f"; {warning}" if warning else ""))
     if torch.cuda.is_available():
         need, there = count_step(config).memory_bytes(plan), torch.cuda.get_device_properties(0).total_memory
@@ -85,10 +82,10 @@ def run(config: Config, run_dir: Path) -> Iterator[Finding]:
 
 def data(config: Config) -> Iterator[Finding]:
     """The training images: their description, and a few of them decoded."""
-    dataset = open_dataset(config.data, config.generator.resolution)
+    dataset = open_dataset(config.data, config.resolution)
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset[index]
-        size = (3, config.generator.resolution, config.generator.resolution)
+        size = (3, config.resolution, config.resolution)
         if image.shape != size or image.dtype != np.uint8:
             yield Finding("bad", "data", f"image {index} is {image.dtype} {image.shape}, not uint8 {size}")
             return
@@ -98,7 +95,8 @@ def data(config: Config) -> Iterator[Finding]:
 class _Noise:
     """Random images."""
 
-    resolution = TINY_RESOLUTION
+    def __init__(self, resolution: int) -> None:
+        self.resolution = resolution
 
     def __len__(self) -> int:
         return 64
@@ -112,20 +110,10 @@ class _Noise:
 
 def tiny_state(config: Config) -> TrainingState:
     """The configuration's method at tiny widths on its device, with all phases in every step."""
-    grouping = dataclasses.replace(config.generator.grouping, max_group_share=0.25)
-    sizes: dict[str, Any] = {"channel_base": 64, "channel_max": 16}
-    tiny = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, num_workers=0),
-        generator=dataclasses.replace(
-            config.generator, resolution=TINY_RESOLUTION, z_dim=16, style_dim=16, mapping_layers=2, grouping=grouping, **sizes
-        ),
-        discriminator=dataclasses.replace(config.discriminator, **sizes),
-        objective=dataclasses.replace(config.objective, r1_interval=1, path_length_interval=1),
-        training=dataclasses.replace(
-            config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
-        ),
+    training = dataclasses.replace(
+        config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
     )
+    tiny = dataclasses.replace(config.tiny(), data=dataclasses.replace(config.data, num_workers=0), training=training)
     return TrainingState(tiny, resolve_precision(tiny.training))
 
 
@@ -133,7 +121,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
     """Two steps."""
     state = tiny_state(config)
     precision = state.precision
-    trainer = Trainer(state, _Noise())
+    trainer = Trainer(state, _Noise(state.system.resolution))
     trainer.run()
     trainer.check_finite()
     skipped = trainer.nonfinite.total()
@@ -148,9 +136,8 @@ def metrics(config: Config) -> Iterator[Finding]:
         return
     state, wanted = tiny_state(config), config.metrics
     protocol = EvaluationConfig(wanted.num_images, wanted.num_real_images, wanted.preprocessing, batch_size=wanted.batch_size)
-    evaluation = Evaluation(
-        protocol, state.precision.device, generator=state.average.module, data=_Noise(), discriminator=state.discriminator
-    )
+    images = _Noise(state.system.resolution)
+    evaluation = Evaluation(protocol, state.precision.device, data=images, **state.system.evaluation_inputs())
     for metric in metrics_named(wanted.names):
         metric.check(evaluation)
     yield Finding("ok", "metrics", f"{', '.join(wanted.names)} every {wanted.interval_kimg:g} kimg")

@@ -15,6 +15,7 @@ from sarigan.config import load_config
 from sarigan.diagnosis.step_benchmark import MATRIX_SIZE, counted_flops, matrix_product, timed
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
+from sarigan.pretrained import require_style
 from sarigan.training.precision import Precision, resolve_precision
 
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     keep_freed_memory()
     cases = []
     for path in options.config:
-        config = load_config(path, options.overrides)
+        config = require_style(load_config(path, options.overrides), path)
         precision = resolve_precision(config.training)
         generator = precision.place(Generator(config.generator)).eval().requires_grad_(False)
         cases += [ImageMaking(path.stem, generator, precision, batch) for batch in options.batch]

@@ -13,7 +13,7 @@ from typing import Any
 
 from sarigan.config import load_config
 from sarigan.diagnosis.step_benchmark import StepTimer, timed
-from sarigan.runs.checkpoint_writer import CheckpointWriter, checkpoint_bytes, to_host
+from sarigan.runs.checkpoint_hook import CheckpointWriter, checkpoint_bytes, to_host
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,12 +1,13 @@
 """Work, memory and traffic of a training step, counted rather than measured: no weight is allocated, no product computed.
 
 The networks and every phase run on PyTorch's fake tensors, which have shapes and no contents. FLOPs are counted by
-PyTorch's own counter, activations as the storages that autograd keeps for the backward passes. The grouping phase, which needs
-contents, is left out: its c x c products are below a thousandth of a step.
+PyTorch's own counter, activations as the storages that autograd keeps for the backward passes. A phase without images (the
+grouping loss, whose c x c products are below a thousandth of a step) is left out.
 """
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,48 +20,56 @@ from torch.utils.flop_counter import flop_registry
 
 from ops._extension import implementation
 from sarigan.config import Config, load_config
-from sarigan.models.discriminator import Discriminator
-from sarigan.models.generator import Generator
-from sarigan.systems.style.objective import GanObjective, information_dim
+from sarigan.systems.system import Phase, Shard, System
 from sarigan.training.batch_plan import BatchPlan, plan_batch
-from sarigan.training.phase import Shard
-from sarigan.training.randomness import Draws
+from sarigan.training.precision import ModuleT, Precision
 
 FLOAT_BYTES = 4
 DEFAULT_RANKS = (1, 2, 4, 8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
-class StepCount:
-    """Of one configuration; FLOPs and activations are per image of a pass."""
+class PhaseCount:
+    """One phase, per image of a pass; `flops` is not divided by the interval."""
 
-    generator_parameters: int
-    grouping_parameters: int  # of those, which stay outside DDP's replicas
-    discriminator_parameters: int
-    draw_bytes: float  # latents and noise of an image of the batch: every rank draws them for the whole batch
-    flops: dict[str, float]  # by phase, not divided by its interval
-    activation_bytes: dict[str, float]
-    intervals: dict[str, int]
-    path_length_shrink: int
+    network: str
+    flops: float
+    activation_bytes: float
+    interval: int
+    shrink: float  # images of a step for every image of this phase
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """Of one configuration."""
+
+    parameters: dict[str, int]  # by network
+    separate_parameters: dict[str, int]  # of those, which stay outside DDP's replicas
+    averaged_parameters: int
+    draw_bytes: float  # random inputs of an image of the batch: every rank draws them for the whole batch
+    phases: dict[str, PhaseCount]
 
     @property
     def flops_per_image(self) -> float:
         """Of a step, lazy regularisers spread over their intervals."""
-        shrink = {"path_length": self.path_length_shrink}
-        return sum(flops / self.intervals[name] / shrink.get(name, 1) for name, flops in self.flops.items())
+        return sum(phase.flops / phase.interval / phase.shrink for phase in self.phases.values())
 
     def fixed_bytes(self, num_ranks: int) -> int:
-        """Weights, gradients of the larger network, two moments each, the average, and of several ranks both DDP's buckets."""
-        g, d = self.generator_parameters, self.discriminator_parameters
-        buckets = g - self.grouping_parameters + d if num_ranks > 1 else 0
-        return FLOAT_BYTES * ((g + d) * 3 + g + max(g, d) + buckets)
+        """Weights, gradients of the largest network, two moments each, the averages, and of several ranks DDP's buckets."""
+        total = sum(self.parameters.values())
+        buckets = total - sum(self.separate_parameters.values()) if num_ranks > 1 else 0
+        return FLOAT_BYTES * (total * 3 + self.averaged_parameters + max(self.parameters.values()) + buckets)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Every network with two moments, and the averages."""
+        return FLOAT_BYTES * (3 * sum(self.parameters.values()) + self.averaged_parameters)
 
     @property
     def reduced_bytes(self) -> float:
         """Gradients averaged over ranks a step, regularisers spread over their intervals."""
-        of = dict.fromkeys(("generator", "path_length"), self.generator_parameters - self.grouping_parameters)
-        parameters = {name: of.get(name, self.discriminator_parameters) for name in self.flops}
-        return FLOAT_BYTES * sum(parameters[name] / self.intervals[name] for name in self.flops)
+        reduced = {name: count - self.separate_parameters[name] for name, count in self.parameters.items()}
+        return FLOAT_BYTES * sum(reduced[phase.network] / phase.interval for phase in self.phases.values())
 
     def sent_bytes(self, num_ranks: int) -> float:
         """What a rank sends in ring all-reduces: 2 (n - 1) / n of the gradients."""
@@ -68,8 +77,7 @@ class StepCount:
 
     def memory_bytes(self, plan: BatchPlan) -> float:
         """Of one rank at the largest moment of a step, without the workspace of convolutions."""
-        shrink = {"path_length": self.path_length_shrink}
-        largest = max(size / shrink.get(name, 1) for name, size in self.activation_bytes.items())
+        largest = max(phase.activation_bytes / phase.shrink for phase in self.phases.values())
         return self.fixed_bytes(plan.num_ranks) + plan.images_per_pass * largest + plan.batch_size * self.draw_bytes
 
 
@@ -88,74 +96,89 @@ class FlopCount(TorchDispatchMode):
 
 
 def checkpoint_size(config: Config) -> int:
-    """Bytes of a checkpoint: both networks with two moments each, and the average."""
+    """Bytes of a checkpoint: every network with two moments, and the averages."""
     with FakeTensorMode():
-        generator, discriminator = build_networks(config)
-    g, d = (sum(p.numel() for p in module.parameters()) for module in (generator, discriminator))
-    return FLOAT_BYTES * (4 * g + 3 * d)
-
-
-def build_networks(config: Config) -> tuple[Generator, Discriminator]:
-    """Both networks, under a mode without contents."""
-    grouping = dataclasses.replace(config.generator.grouping, initial_threshold=0.25)  # kernels here have no quantile
-    generator = Generator(dataclasses.replace(config.generator, grouping=grouping))
-    codes = information_dim(config.objective, generator)
-    return generator, Discriminator(config.discriminator, config.generator.resolution, codes)
+        return _count(build_system(config), 0).checkpoint_bytes
 
 
 def count_step(config: Config, images: int = 4) -> StepCount:
-    """Run every phase of a configuration on `images` images without contents."""
+    """Run every phase of a configuration that sees images on `images` of them, without contents."""
     with FakeTensorMode(), implementation("reference"):
-        return _count(config, images)
+        return _count(build_system(config), images, config.training.batch_size)
 
 
-def _count(config: Config, images: int) -> StepCount:
-    generator, discriminator = build_networks(config)
-    objective = GanObjective(config.objective, generator, discriminator)
-    size, z_dim = config.generator.resolution, config.generator.z_dim
+class _AsBuilt(Precision):
+    """float32 on the CPU, where a new network is already: tensors without contents cannot be moved."""
 
-    def draw(*shape: int) -> Tensor:
-        return torch.empty(shape)
+    def place(self, module: ModuleT) -> ModuleT:
+        return module
 
-    noise = [draw(images, 1, h, w) for h, w in generator.synthesis.noise_shapes()]
-    shard = Shard(draw(images, 3, size, size), Draws(draw(images, z_dim), None, noise, draw(images, 3, size, size)))
-    phases: dict[str, tuple[Any, Any, int]] = {
-        "discriminator": (objective.discriminator_phase, discriminator, 1),
-        "generator": (objective.generator_phase, generator, 1),
-    }
-    if config.objective.r1_gamma:
-        phases["r1"] = (objective.r1_phase, discriminator, config.objective.r1_interval)
-    if config.objective.path_length_weight:
-        phases["path_length"] = (objective.path_length_phase, generator, config.objective.path_length_interval)
-    flops, activations = {}, {}
-    for name, (loss, trained, _) in phases.items():
-        for module in (generator, discriminator):
-            module.requires_grad_(module is trained)
-        kept: dict[int, int] = {}
 
-        def keep(tensor: Tensor, kept: dict[int, int] = kept) -> Tensor:
-            storage = tensor.untyped_storage()
-            kept[storage._cdata] = storage.nbytes()
-            return tensor
+def build_system(config: Config) -> System:
+    """The system under a mode without contents."""
+    return config.build(_AsBuilt(torch.device("cpu"), "float32"))
 
-        with FlopCount() as counter:
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                value, _ = loss(shard)
-            value.backward()
-        trained.zero_grad(set_to_none=True)
-        weights = sum(p.numel() * FLOAT_BYTES for p in (*generator.parameters(), *discriminator.parameters()))
-        flops[name] = counter.total / images
-        activations[name] = max(0.0, sum(kept.values()) - weights) / images
+
+def _count(system: System, images: int, batch_size: int = 1) -> StepCount:
+    def count(parameters: Iterable[Tensor]) -> int:
+        return sum(p.numel() for p in parameters)
+
+    batch = system.example_batch(images, torch.device("cpu"), torch.float32)
+    phases: dict[str, PhaseCount] = {}
+    draw_bytes = 0.0
+    for phase in system.phases if images else []:
+        if phase.draw is None and not phase.needs_real_images:
+            continue  # a function of the weights, whose contents are not there
+        draws = None if phase.draw is None else phase.draw(phase.name, 0, images, 0)
+        draw_bytes = draw_bytes or storage_bytes(draws) / images
+        flops, activations = _count_phase(system, phase, Shard(batch, draws))
+        shrink = batch_size / phase.batch_size if phase.batch_size else 1.0
+        phases[phase.name] = PhaseCount(phase.network, flops / images, activations / images, phase.interval, shrink)
     return StepCount(
-        sum(p.numel() for p in generator.parameters()),
-        sum(p.numel() for p in generator.grouping_parameters()),
-        sum(p.numel() for p in discriminator.parameters()),
-        FLOAT_BYTES * (2 * z_dim + sum(h * w for h, w in generator.synthesis.noise_shapes())),
-        flops,
-        activations,
-        {name: interval for name, (_, _, interval) in phases.items()},
-        config.objective.path_length_batch_shrink,
+        {name: count(network.parameters()) for name, network in system.networks.items()},
+        {name: count(system.separate_parameters(name)) for name in system.networks},
+        sum(count(average.module.parameters()) for average in system.averages.values()),
+        draw_bytes,
+        phases,
     )
+
+
+def _count_phase(system: System, phase: Phase, shard: Shard) -> tuple[int, int]:
+    """FLOPs forward and backward, and bytes that autograd keeps beside the weights."""
+    for name, network in system.networks.items():
+        network.requires_grad_(name == phase.network)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with FlopCount() as counter:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            value, _ = phase.loss(shard)
+        value.backward()
+    system.networks[phase.network].zero_grad(set_to_none=True)
+    weights = sum(p.numel() * FLOAT_BYTES for network in system.networks.values() for p in network.parameters())
+    return counter.total, max(0, sum(kept.values()) - weights)
+
+
+def storage_bytes(value: Any) -> int:
+    """Bytes of the storages behind the tensors in a structure of dataclasses and sequences."""
+    found: dict[int, int] = {}
+
+    def look(part: Any) -> None:
+        if isinstance(part, Tensor):
+            found[part.untyped_storage()._cdata] = part.untyped_storage().nbytes()
+        elif dataclasses.is_dataclass(part):
+            for item in dataclasses.fields(part):
+                look(getattr(part, item.name))
+        elif isinstance(part, list | tuple):
+            for item in part:
+                look(item)
+
+    look(value)
+    return sum(found.values())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +206,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                     "gib_per_rank": round(count.memory_bytes(plan) / 2**30, 2),
                     "tflop_per_rank_and_step": round(count.flops_per_image * batch / num_ranks / 1e12, 2),
                     "mb_sent_per_rank_and_step": round(count.sent_bytes(num_ranks) / 1e6, 1),
-                    "stddev_groups_kept": plan.warning(config.discriminator.minibatch_stddev_group) is None,
+                    "stddev_groups_kept": plan.warning(config.shard_multiple) is None,
                 }
             )
     return records

@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from sarigan.config import Config, load_config
+from sarigan.data.batch import Batch
 from sarigan.data.loader import open_dataset
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
@@ -55,12 +56,13 @@ class StepTimer:
     def __init__(self, config: Config, name: str, regularizers: bool) -> None:
         self.name, self.config = name, config
         self.precision = resolve_precision(config.training)
-        dataset = open_dataset(dataclasses.replace(config.data, num_workers=0), config.generator.resolution)
+        dataset = open_dataset(dataclasses.replace(config.data, num_workers=0), config.resolution)
         self.trainer = Trainer(TrainingState(config, self.precision), dataset)
         batch = config.training.batch_size
-        size = config.generator.resolution
-        self.images = torch.rand(batch, 3, size, size).mul(2).sub(1)
-        self.images = self.images.to(self.precision.device, self.precision.parameter_dtype, memory_format=self.precision.layout)
+        size = config.resolution
+        images = torch.rand(batch, 3, size, size).mul(2).sub(1)
+        placed = images.to(self.precision.device, self.precision.parameter_dtype, memory_format=self.precision.layout)
+        self.batch = Batch(placed)
         self.phases = [
             (index, phase)
             for index, phase in enumerate(self.trainer.phases)
@@ -69,10 +71,11 @@ class StepTimer:
         self.flops = counted_flops(self.once)
 
     def once(self) -> None:
-        """Each phase once, and the average of the generator."""
+        """Each phase once, and the averages."""
         for index, phase in self.phases:
-            self.trainer.run_phase(index, phase, self.images)
-        self.trainer.state.average.update(self.trainer.state.generator, 0.999)
+            self.trainer.run_phase(index, phase, self.batch)
+        for average in self.trainer.system.averages.values():
+            average.update(0.999)
 
     def record(self, times: list[float], rates: list[float], reference: list[float]) -> dict[str, Any]:
         """Medians; `ratio` is this configuration's time over the first one's, pair by pair."""
@@ -81,7 +84,7 @@ class StepTimer:
         return {
             "config": self.name,
             "precision": self.precision.name,
-            "resolution": self.config.generator.resolution,
+            "resolution": self.config.resolution,
             "batch": self.config.training.batch_size,
             "seconds": round(seconds, 4),
             "images_per_second": round(self.config.training.batch_size / seconds, 2),
@@ -97,7 +100,7 @@ class StepTimer:
 def counted_flops(call: Callable[[], object]) -> int:
     """Floating-point operations of a call by PyTorch's counter."""
     counter = FlopCounterMode(display=False)
-    # Telling modules apart hangs hooks on the graph that the gradient of a leaf (R1) cannot pass; only the total is wanted.
+    # Counting by module would register backward hooks, which fail in R1's gradient of a leaf; only the total is wanted.
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
     with counter:
         call()

@@ -11,7 +11,7 @@ import yaml
 
 from sarigan.errors import InputError
 
-SHOWN_FIELDS = ("data.name", "generator.resolution", "generator.synthesis", "generator.grouping.kind")
+EXPECTED_FIELDS = ("data.name", "training.seed", "metrics")  # of every system
 
 
 @dataclass
@@ -75,7 +75,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise InputError(f"{path}: not a readable configuration, truncated or damaged ({reason})") from None
-    for name in SHOWN_FIELDS:
+    for name in EXPECTED_FIELDS:
         value = config
         for key in name.split("."):
             value = value.get(key) if isinstance(value, dict) else None

@@ -1,5 +1,6 @@
 """Weights from a file into a network: numbers of the right kind, all of them finite."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,3 +38,26 @@ def floating_type(value: Any) -> torch.dtype:
         found = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"weights must be floating-point numbers, got {found}")
     return value.dtype
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """The moments and steps of an Adam's `state_dict`; all settings stay the optimiser's own.
+
+    ValueError for moments of another shape than their parameter, which fused Adam would write past, or that are not finite.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if [index for group in state["param_groups"] for index in group["params"]] != [*range(len(parameters))]:
+        raise ValueError("the optimiser's parameters are others")
+    for index, moments in state["state"].items():
+        parameter, step = parameters[index], moments["step"]
+        for name in ("exp_avg", "exp_avg_sq"):
+            check_numbers(f"{name} of parameter {index}", moments[name], parameter)
+            if moments[name].shape != parameter.shape:
+                found, right = (tuple(tensor.shape) for tensor in (moments[name], parameter))
+                raise ValueError(f"{name} of parameter {index} has the shape {found}, the parameter {right}")
+        if not isinstance(step, torch.Tensor) or step.numel() != 1 or not 0 <= float(step) < math.inf:
+            raise ValueError(f"step of parameter {index} must be a number from 0")
+    settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)

@@ -58,7 +58,9 @@ class EvaluationConfig:
 
 @dataclass
 class Evaluation:
-    """Either a generator or a set of images, most often against a data set. Frozen networks may be handed in by name.
+    """A generator, whatever else makes images, or a set of images, most often against a data set.
+
+    Frozen networks may be handed in by name.
 
     Raises InputError when sizes of images differ.
     """
@@ -66,6 +68,7 @@ class Evaluation:
     config: EvaluationConfig
     device: torch.device
     generator: Generator | None = None
+    samples: ImageSet | None = None  # made by a system without a style-based generator
     images: ImageDataset | None = None
     data: ImageDataset | None = None
     cache: StatisticsCache = field(default_factory=lambda: StatisticsCache(None))
@@ -79,13 +82,13 @@ class Evaluation:
     between_batches: Callable[[], None] = lambda: None  # called after every batch; what it raises breaks the evaluation off
 
     def __post_init__(self) -> None:
-        if (self.generator is None) == (self.images is None):
+        if [self.generator, self.samples, self.images].count(None) != 2:
             raise InputError("an evaluation needs a generator or a set of images, and not both")
         self.preprocessing = preprocessing_named(self.config.preprocessing)
         self._statistics: dict[tuple[str, str], FeatureStatistics] = {}
         if self.data is not None and self.data.resolution != self.generated_images.resolution:
             size, other = self.data.resolution, self.generated_images.resolution
-            kind = "the generator makes" if self.generator is not None else "the images to compare are"
+            kind = "the generator makes" if self.images is None else "the images to compare are"
             raise InputError(f"{self.data.describe()}: {size}x{size}, {kind} {other}x{other}; prepare a set of that size")
         if self.data is not None and distributed.is_main():
             tell_if_fewer(self.config.num_real_images, len(self.data))
@@ -94,6 +97,8 @@ class Evaluation:
     def generated_images(self) -> ImageSet:
         """The images that are judged: a generator's, or those of a set."""
         config = self.config
+        if self.samples is not None:
+            return self.samples
         if self.generator is not None:
             return GeneratedImages(self.generator, config.num_images, config.seed, config.truncation_psi)
         assert self.images is not None
@@ -176,7 +181,7 @@ class Evaluation:
             for name, statistics in self._pass(self.real_images, missing, "real images").items():
                 self._statistics["real", name] = statistics
                 self._keep(missing[name], statistics)
-        title = "generated images" if self.generator is not None else "images"
+        title = "generated images" if self.images is None else "images"
         for name, statistics in self._pass(self.generated_images, joined, title).items():
             self._statistics["generated", name] = statistics
 

@@ -76,7 +76,7 @@ def evaluate(
     gets what is finished after each metric but the last, and when one fails after others, before its exception goes on.
     """
     start = time.perf_counter()
-    with distributed.in_unison():
+    with distributed.raise_on_all_ranks():
         metrics = metrics_named(names)
         for metric in metrics:
             if metric.needs_generator and evaluation.generator is None:

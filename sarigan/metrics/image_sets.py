@@ -11,11 +11,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from sarigan.data.loader import ImageDataset
-from sarigan.data.workers import start_worker
-from sarigan.errors import InputError
+from sarigan.data.loader import ImageDataset, load_in_order
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
 
@@ -81,17 +79,6 @@ class _Items(Dataset):
 
     def __getitem__(self, number: int) -> Tensor:
         return torch.from_numpy(np.stack([self.images.image(index) for index in self.index_batches[number]]))
-
-
-def load_in_order(items: Dataset, num_workers: int) -> Iterator[Tensor]:
-    """Every item of a finite data set; worker processes read ahead. PyTorch's global generator is left alone."""
-    loader = DataLoader(items, batch_size=None, num_workers=num_workers, generator=torch.Generator(),
-                        worker_init_fn=start_worker)  # fmt: skip
-    try:
-        yield from loader
-    except InputError as error:
-        # A worker's exception arrives with its traceback in the message; its last line is ours.
-        raise InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1]) from None
 
 
 class GeneratedImages:

@@ -6,12 +6,9 @@ shape of a weight, or what stands at a position of the data order, may not.
 
 from typing import Any
 
-from sarigan.config import config_from_dict
+from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
 
-# Sections that fix the shapes of the weights, but for the fields that do not.
-ARCHITECTURE = ("generator", "discriminator")
-NOT_ARCHITECTURE = ("generator.grouping.freeze_kimg",)
 # What image stands where, and what is drawn for it.
 DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "training.seed")
 # Nothing that is trained depends on these, nor on the section `metrics`.
@@ -35,22 +32,23 @@ def differing_fields(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> 
     return found
 
 
-def check_same_run(there: dict[str, Any], here: dict[str, Any], source: str) -> list[str]:
+def check_same_run(there: dict[str, Any], config: Config, source: str) -> list[str]:
     """Lines about fields that act from now on with another value than in the checkpoint `source`.
 
     InputError listing the fields that must not differ. A field that the checkpoint does not know had today's default.
     """
+    here = config.to_dict()
     fields = differing_fields(config_from_dict(there, source).to_dict(), here)
 
     def among(*prefixes: str) -> str:
         chosen = [
             (name, a, b)
             for name, a, b in fields
-            if name not in NOT_ARCHITECTURE and any(name == p or name.startswith(f"{p}.") for p in prefixes)
+            if name not in config.NOT_ARCHITECTURE and any(name == p or name.startswith(f"{p}.") for p in prefixes)
         ]
         return ", ".join(f"{name} ({a!r} there, {b!r} here)" for name, a, b in chosen)
 
-    if differing := among(*ARCHITECTURE):
+    if differing := among("system", *config.ARCHITECTURE):
         raise InputError(f"{source}: checkpoint of another architecture; it differs in {differing}")
     if differing := among("training.batch_size"):
         a, b = there["training"]["batch_size"], here["training"]["batch_size"]

@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sarigan import distributed
-from sarigan.config import MetricsConfig
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry
 from sarigan.files.run_log import RunLogger
+from sarigan.metrics.config import MetricsConfig
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.metric import Result
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
+from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.failure import is_communication_error
-from sarigan.training.hooks import BrokenOffError, CheckpointHook, Hook, interval_steps
+from sarigan.training.hooks import interval_steps
+from sarigan.training.trainer import Hook, StoppedInHookError, Trainer
 
 if TYPE_CHECKING:
     from sarigan.models.feature_networks.feature_network import FeatureNetwork
-    from sarigan.training.trainer import Trainer
 
 PREFIX = "metrics/"
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class EvaluationHook(Hook):
         self.checkpoints = checkpoints
         self.networks = dict(networks or {})
 
-    def before_training(self, trainer: "Trainer") -> None:
+    def before_training(self, trainer: Trainer) -> None:
         self.interval = interval_steps(self.config.interval_kimg, trainer.batch_size)
         self.evaluation = self._evaluation(trainer)
         # At the beginning; and what a request to stop has broken off is made up for.
@@ -58,48 +59,51 @@ class EvaluationHook(Hook):
         if self._is_due(trainer) and not done:
             self.evaluate(trainer)
 
-    def after_step(self, trainer: "Trainer") -> None:
+    def after_step(self, trainer: Trainer) -> None:
         if self._is_due(trainer) and not trainer.is_interrupted():
             self.evaluate(trainer)
 
-    def _is_due(self, trainer: "Trainer") -> bool:
+    def _is_due(self, trainer: Trainer) -> bool:
         return trainer.state.step % self.interval == 0 or trainer.is_finished()
 
-    def _report_path(self, trainer: "Trainer") -> Path:
+    def _report_path(self, trainer: Trainer) -> Path:
         return self.run_dir / "evaluation" / f"{trainer.state.seen_images:09d}.json"
 
-    def _evaluation(self, trainer: "Trainer") -> Evaluation:
+    def _evaluation(self, trainer: Trainer) -> Evaluation:
         """One for all, which opens networks and hashes the data once."""
         state, config = trainer.state, self.config
 
         def stop_if_asked() -> None:
             if trainer.stop_requested:
-                raise BrokenOffError
+                raise StoppedInHookError
 
         protocol = EvaluationConfig(
             config.num_images, config.num_real_images, config.preprocessing, seed=0, batch_size=config.batch_size,
             num_workers=state.config.data.num_workers,
         )  # fmt: skip
         return Evaluation(
-            protocol, trainer.device, generator=state.average.module, data=self.dataset, networks=self.networks,
-            cache=StatisticsCache(default_folder()), show_progress=True, discriminator=state.discriminator,
-            information_target=state.config.objective.information_target, between_batches=stop_if_asked,
+            protocol, trainer.device, data=self.dataset, networks=self.networks,
+            cache=StatisticsCache(default_folder()), show_progress=True, between_batches=stop_if_asked,
+            **trainer.system.evaluation_inputs(),
         )  # fmt: skip
 
-    def evaluate(self, trainer: "Trainer") -> None:
-        """Compute and log the metrics; keep the checkpoint when it is the best so far. BrokenOffError on a request to stop."""
+    def evaluate(self, trainer: Trainer) -> None:
+        """Compute and log the metrics; keep the checkpoint when it is the best so far.
+
+        StoppedInHookError on a request to stop.
+        """
         state = trainer.state
         if state.step:
             self.checkpoints.save(trainer)
         try:
             report = evaluate(self.evaluation, self.config.names)
-        except BrokenOffError:
-            trainer.post_stop()
+        except StoppedInHookError:
+            trainer.supervisor.report_stop()
             raise
         except RuntimeError as error:
             # Ranks asked to stop leave at their next batch; those that already wait for them see a lost connection.
             if trainer.stop_requested and is_communication_error(error):
-                raise BrokenOffError from None
+                raise StoppedInHookError from None
             raise
         if self.logger is None:
             return

@@ -52,8 +52,8 @@ def resume_summary(config: Config, run_dir: Path) -> str | None:
         return None
     require_unlocked(run_dir)
     path, state, _ = newest_good(run_dir / "checkpoints")
-    notes = check_same_run(state["config"], config.to_dict(), str(path))
-    dataset = open_dataset(config.data, config.generator.resolution)
+    notes = check_same_run(state["config"], config, str(path))
+    dataset = open_dataset(config.data, config.resolution)
     check_same_images(state.get("num_images"), len(dataset), str(path))
     notes += other_images(state.get("data_key"), dataset.content_key)
     return "\n".join([f"goes on from {path}", *notes])
@@ -71,14 +71,25 @@ def require_the_newest_on_main(run_dir: Path) -> None:
         )
 
 
+def restore(state: TrainingState, loaded: dict[str, Any], source: str) -> list[str]:
+    """Put a loaded checkpoint in place; returns lines about what will be different.
+
+    InputError naming `source` and the fields when it is of another architecture, data order or data set.
+    """
+    notes = check_same_run(loaded["config"], state.config, source)
+    check_same_images(loaded.get("num_images"), state.num_images, source)
+    notes += other_images(loaded.get("data_key"), state.data_key)
+    return notes + state.load_state_dict(loaded, source)
+
+
 def resume_from_newest(state: TrainingState, run_dir: Path) -> bool:
-    """Load the newest good checkpoint of the run directory, if there is one, which it returns; logs what will be different.
+    """Load the newest good checkpoint of the run directory and log what will be different; false when there is none.
 
     Rank 0 reads it for all, so the run directory need not be visible on every machine. InputError when another rank sees a
     newer one: then rank 0 has come to another machine than the run was on.
     """
     found = None
-    with distributed.in_unison():
+    with distributed.raise_on_all_ranks():
         require_the_newest_on_main(run_dir)
         if distributed.is_main():
             found = newest_good_checkpoint(run_dir / "checkpoints")
@@ -86,7 +97,7 @@ def resume_from_newest(state: TrainingState, run_dir: Path) -> bool:
     if found is None:
         return False
     path, loaded = found
-    notes = state.load_state_dict(loaded, str(path))
+    notes = restore(state, loaded, str(path))
     if distributed.is_main():
         for note in notes:
             log.warning(note)

@@ -14,27 +14,28 @@ from types import FrameType
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.loader import ImageDataset, KeyedDataset, open_dataset
 from sarigan.errors import InputError
 from sarigan.files.lock import run_lock
 from sarigan.files.run_log import RunLogger
+from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.compatibility import differing_fields
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together
+from sarigan.runs.out_of_memory import explained_out_of_memory
 from sarigan.runs.resume import resume_from_newest
 from sarigan.runs.run_directory import prepare_run_dir, recorded_precision
-from sarigan.runs.summary import group_caps, overfitting_warning
+from sarigan.runs.summary import overfitting_warning
+from sarigan.runs.supervisor import RunSupervisor
 from sarigan.runs.watchdog import Watchdog
-from sarigan.training.batch_plan import BatchPlan, plan_batch
-from sarigan.training.hooks import CheckpointHook, Hook, LogHook, ProgressHook, SampleHook
-from sarigan.training.nonfinite import NonfiniteError
-from sarigan.training.precision import resolve_precision
+from sarigan.training.batch_plan import plan_batch
+from sarigan.training.hooks import LogHook, ProgressHook, SampleHook, WarmUpHook
+from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Trainer
+from sarigan.training.trainer import Hook, Trainer
 
 log = logging.getLogger(__name__)
 LAST_WRITE_SECONDS = 20.0  # a checkpoint on its way to the disk gets, when another rank is lost
-MAX_ROLLBACKS = 3
 
 
 def train(config: Config, run_dir: Path) -> Trainer:
@@ -47,52 +48,67 @@ def train(config: Config, run_dir: Path) -> Trainer:
 
 
 def _train(config: Config, run_dir: Path) -> Trainer:
-    main = distributed.is_main()
     early = StopRequest()
     with ExitStack() as opened:
         opened.enter_context(stop_on_signal(early))
         watchdog = Watchdog(config.training.rank_timeout_seconds)
         opened.callback(watchdog.close)
         opened.enter_context(ending_together(watchdog))
-        with distributed.in_unison():
-            require_one_config(config)
-        recorded = distributed.from_main(recorded_precision(run_dir) if main else None)
-        with distributed.in_unison():
-            plan = plan_batch(config.training, distributed.world_size())
-            dataset = open_dataset(config.data, config.generator.resolution)
-            precision = resolve_precision(config.training, recorded)
-        precision = dataclasses.replace(precision, name=distributed.from_main(precision.name))
-        with distributed.in_unison():
-            state = TrainingState(config, precision)
-            state.num_images = len(dataset)
-            state.data_key = dataset.content_key if main else None
-        with distributed.in_unison(), writing_to(run_dir):
-            if main:
-                opened.enter_context(run_lock(run_dir))
-        with distributed.in_unison():
-            resume_from_newest(state, run_dir)
-        logger = None
-        with distributed.in_unison(), writing_to(run_dir):
-            if main:
-                logger = prepare_run_dir(config, state, run_dir)
-        if main:
-            announce(config, state, plan, dataset)
+        dataset, precision = open_inputs(config, run_dir)
+        state = opened.enter_context(locked_state(config, precision, dataset, run_dir))
+        logger = open_directory(config, state, dataset, run_dir)
         checkpoints = CheckpointHook(run_dir / "checkpoints", config.training.checkpoint_kimg, config.training.num_checkpoints)
-        trainer = Trainer(state, dataset, build_hooks(config, logger, run_dir, checkpoints, dataset))
-        trainer.roll_back = lambda error: roll_back(trainer, checkpoints, logger, run_dir, error)
-        trainer.mark = watchdog.mark
-        trainer.post_stop = lambda: watchdog.post("stopped in an evaluation, as asked; what was trained is saved", code=0)
         watchdog.before_exit = lambda: checkpoints.writer.wait(LAST_WRITE_SECONDS)
+        supervisor = RunSupervisor(watchdog, checkpoints, logger, run_dir)
+        trainer = Trainer(state, dataset, build_hooks(config, logger, run_dir, checkpoints, dataset), supervisor)
         try:
             # Closing flushes, which a full disk refuses.
             with stop_on_signal(trainer, watchdog), closing(logger) if logger is not None else nullcontext():
                 trainer.stop_requested |= early.stop_requested
-                trainer.run()
+                with explained_out_of_memory(trainer):
+                    trainer.run()
         except OSError as error:
             place = error.filename or run_dir
             reason = f"{place}: {error.strerror or error}"
             raise InputError(f"{reason}; training stopped, earlier checkpoints are untouched") from error
         return trainer
+
+
+def open_inputs(config: Config, run_dir: Path) -> tuple[KeyedDataset, Precision]:
+    """The data set, and the precision that a run in this directory has; the configuration is that of all ranks."""
+    recorded = distributed.from_main(recorded_precision(run_dir) if distributed.is_main() else None)
+    with distributed.raise_on_all_ranks():
+        require_one_config(config)
+        plan_batch(config.training, distributed.world_size())
+        dataset = open_dataset(config.data, config.resolution)
+        precision = resolve_precision(config.training, recorded)
+    return dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
+
+
+@contextmanager
+def locked_state(config: Config, precision: Precision, dataset: KeyedDataset, run_dir: Path) -> Iterator[TrainingState]:
+    """The state that training begins with, or goes on with; the run directory is this job's while the block runs."""
+    with ExitStack() as opened:
+        with distributed.raise_on_all_ranks(), writing_to(run_dir):
+            state = TrainingState(config, precision)
+            state.num_images = len(dataset)
+            if distributed.is_main():
+                state.data_key = dataset.content_key
+                opened.enter_context(run_lock(run_dir))
+        with distributed.raise_on_all_ranks():
+            resume_from_newest(state, run_dir)
+        yield state
+
+
+def open_directory(config: Config, state: TrainingState, dataset: ImageDataset, run_dir: Path) -> RunLogger | None:
+    """Write what the directory says of the run, and say what a person should know before the first step. Rank 0's log."""
+    logger = None
+    with distributed.raise_on_all_ranks(), writing_to(run_dir):
+        if distributed.is_main():
+            logger = prepare_run_dir(config, state, run_dir)
+    if distributed.is_main():
+        announce(config, state, dataset)
+    return logger
 
 
 def build_hooks(
@@ -101,31 +117,12 @@ def build_hooks(
     """The hooks of a run; `logger` is rank 0's, None elsewhere."""
     training = config.training
     # Logging looks for non-finite losses first, so nothing else is written after one.
-    hooks: list[Hook] = [ProgressHook(), LogHook(logger, training.tick_kimg), checkpoints]
+    hooks: list[Hook] = [WarmUpHook(), ProgressHook(), LogHook(logger, training.tick_kimg), checkpoints]
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
     if config.metrics.names:
         hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset, checkpoints))
     return hooks
-
-
-def roll_back(
-    trainer: Trainer, checkpoints: CheckpointHook, logger: RunLogger | None, run_dir: Path, error: NonfiniteError
-) -> bool:
-    """Back to the last checkpoint with other latents, if the configuration wants it and it was not done too often."""
-    state = trainer.state
-    attempt = state.num_rollbacks + 1
-    if state.config.training.on_nonfinite != "roll_back" or attempt > MAX_ROLLBACKS:
-        return False
-    checkpoints.writer.wait()
-    if not resume_from_newest(state, run_dir):
-        return False
-    state.num_rollbacks = attempt
-    checkpoints.saved_step = state.step
-    if logger is not None:
-        logger.drop_after(state.step)
-        log.warning(f"warning: {error}; rolled back to step {state.step}, attempt {attempt} of {MAX_ROLLBACKS}")
-    return True
 
 
 @contextmanager
@@ -146,16 +143,17 @@ def require_one_config(config: Config) -> None:
             raise InputError(f"rank {index} has another configuration than rank 0: {differing}; start all with the same")
 
 
-def announce(config: Config, state: TrainingState, plan: BatchPlan, dataset: ImageDataset) -> None:
+def announce(config: Config, state: TrainingState, dataset: ImageDataset) -> None:
     """Log what a person should know before the first step."""
-    for line in group_caps(state.generator):
+    plan = plan_batch(config.training, distributed.world_size())
+    for line in state.system.notes():
         log.info(line)
     log.info(f"data: {dataset.describe()}")
     if plan.num_ranks * plan.num_rounds > 1:
         log.info(f"batch: {plan.describe()}")
     for warning in (
         overfitting_warning(len(dataset), config.training.total_kimg),
-        plan.warning(config.discriminator.minibatch_stddev_group),
+        plan.warning(config.shard_multiple),
     ):
         if warning:
             log.warning(warning)

@@ -1,15 +1,12 @@
-"""What a configuration amounts to, for a person: the model table, the data, capped group counts, and warnings."""
+"""What a configuration amounts to, for a person: the model table, the data, and warnings."""
 
 import dataclasses
 from pathlib import Path
-
-from torch import nn
 
 from sarigan import distributed
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
-from sarigan.models.generator import Generator
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.state import TrainingState
 
@@ -19,38 +16,9 @@ LONG_EPOCHS = 50
 PAPER_RANKS = 8
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Number of trained numbers."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def group_caps(generator: Generator) -> list[str]:
-    """One line a layer whose number of groups `max_group_share` lowered."""
-    config = generator.config.grouping
-    return [
-        f"groups: {layer.name} has {layer.grouping.num_groups} instead of {config.num_groups}"
-        f" (max_group_share {config.max_group_share} of {layer.grouping.num_channels} channels)"
-        for layer in generator.grouped_layers()
-        if layer.grouping.num_groups < config.num_groups
-    ]
-
-
 def model_table(state: TrainingState) -> str:
-    """Parameters of every part, and channels and groups of every grouped layer."""
-    generator, discriminator = state.generator, state.discriminator
-    rows = [
-        ("generator", count_parameters(generator), ""),
-        ("  mapping", count_parameters(generator.mapping), f"z {generator.config.z_dim} -> w {generator.config.w_dim}"),
-        ("  synthesis", count_parameters(generator.synthesis), f"{generator.num_latents} latents"),
-    ]
-    for layer in generator.grouped_layers():
-        grouping = layer.grouping
-        text = f"{grouping.num_channels} channels in {grouping.num_groups} groups"
-        rows.append((f"    groups of {layer.name}", count_parameters(grouping), text))
-    rows.append(("discriminator", count_parameters(discriminator), f"{generator.config.resolution} px"))
-    if discriminator.recognition is not None:
-        head = discriminator.recognition
-        rows.append(("  Q head", count_parameters(head), f"{head.linear.weight.shape[0]} codes"))
+    """Parameters of every part, and what there is to say of it."""
+    rows = state.system.describe()
     width = max(len(name) for name, _, _ in rows)
     return "\n".join(f"{name:<{width}}  {count:>12,}  {text}".rstrip() for name, count, text in rows)
 
@@ -61,7 +29,7 @@ def data_summary(config: Config, required: bool = False) -> str:
     InputError otherwise.
     """
     try:
-        dataset = open_dataset(config.data, config.generator.resolution)
+        dataset = open_dataset(config.data, config.resolution)
     except InputError as error:
         if required or config.data.name != "lmdb" or Path(str(config.data.path)).exists():
             raise
@@ -97,7 +65,7 @@ def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str
             plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)
         except InputError as error:
             return [f"on {num_ranks} processes: {error}"]
-    warning = plan.warning(config.discriminator.minibatch_stddev_group)
+    warning = plan.warning(config.shard_multiple)
     return [f"on {num_ranks} processes: {plan.describe()}", *([warning] if warning else [])]
 
 
@@ -115,7 +83,7 @@ def dry_run_report(
         f"data: {data}",
         f"run: {steps:,} steps of {training.batch_size} images in {training.accumulation_rounds} round(s),"
         f" {state.precision.name} on {state.precision.device}",
-        *group_caps(state.generator),
+        *state.system.notes(),
         *process_arithmetic(config, num_ranks),
         *([resumed] if resumed else []),
     ]

@@ -7,8 +7,8 @@ long as a shard is a multiple of the group size of that layer (`sarigan.layers.m
 
 from dataclasses import dataclass
 
-from sarigan.config import TrainingConfig
 from sarigan.errors import InputError
+from sarigan.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class BatchPlan:
             f" x {self.images_per_pass} images"
         )
 
-    def warning(self, group_size: int) -> str | None:
-        """A line when the minibatch standard deviation sees other groups than it would in an uncut batch."""
-        if self.batch_size == self.images_per_pass or self.images_per_pass % group_size == 0:
+    def warning(self, shard_multiple: int) -> str | None:
+        """A line when statistics over a pass (the minibatch standard deviation) see other groups than in an uncut batch."""
+        if self.batch_size == self.images_per_pass or self.images_per_pass % shard_multiple == 0:
             return None
         return (
-            f"warning: shards of {self.images_per_pass} images are no multiple of discriminator.minibatch_stddev_group="
-            f"{group_size}: its groups, and so the result, depend on the number of processes and rounds"
+            f"warning: shards of {self.images_per_pass} images are no multiple of {shard_multiple}, the group of the"
+            " discriminator's minibatch statistics: the result depends on the number of processes and rounds"
         )
 
 

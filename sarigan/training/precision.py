@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sarigan.config import TrainingConfig
 from sarigan.device import resolve_device
+from sarigan.training.config import TrainingConfig
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sarigan import distributed
-from sarigan.training.phase import Scalars
+from sarigan.systems.system import Scalars
 
 
 class ScalarSums:

@@ -1,4 +1,4 @@
-"""The training loop: phases in order, then the average, then whatever the hooks want."""
+"""The training loop: the phases of a system in order, then its averages, then whatever the hooks want."""
 
 import enum
 import math
@@ -7,92 +7,108 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor, nn
 
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
-from sarigan.data.loader import ImageDataset, to_unit_range, training_batches
-from sarigan.runs.out_of_memory import hook_out_of_memory, is_out_of_memory, out_of_memory_error
-from sarigan.systems.style.phases import build_phases
+from sarigan.data.batch import Batch
+from sarigan.data.loader import ImageDataset, training_batches
+from sarigan.models.ema import ema_decay
+from sarigan.systems.system import Phase, Shard
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.ema import ema_decay
 from sarigan.training.gradient_average import average_gradients
-from sarigan.training.hooks import BrokenOffError, Hook
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
-from sarigan.training.phase import Phase, Shard
-from sarigan.training.randomness import Randomness
 from sarigan.training.scalars import ScalarSums
 from sarigan.training.state import TrainingState
-from sarigan.training.warm_up import settle_buckets
 
 
-class Stop(enum.IntEnum):
+class StopReason(enum.IntEnum):
     """Why a run ends before its total."""
 
-    NOT = 0
+    NONE = 0
     TIME = 1  # training.max_minutes
     REQUEST = 2  # a signal: be quick
+
+
+class StoppedInHookError(Exception):
+    """A hook that communicates was asked to stop: the run ends here, on this rank without another word to the others."""
+
+
+class Hook:
+    """Called around the steps; does nothing unless overridden.
+
+    Rank 0 has all hooks; the other ranks only those with `every_rank`, whose calls may communicate.
+    """
+
+    every_rank = False
+    memory_setting = ""  # what to lower when it runs out of memory
+
+    def before_training(self, trainer: "Trainer") -> None:
+        """Before the first step of this start."""
+
+    def after_step(self, trainer: "Trainer") -> None:
+        """After every step; must not wait for the device unless it is due."""
+
+    def after_training(self, trainer: "Trainer") -> None:
+        """At the end, also after an exception."""
+
+
+class Supervisor:
+    """Who watches over a trainer. This one does nothing; `sarigan.runs.supervisor` has the one of a run."""
+
+    def report_position(self, where: str) -> None:
+        """This process has come to a point that every rank comes to. Called several times a step: cheap."""
+
+    def report_stop(self) -> None:
+        """This process stops, as it was asked to, while others may wait for it."""
+
+    def roll_back(self, trainer: "Trainer", error: NonfiniteError) -> bool:
+        """Put the state of an earlier step in place after too many steps that were not finite; whether that was done."""
+        return False
 
 
 class Trainer:
     """Runs a `TrainingState` over a data set; hooks are called before the first step, after every step, at the end."""
 
-    def __init__(self, state: TrainingState, dataset: ImageDataset, hooks: Sequence[Hook] = ()) -> None:
-        self.state, self.dataset = state, dataset
+    def __init__(
+        self, state: TrainingState, dataset: ImageDataset, hooks: Sequence[Hook] = (), supervisor: Supervisor | None = None
+    ) -> None:
+        self.state, self.dataset, self.system = state, dataset, state.system
         self.hooks = [hook for hook in hooks if hook.every_rank or distributed.is_main()]
+        self.supervisor = supervisor or Supervisor()
         training = state.config.training
         self.plan = plan_batch(training, distributed.world_size())
         self.batch_size, self.rounds = self.plan.batch_size, self.plan.num_rounds
         self.device, self.dtype = state.precision.device, state.precision.parameter_dtype
         if self.device.type == "cpu":
             keep_freed_memory()
-        state.objective.trained_generator = distributed.replicate(state.generator, apart=state.grouping_parameters)
-        state.objective.trained_discriminator = distributed.replicate(state.discriminator)
-        networks: tuple[nn.Module, ...] = (state.generator, state.discriminator)
-        self.parameters = {module: list(module.parameters()) for module in networks}
-        self.phases = build_phases(state)
-        self.randomness = Randomness(training.seed, state.generator, state.config.objective, self.device, self.dtype)
+        for name, network in self.system.networks.items():
+            self.system.replicas[name] = distributed.replicate(network, apart=self.system.separate_parameters(name))
+        self.phases = self.system.phases
+        # Lists, because walking through a network's modules costs milliseconds.
+        self.parameters = {name: list(network.parameters()) for name, network in self.system.networks.items()}
+        self.other_parameters = [
+            list(set(self.parameters[phase.network]) - set(phase.parameters)) for phase in self.phases
+        ]
         self.scalars = ScalarSums()
         self.nonfinite = NonfiniteCounter([phase.name for phase in self.phases], self.device)
         self.total_steps = math.ceil(training.total_kimg * 1000 / training.batch_size)
         self.stop_requested = False
         self.in_step = False  # whether weights are being changed
+        self.active_hook: Hook | None = None
         self.vote = distributed.Vote()
-        # Of a watchdog: where this process is; that it leaves others that wait for it. And what to do when too many steps were
-        # not finite: whether to go on.
-        self.mark: Callable[[str], None] = lambda where: None
-        self.post_stop: Callable[[], None] = lambda: None
-        self.roll_back: Callable[[NonfiniteError], bool] = lambda error: False
-        self.stopping = self._wish()
+        self.stopping = self._stop_reason()
 
     def run(self) -> None:
         """Train until the total, the time limit, or a request to stop of any process."""
-        out_of_memory = False
         try:
-            settle_buckets(self)
             self._call_hooks(lambda hook: hook.before_training(self))
             while not self._train():
                 pass
-        except BrokenOffError:
+        except StoppedInHookError:
             pass  # whatever had to be saved was saved before
-        except RuntimeError as error:
-            out_of_memory = is_out_of_memory(error)
-            if not out_of_memory:
-                raise
         finally:
             for hook in self.hooks:
                 hook.after_training(self)
-        if out_of_memory:
-            raise out_of_memory_error(self)
-
-    def _call_hooks(self, call: Callable[[Hook], None]) -> None:
-        for hook in self.hooks:
-            try:
-                call(hook)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise hook_out_of_memory(self, hook) from None
 
     def _train(self) -> bool:
         """Steps to the end: true; or until a roll-back: false."""
@@ -105,12 +121,12 @@ class Trainer:
                 start = time.perf_counter()
                 self.train_step(batches)
                 self.state.seconds += time.perf_counter() - start
-                # Looked at once a step: a signal that arrives among the hooks may not end the run behind their backs.
-                self.stopping = Stop(self.vote.cast(self._wish()))
-                self.mark("hooks")
+                # Evaluated once a step, so that all hooks see the same value when a signal arrives among them.
+                self.stopping = StopReason(self.vote.cast(self._stop_reason()))
+                self.supervisor.report_position("hooks")
                 self._call_hooks(lambda hook: hook.after_step(self))
         except NonfiniteError as error:
-            if not self.roll_back(error):
+            if not self.supervisor.roll_back(self, error):
                 raise
             self.nonfinite.reset()
             self.scalars = ScalarSums()
@@ -120,41 +136,27 @@ class Trainer:
             self.vote.close()
         return True
 
-    def is_finished(self) -> bool:
-        """Whether no further step is to be made; the same on every rank."""
-        return self.stopping != Stop.NOT or self.state.step >= self.total_steps
-
-    def is_interrupted(self) -> bool:
-        """Whether the run ends because it was asked to; the same on every rank."""
-        return self.stopping == Stop.REQUEST
-
-    def _wish(self) -> Stop:
-        """Of this rank alone."""
-        if self.stop_requested:
-            return Stop.REQUEST
-        limit = self.state.config.training.max_minutes
-        return Stop.TIME if limit is not None and self.state.seconds >= 60 * limit else Stop.NOT
-
-    def train_step(self, batches: Iterator[Tensor]) -> None:
-        """Every phase that is due, then the average of the generator."""
-        self.mark(f"in step {self.state.step}, waiting for images")
-        real_images = to_unit_range(next(batches), self.device, self.dtype, self.state.precision.layout)
+    def train_step(self, batches: Iterator[Batch]) -> None:
+        """Every phase that is due, then the averages."""
+        self.supervisor.report_position(f"in step {self.state.step}, waiting for images")
+        batch = next(batches).to_device(self.device, self.dtype, self.state.precision.layout)
         self.in_step = True
         for index, phase in enumerate(self.phases):
             if phase.is_due(self.state.step):
-                self.mark(f"in step {self.state.step}, phase {phase.name}")
-                self.run_phase(index, phase, real_images)
+                self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
+                self.run_phase(index, phase, batch)
         self.nonfinite.end_step(self.state.step)
         training = self.state.config.training
         self.state.step += 1
         decay = ema_decay(self.batch_size, training.ema_half_life_kimg, self.state.seen_kimg, training.ema_ramp_up)
-        self.state.average.update(self.state.generator, decay)
+        for average in self.system.averages.values():
+            average.update(decay)
         self.in_step = False
 
-    def run_phase(self, index: int, phase: Phase, real_images: Tensor) -> None:
+    def run_phase(self, index: int, phase: Phase, batch: Batch) -> None:
         """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
-        sums = self.accumulate_gradients(phase, self._shards(phase, real_images))
-        for parameter in phase.other_parameters:
+        sums = self.accumulate_gradients(phase, self._shards(phase, batch))
+        for parameter in self.other_parameters[index]:
             parameter.grad = None
         skipped = ~gradients_are_finite(phase.parameters)
         self.nonfinite.note(index, skipped)
@@ -168,11 +170,10 @@ class Trainer:
 
     def accumulate_gradients(self, phase: Phase, shards: list[Shard]) -> ScalarSums:
         """Gradients of the mean loss over all shards of all ranks, reduced in the last round only; the rounds' scalars."""
-        for module, parameters in self.parameters.items():
+        for name, parameters in self.parameters.items():
             for parameter in parameters:
-                parameter.requires_grad_(module is phase.module)
-        objective = self.state.objective
-        replica = objective.trained_generator if phase.module is self.state.generator else objective.trained_discriminator
+                parameter.requires_grad_(name == phase.network)
+        replica = self.system.replicas[phase.network]
         scale = self.state.precision.loss_scale
         sums = ScalarSums()
         for number, shard in enumerate(shards, start=1):
@@ -183,33 +184,46 @@ class Trainer:
         if not phase.uses_replica:
             average_gradients(phase.parameters)
         if scale != 1:
-            torch._foreach_mul_([p.grad for p in self.parameters[phase.module] if p.grad is not None], 1 / scale)
+            torch._foreach_mul_([p.grad for p in self.parameters[phase.network] if p.grad is not None], 1 / scale)
         return sums
 
-    def _shards(self, phase: Phase, real_images: Tensor) -> list[Shard]:
+    def _shards(self, phase: Phase, batch: Batch) -> list[Shard]:
         """This rank's part of a phase, a shard a round."""
-        if not phase.batch_size and not phase.needs_real_images:
+        if phase.draw is None and not phase.needs_real_images:
             return [Shard(None, None)]
-        if not phase.batch_size:
-            return [Shard(images, None) for images in real_images.chunk(self.rounds)]
-        draws = self.randomness.draw(
-            phase.name, self.state.step, phase.batch_size, phase.needs_image_noise, self.state.num_rollbacks
-        )
+        if phase.draw is None:
+            return [Shard(part, None) for part in batch.chunk(self.rounds)]
+        draws = phase.draw(phase.name, self.state.step, phase.batch_size, self.state.num_rollbacks)
         rounds = self.rounds if phase.needs_real_images else self._rounds_for(phase.batch_size)
-        reals = real_images.chunk(rounds) if phase.needs_real_images else [None] * rounds
+        reals = batch.chunk(rounds) if phase.needs_real_images else [None] * rounds
         num_shards = distributed.world_size() * rounds
         shards = []
-        for index, images in enumerate(reals):
+        for index, part in enumerate(reals):
             position = distributed.rank() * rounds + index
-            part = draws.shard(position % phase.batch_size, num_shards)
+            drawn = draws.shard(position % phase.batch_size, num_shards)
             # A shard beyond the batch takes part with weight zero: every rank must meet in the reduction.
-            size = len(part.z) if position < phase.batch_size else 0
-            shards.append(Shard(images, part, weight=size * num_shards / phase.batch_size))
+            size = len(drawn) if position < phase.batch_size else 0
+            shards.append(Shard(part, drawn, weight=size * num_shards / phase.batch_size))
         return shards
 
     def _rounds_for(self, batch_size: int) -> int:
         """The fewest rounds that hold no more images a pass than the whole batch's do."""
         return max(1, math.ceil(batch_size / (distributed.world_size() * self.plan.images_per_pass)))
+
+    def is_finished(self) -> bool:
+        """Whether no further step is to be made; the same on every rank."""
+        return self.stopping != StopReason.NONE or self.state.step >= self.total_steps
+
+    def is_interrupted(self) -> bool:
+        """Whether the run ends because it was asked to; the same on every rank."""
+        return self.stopping == StopReason.REQUEST
+
+    def _stop_reason(self) -> StopReason:
+        """Of this rank alone."""
+        if self.stop_requested:
+            return StopReason.REQUEST
+        limit = self.state.config.training.max_minutes
+        return StopReason.TIME if limit is not None and self.state.seconds >= 60 * limit else StopReason.NONE
 
     def check_finite(self) -> None:
         """NonfiniteError naming step and phase when too many steps in a row were skipped. Waits for the device."""
@@ -217,3 +231,9 @@ class Trainer:
         # Skipping keeps the weights finite; the rest would be a fault of memory or of an operator.
         if not self.nonfinite.check(self.state.config.training.max_nonfinite_steps, weights):
             raise NonfiniteError(f"training: weights became non-finite before step {self.state.step}; stopped before saving")
+
+    def _call_hooks(self, call: Callable[[Hook], None]) -> None:
+        for hook in self.hooks:
+            self.active_hook = hook
+            call(hook)
+        self.active_hook = None

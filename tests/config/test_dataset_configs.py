@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sarigan.config import Config, load_config
-from sarigan.runs.summary import count_parameters, data_summary, overfitting_warning
+from sarigan.runs.summary import data_summary, overfitting_warning
+from sarigan.systems.system import count_parameters
 from sarigan.training.precision import Precision
 from sarigan.training.state import TrainingState
 
@@ -75,9 +76,9 @@ def test_parameter_counts_of_the_published_code(name: str, generator: int, discr
         grouping = dataclasses.replace(config.generator.grouping, initial_threshold=0.25)
         config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, grouping=grouping))
         state = TrainingState(config, Precision(torch.device("meta"), "float32"))
-    num_grouped = len([*state.generator.grouped_layers()])
-    assert count_parameters(state.discriminator) == discriminator
-    assert generator - num_grouped <= count_parameters(state.generator) <= generator
+    num_grouped = len([*state.system.generator.grouped_layers()])
+    assert count_parameters(state.system.discriminator) == discriminator
+    assert generator - num_grouped <= count_parameters(state.system.generator) <= generator
 
 
 @pytest.mark.parametrize("name", NAMES)

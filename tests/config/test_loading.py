@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sarigan.config import Config, config_from_dict, load_config
+from sarigan.config import config_from_dict, load_config
 from sarigan.errors import InputError
+from sarigan.systems.style.system import StyleConfig
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -17,7 +18,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def test_defaults_are_the_papers_preset() -> None:
     config = load_config()
-    assert config == Config()
+    assert config == StyleConfig()
     assert (config.generator.resolution, config.generator.channel_base, config.generator.grouping.num_groups) == (256, 8192, 16)
     assert config.objective.grouping_weight == 2 and config.objective.information_weight == 10
 

@@ -14,8 +14,9 @@ from PIL import Image
 from process_tools import DEADLINE
 
 from sarigan.data.avatars.dataset import AvatarDataset
+from sarigan.data.batch import to_signed_float
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.data.loader import DataConfig, open_dataset, to_unit_range, training_batches
+from sarigan.data.loader import DataConfig, open_dataset, training_batches
 from sarigan.data.sampler import InfiniteSampler
 from sarigan.errors import InputError
 
@@ -38,8 +39,9 @@ class Numbered:
 
 
 def collect(steps: int, **arguments: Any) -> list[torch.Tensor]:
+    """The images of the first batches."""
     config = DataConfig(num_workers=arguments.pop("num_workers", 0), flip=arguments.pop("flip", True))
-    return list(islice(training_batches(Numbered(), config, seed=5, **arguments), steps))
+    return [batch.images for batch in islice(training_batches(Numbered(), config, seed=5, **arguments), steps)]
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -73,7 +75,7 @@ def test_control_c_leaves_the_workers_at_work() -> None:
     for worker in workers:
         os.kill(worker.pid, signal.SIGINT)
     for _ in range(12):  # more than were prefetched
-        assert next(batches).shape == (4, 3, 4, 4)
+        assert next(batches).images.shape == (4, 3, 4, 4)
     assert all(worker.is_alive() for worker in workers)
     batches.close()
     for worker in workers:
@@ -90,7 +92,7 @@ def test_ranks_and_rounds_deal_out_the_batch() -> None:
 
 def test_unit_range() -> None:
     every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    images = to_unit_range(every, torch.device("cpu"), torch.float64)
+    images = to_signed_float(every, torch.float64, torch.channels_last)
     assert images.dtype == torch.float64
     torch.testing.assert_close(images.flatten(), torch.arange(256, dtype=torch.float64) / 127.5 - 1)
     assert images.min() == -1 and images.max() == 1

@@ -9,10 +9,10 @@ from torch.utils.flop_counter import flop_registry
 
 from ops._extension import implementation
 from sarigan.config import load_config
+from sarigan.data.batch import Batch
 from sarigan.diagnosis.scaling import FlopCount, checkpoint_size, count_step
 from sarigan.runs.summary import process_arithmetic
-from sarigan.training.phase import Shard
-from sarigan.training.randomness import Randomness
+from sarigan.systems.system import Shard
 
 Build = Callable[..., Any]
 
@@ -29,14 +29,14 @@ def test_a_step_without_contents_counts_what_a_real_one_does(tiny_config: Build,
     counted = count_step(config, images=4)
     trainer = tiny_trainer(config)
     state = trainer.state
-    assert counted.generator_parameters == sum(p.numel() for p in state.generator.parameters())
-    assert counted.discriminator_parameters == sum(p.numel() for p in state.discriminator.parameters())
+    assert counted.parameters["generator"] == sum(p.numel() for p in state.system.generator.parameters())
+    assert counted.parameters["discriminator"] == sum(p.numel() for p in state.system.discriminator.parameters())
     real = torch.zeros(4, 3, 8, 8)
     for phase in trainer.phases[:4]:
-        draws = trainer.randomness.draw(phase.name, 0, 4, phase.needs_image_noise)
+        draws = None if phase.draw is None else phase.draw(phase.name, 0, 4, 0)
         with implementation("reference"), FlopCount() as count:
-            trainer.accumulate_gradients(phase, [Shard(real, draws)])
-        assert counted.flops[phase.name] == count.total / 4, phase.name
+            trainer.accumulate_gradients(phase, [Shard(Batch(real), draws)])
+        assert counted.phases[phase.name].flops == count.total / 4, phase.name
     tensors = [*state.state_dict()["generator"].values(), *state.state_dict()["ema_generator"].values()]
     assert sum(t.numel() * 4 for t in tensors) < checkpoint_size(config)
 
@@ -44,11 +44,11 @@ def test_a_step_without_contents_counts_what_a_real_one_does(tiny_config: Build,
 def test_traffic_and_memory_arithmetic(tiny_config: Build, tiny_state: Build) -> None:
     count = count_step(tiny_config())
     state = tiny_state(tiny_config())
-    assert count.grouping_parameters == sum(p.numel() for p in state.grouping_parameters) > 0
-    draws = Randomness(0, state.generator, state.config.objective, torch.device("cpu"), torch.float32).draw("generator", 0, 6)
+    assert count.separate_parameters["generator"] == sum(p.numel() for p in state.system.grouping_parameters) > 0
+    draws = state.system.randomness.draw("generator", 0, 6)
     held = draws.z.untyped_storage().nbytes() + sum(noise.untyped_storage().nbytes() for noise in draws.noise)
     assert count.draw_bytes == held / 6
-    g, d = count.generator_parameters - count.grouping_parameters, count.discriminator_parameters
+    g, d = count.parameters["generator"] - count.separate_parameters["generator"], count.parameters["discriminator"]
     assert count.reduced_bytes == pytest.approx(4 * (d + d / 3 + g + g / 2))
     assert count.sent_bytes(1) == 0 and count.sent_bytes(4) == pytest.approx(1.5 * count.reduced_bytes)
     assert count.fixed_bytes(2) - count.fixed_bytes(1) == 4 * (g + d)

@@ -34,7 +34,7 @@ torch.save(generator(torch.load(sys.argv[2]), noise="fixed", truncation_psi=0.7)
 
 @pytest.fixture
 def generator(tiny_config: Build, tiny_state: Build) -> Generator:
-    found = tiny_state(tiny_config("generator.resolution=16")).average.module
+    found = tiny_state(tiny_config("generator.resolution=16")).system.average.module
     found.update_mean_latent(100)
     return found
 
@@ -102,7 +102,7 @@ def test_onnx_equals_pytorch(overrides: tuple[str, ...], tiny_config: Build, tin
     pytest.importorskip("onnx", reason="ONNX export needs the package onnx")
     from sarigan.exporting.onnx_export import export_onnx
 
-    generator = tiny_state(tiny_config("generator.resolution=16", *overrides)).average.module
+    generator = tiny_state(tiny_config("generator.resolution=16", *overrides)).system.average.module
     generator.update_mean_latent(100)
     export_onnx(generator, tmp_path / "generator.onnx")
     session = runtime.InferenceSession(str(tmp_path / "generator.onnx"), providers=["CPUExecutionProvider"])

@@ -8,10 +8,19 @@ import pytest
 
 from sarigan.errors import InputError
 from sarigan.files.run_record import read_run
+from sarigan.systems.system import Curves
 from sarigan.visualization.report.run_sections import curves_section, locality_section, metrics_section, samples_section
 
 TEST = {"score": 0.4, "null_mean": 0.3, "null_deviation": 0.02, "z": 5.0, "p": 0.001, "num_null": 1000}
-CONFIG = "data:\n  name: folder\ngenerator:\n  resolution: 8\n  synthesis: skip\n  grouping:\n    kind: similarity\n"
+# The charts of losses and groups that a system may have.
+CURVES = [
+    Curves("Losses", {"generator": "loss/generator"}), Curves("Temperatures", {"layer": "groups/*/temperature"}),
+    Curves("Groups", {"layer": "groups/*/nonempty"}),
+]  # fmt: skip
+CONFIG = (
+    "data:\n  name: folder\ngenerator:\n  resolution: 8\n  synthesis: skip\n  grouping:\n    kind: similarity\n"
+    "training:\n  seed: 0\nmetrics:\n  names: []\n"
+)
 
 
 @pytest.fixture
@@ -53,8 +62,8 @@ def test_reads_what_is_there(run_dir: Path) -> None:
 def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
     run = read_run(run_dir)
     assert samples_section(run).body == ""
-    titles = re.findall("<figure class=\"chart\"><figcaption>(.*?)</figcaption>", curves_section(run).body)
-    assert titles == ["fd_efficientnet", "Adversarial losses", "Temperature t of the groups", "Groups that hold channels"]
+    titles = re.findall("<figure class=\"chart\"><figcaption>(.*?)</figcaption>", curves_section(run, CURVES).body)
+    assert titles == ["fd_efficientnet", "Losses", "Temperatures", "Groups"]
     assert ">4<" in metrics_section(run).body and ">5<" not in metrics_section(run).body
     body = locality_section(run).body
     assert "More &lt;local&gt;." in body and "hair 0.41" in body and "mouth 80%, hair 20%" in body and "0.3 ± 0.02" in body
@@ -71,7 +80,7 @@ def test_what_does_not_fit_is_left_out(run_dir: Path) -> None:
     run = read_run(run_dir)
     assert run.series("loss/generator") == [(1.0, 2.0), (2.0, 1.5)] and run.series("loss/r1") == []
     assert [result["value"] for result in run.metrics] == [4.0]
-    assert curves_section(run).body.count("<svg") == 4
+    assert curves_section(run, CURVES).body.count("<svg") == 4
 
 
 def test_nothing_of_a_record_is_markup(run_dir: Path) -> None:

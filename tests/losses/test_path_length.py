@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sarigan.data.batch import Batch
 from sarigan.losses.path_length import path_length_penalty, path_lengths
-from sarigan.training.phase import Shard
+from sarigan.systems.system import Shard
 
 Build = Callable[..., Any]
 N, LATENTS, DIMENSIONS, SHAPE = 3, 4, 5, (3, 2, 6)
@@ -62,10 +63,10 @@ def test_expected_length_does_not_depend_on_resolution() -> None:
 
 def test_running_mean_is_used_from_before_the_step_and_updated_after(tiny_config: Build, tiny_trainer: Build) -> None:
     trainer = tiny_trainer(tiny_config("objective.path_length_decay=0.25", "objective.mixing_probability=0"))
-    objective = trainer.state.objective
+    objective = trainer.system.objective
     objective.mean_path_length.fill_(0.8)
     index, phase = next((i, p) for i, p in enumerate(trainer.phases) if p.name == "path_length")
-    draws = trainer.randomness.draw("path_length", 0, 4, image_noise=True)  # batch 8, shrunk by 2
+    draws = trainer.system.randomness.draw("path_length", 0, 4, image_noise=True)  # batch 8, shrunk by 2
     fake = objective._generate(draws)
     lengths = path_lengths(fake.images, fake.latents, draws.image_noise).detach()
     loss, scalars = objective.path_length_phase(Shard(None, draws))
@@ -79,14 +80,14 @@ def test_running_mean_is_used_from_before_the_step_and_updated_after(tiny_config
 def test_weighted_r1_phase(tiny_config: Build, tiny_trainer: Build) -> None:
     """interval * gamma / 2 * penalty."""
     trainer = tiny_trainer(tiny_config("objective.r1_gamma=5", "objective.r1_interval=3"))
-    objective = trainer.state.objective
+    objective = trainer.system.objective
     images = torch.rand(8, 3, 8, 8) * 2 - 1
 
     def norm(x: Tensor) -> Tensor:
         x = x.clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(trainer.state.discriminator(x).logits.sum(), x)
+        (gradient,) = torch.autograd.grad(trainer.system.discriminator(x).logits.sum(), x)
         return gradient.square().sum(dim=(1, 2, 3)).mean()
 
-    loss, scalars = objective.r1_phase(Shard(images, None))
+    loss, scalars = objective.r1_phase(Shard(Batch(images), None))
     torch.testing.assert_close(loss.detach(), 3 * 5 / 2 * norm(images))
     torch.testing.assert_close(scalars["loss/r1"], norm(images))

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarigan.config import ObjectiveConfig, OptimizerConfig
 from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping
 from sarigan.losses.grouping import grouping_loss
+from sarigan.systems.style.objective import ObjectiveConfig
+from sarigan.systems.style.system import OptimizerConfig
 from sarigan.training.optimizers import lazy_adam
 
 CHANNELS, WEIGHTS, GROUPS, STEPS = 128, 1152, 16, 4000
@@ -38,7 +39,7 @@ def optimise(config: GroupingConfig, kernel: Tensor) -> Iterator[SimilarityGroup
     grouping.initialize(kernel)
     settings, weights = OptimizerConfig(), ObjectiveConfig()
     adam = lazy_adam(
-        grouping.parameters(), settings.grouping_learning_rate, settings, epsilon=settings.grouping_epsilon
+        grouping.parameters(), settings.grouping_learning_rate, (settings.beta1, settings.beta2), settings.grouping_epsilon
     )
     for _ in range(STEPS):
         terms = grouping_loss(grouping, kernel)

@@ -32,7 +32,7 @@ def two_sets(smooth_images: Callable[..., np.ndarray], as_dataset: type) -> tupl
 
 @pytest.fixture(scope="module")
 def generator(tiny_config: Callable[..., Config], tiny_state: Callable[[Config], TrainingState]) -> torch.nn.Module:
-    return tiny_state(tiny_config()).average.module.eval()
+    return tiny_state(tiny_config()).system.average.module.eval()
 
 
 @pytest.mark.parametrize("mode", PREPROCESSINGS)

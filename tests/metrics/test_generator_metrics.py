@@ -46,7 +46,7 @@ def state(tiny_config: Callable, tiny_state: Callable) -> TrainingState:
 
 
 def evaluation(state: TrainingState, **options: Any) -> Evaluation:
-    made = Evaluation(CONFIG, torch.device("cpu"), generator=state.generator.eval(), **options)
+    made = Evaluation(CONFIG, torch.device("cpu"), generator=state.system.generator.eval(), **options)
     made.__dict__["perceptual_distance"] = PixelDistance()
     return made
 
@@ -107,8 +107,8 @@ def test_every_metric_is_gathered_and_computed_in_full_precision(
     networks = dict.fromkeys(("inception", "vgg16", "efficientnet"), small_network)
     arguments = {"ppl_samples": 4, "premise_images": 4}
     made = evaluation(
-        state, discriminator=state.discriminator, data=as_dataset(smooth_images(12, 8)), networks=networks, arguments=arguments,
-        classifiers={"avatars": Brightness()},
+        state, discriminator=state.system.discriminator, data=as_dataset(smooth_images(12, 8)), networks=networks,
+        arguments=arguments, classifiers={"avatars": Brightness()},
     )  # fmt: skip
     with Arithmetic() as arithmetic:
         values = evaluate(made, [name]).values()
@@ -128,7 +128,7 @@ def test_path_length_by_the_paths_asked_for(state: TrainingState) -> None:
     report = evaluate(evaluation(state, arguments=arguments), ["ppl"])
     assert list(report.values()) == ["ppl_w_full_pixels", "ppl_z_end_pixels"]
     config = PathLengthConfig("w", "full", 12, batch_size=4, seed=3)
-    expected = perceptual_path_length(state.generator, PixelDistance(), config)
+    expected = perceptual_path_length(state.system.generator, PixelDistance(), config)
     assert report.results[0].value == pytest.approx(expected.value, rel=1e-9)
     assert report.results[0].network == "pixels"
 
@@ -139,7 +139,7 @@ def test_path_length_of_the_middle_of_the_picture(state: TrainingState) -> None:
     whole = evaluate(evaluation(state, arguments=arguments), ["ppl"]).results[0]
     crop = evaluate(evaluation(state, arguments={**arguments, "ppl_face_crop": True}), ["ppl"]).results[0]
     config = PathLengthConfig("w", "end", 12, face_crop=True, batch_size=4, seed=3)
-    expected = perceptual_path_length(state.generator, PixelDistance(), config)
+    expected = perceptual_path_length(state.system.generator, PixelDistance(), config)
     assert crop.value == pytest.approx(expected.value, rel=1e-9) and crop.value != pytest.approx(whole.value, rel=1e-3)
     assert crop.protocol.endswith("12 of 12 pairs kept, middle of the picture") and "middle" not in whole.protocol
 
@@ -159,7 +159,7 @@ def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeyp
     monkeypatch.setattr(generator_metrics, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
     report = evaluate(evaluation(state, arguments={"separability_images": 640}), ["linear_separability"])
     config = SeparabilityConfig(640, batch_size=8, seed=3)
-    expected = linear_separability(state.generator, [Planes()], config)
+    expected = linear_separability(state.system.generator, [Planes()], config)
     scores = {}
     for space, found in expected.items():
         for kind, suffix in (("conditional", ""), ("held_out", "_held_out"), ("shuffled", "_shuffled")):
@@ -174,8 +174,8 @@ def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeyp
 
 
 def test_information_of_both_halves(state: TrainingState) -> None:
-    report = evaluate(evaluation(state, discriminator=state.discriminator), ["information"])
-    expected = information(state.generator, state.discriminator, "w", InformationConfig(40, 3)).halves
+    report = evaluate(evaluation(state, discriminator=state.system.discriminator), ["information"])
+    expected = information(state.system.generator, state.system.discriminator, "w", InformationConfig(40, 3)).halves
     assert report.values() == {f"information_r2_{name}": half.r_squared for name, half in expected.items()}
     assert all(result.higher_is_better for result in report.results)
     assert set(expected) == {"all", "h", "z"}
@@ -183,11 +183,12 @@ def test_information_of_both_halves(state: TrainingState) -> None:
 
 def test_groups_and_their_stability(state: TrainingState) -> None:
     options = {"premise_images": 8, "stability_checkpoint": "other"}
-    report = evaluate(evaluation(state, arguments=options, other_generator=state.generator), ["groups"])
-    layers = group_quality(state.generator, seed=3)
+    report = evaluate(evaluation(state, arguments=options, other_generator=state.system.generator), ["groups"])
+    layers = group_quality(state.system.generator, seed=3)
     values = report.values()
     assert values["groups_separation"] == pytest.approx(sum(q.separation.value for q in layers.values()) / len(layers))
-    assert values["groups_stability"] == 1 == group_stability(state.generator, state.generator)["8x8.up"].adjusted_rand_index
+    with_itself = group_stability(state.system.generator, state.system.generator)["8x8.up"]
+    assert values["groups_stability"] == 1 == with_itself.adjusted_rand_index
     assert set(report.results[0].details) == set(layers) == set(report.results[-1].details)
     assert report.results[-1].higher_is_better and "with other, mean over 2 layers" in report.results[-1].protocol
     json.dumps(report.to_dict(), allow_nan=False)
@@ -196,9 +197,9 @@ def test_groups_and_their_stability(state: TrainingState) -> None:
 def test_groups_by_name(state: TrainingState) -> None:
     """Each number is the mean over layers of the score that its name says, not of its chance or of another score."""
     report = evaluate(evaluation(state, arguments={"premise_images": 24}), ["groups"])
-    quality = group_quality(state.generator, seed=3)
-    premise = premise_test(state.generator, PremiseConfig(24, batch_size=8, seed=3))
-    energy = energy_share(state.generator, seed=3)
+    quality = group_quality(state.system.generator, seed=3)
+    premise = premise_test(state.system.generator, PremiseConfig(24, batch_size=8, seed=3))
+    energy = energy_share(state.system.generator, seed=3)
     scores = {
         "groups_separation": [q.separation.value for q in quality.values()],
         "groups_silhouette": [q.silhouette.value for q in quality.values()],
@@ -253,7 +254,7 @@ def test_a_late_failure_leaves_what_is_finished(state: TrainingState) -> None:
                 raise RuntimeError("out of\norder")
             return super().__call__(a, b)
 
-    made = evaluation(state, discriminator=state.discriminator, arguments={"ppl_samples": 12})
+    made = evaluation(state, discriminator=state.system.discriminator, arguments={"ppl_samples": 12})
     made.__dict__["perceptual_distance"] = Failing()
     kept: list[Report] = []
     with pytest.raises(RuntimeError, match="out of\norder"):

@@ -14,8 +14,8 @@ from sarigan.files.checkpoint import save_checkpoint
 from sarigan.metrics.information import InformationConfig, information
 from sarigan.models.generator import Generator
 from sarigan.models.recognition import code_halves, information_target
-from sarigan.pretrained import load_networks
-from sarigan.training.hooks import CheckpointHook
+from sarigan.pretrained import load_system
+from sarigan.runs.checkpoint_hook import CheckpointHook
 
 Build = Callable[..., Any]
 
@@ -116,14 +116,15 @@ def test_of_a_checkpoint(tiny_config: Build, tiny_trainer: Build, tmp_path: Any)
     """Both networks of a run are loaded, D as it was trained; the metric does not depend on what is asked before."""
     trainer = tiny_trainer(tiny_config("training.total_kimg=0.016"), [CheckpointHook(tmp_path / "checkpoints", 100, 2)])
     trainer.run()
-    networks = load_networks(tmp_path)
+    system, config = load_system(tmp_path)
     images = torch.randn(8, 3, 8, 8)
-    trained = trainer.state.discriminator(images)
-    loaded = networks.discriminator(images)
+    trained = trainer.system.discriminator(images)
+    loaded = system.discriminator(images)
     torch.testing.assert_close(loaded.logits, trained.logits)
     torch.testing.assert_close(loaded.codes, trained.codes)
-    target = networks.config.objective.information_target
-    found = [information(networks.generator, networks.discriminator, target, InformationConfig(64, seed)) for seed in (1, 2, 1)]
+    target = config.objective.information_target
+    networks = (system.average.module, system.discriminator)
+    found = [information(*networks, target, InformationConfig(64, seed)) for seed in (1, 2, 1)]
     assert found[0] == found[2] != found[1]
     assert found[0].halves["all"].r_squared < 0.5  # two steps of training
 
@@ -132,9 +133,9 @@ def test_without_what_is_needed(tiny_config: Build, tiny_state: Build, tmp_path:
     state = tiny_state(tiny_config("objective.information_weight=0"))
     path = tmp_path / "checkpoint-00000000.pt"
     save_checkpoint(state.state_dict(), path)
-    networks = load_networks(path)
+    system, _ = load_system(path)
     with pytest.raises(InputError, match="the discriminator has no Q head"):
-        information(networks.generator, networks.discriminator, "w", InformationConfig(32))
+        information(system.average.module, system.discriminator, "w", InformationConfig(32))
     save_checkpoint({key: value for key, value in state.state_dict().items() if key != "discriminator"}, path)
-    with pytest.raises(InputError, match="no discriminator that fits"):
-        load_networks(path)
+    with pytest.raises(InputError, match="does not fit this configuration .*discriminator"):
+        load_system(path)

@@ -6,7 +6,7 @@ import torch
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
 from sarigan.models.generator import Generator, GeneratorConfig
-from sarigan.runs.summary import count_parameters
+from sarigan.systems.system import count_parameters
 
 # resolution, channel multiplier: StyleGAN2 G, D; SariGAN G, D
 PUBLISHED = {

@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 import torch
 
-import sarigan.runs.checkpoint_writer
+import sarigan.runs.checkpoint_hook
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint, read_pointer
-from sarigan.runs.checkpoint_writer import CheckpointWriter, checkpoint_bytes, to_host
+from sarigan.runs.checkpoint_hook import CheckpointWriter, checkpoint_bytes, to_host
 
 
 def test_training_goes_on_while_the_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """submit() returns before the file is there; what changes afterwards does not reach it."""
     may_write = threading.Event()
-    save = sarigan.runs.checkpoint_writer.save_checkpoint
+    save = sarigan.runs.checkpoint_hook.save_checkpoint
 
     def waiting(state: dict[str, Any], path: Path) -> None:
         assert may_write.wait(30)
         save(state, path)
 
-    monkeypatch.setattr(sarigan.runs.checkpoint_writer, "save_checkpoint", waiting)
+    monkeypatch.setattr(sarigan.runs.checkpoint_hook, "save_checkpoint", waiting)
     weight = torch.ones(3)
     writer = CheckpointWriter(tmp_path, keep=2)
     writer.submit({"step": 1, "config": {}, "weights": [weight, {"same": weight}]})
@@ -44,7 +44,7 @@ def test_errors_of_the_thread_surface(
     def failing(state: dict[str, Any], path: Path) -> None:
         raise error
 
-    monkeypatch.setattr(sarigan.runs.checkpoint_writer, "save_checkpoint", failing)
+    monkeypatch.setattr(sarigan.runs.checkpoint_hook, "save_checkpoint", failing)
     writer = CheckpointWriter(tmp_path, keep=2)
     writer.submit({"step": 1})
     assert writer._thread is not None

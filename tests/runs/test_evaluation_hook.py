@@ -17,9 +17,9 @@ from sarigan.metrics import evaluator
 from sarigan.metrics.metric import Result
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
 from sarigan.runs import evaluation_hook
+from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook, describe_metrics
-from sarigan.training.hooks import CheckpointHook, Hook
-from sarigan.training.trainer import Trainer
+from sarigan.training.trainer import Hook, Trainer
 
 METRICS = ("metrics.names=[fd_efficientnet]", "metrics.interval_kimg=0.08", "metrics.num_images=20", "metrics.batch_size=6")
 
@@ -62,8 +62,8 @@ def test_training_is_the_same_to_the_last_bit(
     torch.manual_seed(0)
     watched.run()
     assert torch.equal(torch.get_rng_state(), after_plain)
-    for name, value in plain.state.generator.state_dict().items():
-        assert torch.equal(value, watched.state.generator.state_dict()[name]), name
+    for name, value in plain.state.system.generator.state_dict().items():
+        assert torch.equal(value, watched.state.system.generator.state_dict()[name]), name
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 10, 20]
     values = [line["metrics/fd_efficientnet"] for line in lines]

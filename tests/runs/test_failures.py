@@ -22,11 +22,12 @@ from sarigan.diagnosis.machine import architecture_finding
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.runs import rank_status, watchdog
+from sarigan.runs.out_of_memory import explained_out_of_memory
 from sarigan.runs.rank_status import RankStatus, furthest_behind
 from sarigan.runs.run import StopRequest, stop_on_signal, train
 from sarigan.runs.watchdog import Watchdog
-from sarigan.training.hooks import Hook, ProgressHook
-from sarigan.training.trainer import Trainer
+from sarigan.training.hooks import ProgressHook
+from sarigan.training.trainer import Hook, Trainer
 
 Build = Callable[..., Any]
 
@@ -38,13 +39,14 @@ def test_out_of_memory_names_what_fits(limit: int, line: str, tiny_config: Build
     trainer = tiny_trainer(tiny_config())
     for phase in trainer.phases:
         def limited(shard: Any, loss: Any = phase.loss) -> Any:
-            images = shard.real_images if shard.real_images is not None else shard.draws.z if shard.draws else []
+            images = shard.batch if shard.batch is not None else shard.draws if shard.draws else []
             if len(images) > limit:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB")
             return loss(shard)
 
         phase.loss = limited
-    with pytest.raises(InputError, match="out of memory on cpu with 8 images in a pass") as caught:
+    line_of_all = "out of memory on cpu with 8 images in a pass"
+    with pytest.raises(InputError, match=line_of_all) as caught, explained_out_of_memory(trainer):
         trainer.run()
     assert line in str(caught.value) and "\n" not in str(caught.value)
 
@@ -57,7 +59,9 @@ def test_out_of_memory_beside_the_steps_names_the_setting(tiny_config: Build, ti
             raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
 
     with pytest.raises(InputError, match="out of memory on cpu in Greedy, after step 1; lower metrics.batch_size$"):
-        tiny_trainer(tiny_config(), [Greedy()]).run()
+        trainer = tiny_trainer(tiny_config(), [Greedy()])
+        with explained_out_of_memory(trainer):
+            trainer.run()
 
 
 @pytest.mark.parametrize("recovers", [True, False])

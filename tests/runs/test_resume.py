@@ -14,12 +14,12 @@ from sarigan.config import Config
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint, save_checkpoint
-from sarigan.runs.resume import resume_summary
-from sarigan.runs.run import resume_from_newest, train
-from sarigan.training.hooks import CheckpointHook, Hook
+from sarigan.runs.checkpoint_hook import CheckpointHook
+from sarigan.runs.resume import restore, resume_from_newest, resume_summary
+from sarigan.runs.run import train
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Trainer
+from sarigan.training.trainer import Hook, Trainer
 
 Build = Callable[..., Any]
 
@@ -94,12 +94,12 @@ def test_ten_and_ten_steps_are_twenty(
 def test_the_comparison_sees_a_single_bit(tiny_config: Build, tiny_state: Build) -> None:
     """The test above can fail: one ulp in one weight is a difference."""
     state = tiny_state(tiny_config())
-    before = {k: v.clone() for k, v in state.generator.state_dict().items()}
-    assert differences(before, dict(state.generator.state_dict())) == []
+    before = {k: v.clone() for k, v in state.system.generator.state_dict().items()}
+    assert differences(before, dict(state.system.generator.state_dict())) == []
     with torch.no_grad():
-        weight = state.generator.synthesis.constant
+        weight = state.system.generator.synthesis.constant
         weight[0, 0, 0, 0] = torch.nextafter(weight[0, 0, 0, 0], torch.tensor(9.0))
-    assert differences(before, dict(state.generator.state_dict())) == ["/synthesis.constant"]
+    assert differences(before, dict(state.system.generator.state_dict())) == ["/synthesis.constant"]
 
 
 def test_another_seed_gives_another_run(tiny_config: Build, tiny_trainer: Build) -> None:
@@ -242,21 +242,21 @@ def test_moments_of_other_parameters_are_refused(saved: Path, tiny_config: Build
     group |= {"params": group["params"][::-1], "amsgrad": True, "weight_decay": 0.5}
     target = tiny_state(tiny_config())
     target.load_state_dict(state, str(file))
-    (found,) = target.generator_optimizer.param_groups
+    (found,) = target.system.optimizers["generator_optimizer"].param_groups
     assert found["amsgrad"] is False and found["weight_decay"] == 0
 
 
 def test_learning_rates_act_from_now_on_and_are_said(saved: Path, tiny_config: Build, tiny_state: Build) -> None:
     file = list_checkpoints(saved / "checkpoints")[-1]
     other = tiny_state(tiny_config("optimizer.generator_learning_rate=0.01", "training.total_kimg=99", "objective.r1_gamma=7"))
-    before = other.generator_optimizer.param_groups[0]["lr"]
-    notes = other.load_state_dict(load_checkpoint(file), str(file))
+    before = other.system.optimizers["generator_optimizer"].param_groups[0]["lr"]
+    notes = restore(other, load_checkpoint(file), str(file))
     assert notes == [
         "objective.r1_gamma was 1.0, is 7.0 from now on",
         "optimizer.generator_learning_rate was 0.002, is 0.01 from now on",
     ]
-    assert other.generator_optimizer.param_groups[0]["lr"] == before == pytest.approx(0.01 * 2 / 3)
-    moments = next(iter(other.generator_optimizer.state.values()))
+    assert other.system.optimizers["generator_optimizer"].param_groups[0]["lr"] == before == pytest.approx(0.01 * 2 / 3)
+    moments = next(iter(other.system.optimizers["generator_optimizer"].state.values()))
     assert float(moments["step"]) == 3  # two steps and one of path length
 
 

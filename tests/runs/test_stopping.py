@@ -18,9 +18,9 @@ from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint, read_pointer
 from sarigan.files.run_log import RunLogger
+from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.run import stop_on_signal, train
-from sarigan.training.hooks import CheckpointHook, Hook
-from sarigan.training.trainer import Trainer
+from sarigan.training.trainer import Hook, Trainer
 
 Build = Callable[..., Any]
 
@@ -67,7 +67,7 @@ def test_the_same_call_again_goes_on_to_a_longer_total(run_config: Build, tmp_pa
     trainer = train(run_config(), tmp_path)
     assert trainer.state.step == 6
     uninterrupted = train(run_config(), tmp_path / "other")
-    for a, b in zip(trainer.state.generator.parameters(), uninterrupted.state.generator.parameters(), strict=True):
+    for a, b in zip(trainer.system.generator.parameters(), uninterrupted.system.generator.parameters(), strict=True):
         assert torch.equal(a, b)
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [3, 6]
 
@@ -191,7 +191,7 @@ def test_a_single_non_finite_step_is_skipped_counted_and_logged(
     """The spoilt update changes neither weights nor moments nor the mean path length; the run goes on."""
     trainer = tiny_trainer(tiny_config("objective.r1_interval=2", "training.total_kimg=0.032"))
     spoil(phase, 2)(trainer)
-    module = trainer.phases[[p.name for p in trainer.phases].index(phase)].module
+    module = trainer.system.networks[next(p.network for p in trainer.phases if p.name == phase)]
     seen: dict[int, list[torch.Tensor]] = {}
     target = next(p for p in trainer.phases if p.name == phase)
     step_of = target.optimizer.step
@@ -209,7 +209,7 @@ def test_a_single_non_finite_step_is_skipped_counted_and_logged(
     trainer.run()
     assert 2 in seen and trainer.state.step == 4 and trainer.nonfinite.total() == 1
     assert all(bool(p.isfinite().all()) for p in module.parameters())
-    assert bool(trainer.state.objective.mean_path_length.isfinite())
+    assert bool(trainer.system.objective.mean_path_length.isfinite())
     means = trainer.scalars.means()
     assert means and all(torch.tensor(value).isfinite() for value in means.values())
     trainer.check_finite()
@@ -294,7 +294,7 @@ def test_what_was_trained_before_a_lost_image_is_saved(
     monkeypatch.undo()
     uninterrupted = train(run_config(), tmp_path / "other")
     resumed = train(run_config(), tmp_path)
-    for a, b in zip(resumed.state.generator.parameters(), uninterrupted.state.generator.parameters(), strict=True):
+    for a, b in zip(resumed.system.generator.parameters(), uninterrupted.system.generator.parameters(), strict=True):
         assert torch.equal(a, b)
 
 

@@ -31,7 +31,7 @@ def checkpoint(tiny_config: Build, tiny_state: Build, tmp_path_factory: pytest.T
     """A run directory of an 8 px SariGAN with noise, a mean latent, and in every layer three groups of lively codes h."""
     torch.manual_seed(0)
     state = tiny_state(tiny_config())
-    average = state.average.module
+    average = state.system.average.module
     average.update_mean_latent(200)
     with torch.no_grad():
         for _, layer in average.synthesis.named_layers():

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sarigan import load_generator
-from sarigan.training.hooks import CheckpointHook
+from sarigan.runs.checkpoint_hook import CheckpointHook
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 Build = Callable[..., Any]

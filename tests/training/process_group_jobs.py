@@ -16,7 +16,7 @@ from sarigan import distributed
 from sarigan.config import load_config
 from sarigan.runs import run
 from sarigan.systems.style.objective import GanObjective
-from sarigan.training.phase import Scalars, Shard
+from sarigan.systems.system import Scalars, Shard
 from sarigan.training.state import TrainingState
 
 GROUPING_PHASE = GanObjective.grouping_phase
@@ -29,7 +29,7 @@ def with_noise(build: type[TrainingState]) -> None:
     def patched(self: TrainingState, *arguments: object) -> None:
         constructed(self, *arguments)
         with torch.no_grad():
-            for network in (self.generator, self.average.module):
+            for network in (self.system.generator, self.system.average.module):
                 strengths = [p for name, p in network.named_parameters() if name.endswith("noise.strength")]
                 for index, strength in enumerate(strengths):
                     strength.fill_(0.1 * (index + 1))
@@ -49,7 +49,9 @@ def unlike_gradients(self: GanObjective, shard: Shard) -> tuple[Tensor, Scalars]
 
 def fingerprint(state: TrainingState) -> list[float]:
     """Equal on two ranks only if all their weights are."""
-    weights = [*state.generator.parameters(), *state.discriminator.parameters(), *state.average.module.parameters()]
+    system = state.system
+    modules = [*system.networks.values(), *(average.module for average in system.averages.values())]
+    weights = [weight for module in modules for weight in module.parameters()]
     return [float(weight.detach().double().sum()) for weight in weights]
 
 

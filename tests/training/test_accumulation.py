@@ -19,10 +19,10 @@ def trained(tiny_config: Build, tiny_trainer: Build, rounds: int, *overrides: st
     assert trainer.state.step == 6
     scalars = trainer.scalars.means()
     assert {"loss/r1", "loss/path_length", "loss/grouping_mse", "information/mse_d", "information/mse_g"} <= scalars.keys()
-    state = {f"g.{name}": value for name, value in trainer.state.generator.state_dict().items()}
-    state |= {f"d.{name}": value for name, value in trainer.state.discriminator.state_dict().items()}
-    state |= {f"ema.{name}": value for name, value in trainer.state.average.module.state_dict().items()}
-    state["mean_path_length"] = trainer.state.objective.mean_path_length
+    state = {f"g.{name}": value for name, value in trainer.system.generator.state_dict().items()}
+    state |= {f"d.{name}": value for name, value in trainer.system.discriminator.state_dict().items()}
+    state |= {f"ema.{name}": value for name, value in trainer.system.average.module.state_dict().items()}
+    state["mean_path_length"] = trainer.system.objective.mean_path_length
     return state
 
 

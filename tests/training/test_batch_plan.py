@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sarigan.config import TrainingConfig
 from sarigan.errors import InputError
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.config import TrainingConfig
 
 Build = Callable[..., Any]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sarigan.config import Config
 from sarigan.data.loader import open_dataset
 from sarigan.files.checkpoint import best_entry, checkpoint_path, load_checkpoint
-from sarigan.training.hooks import CheckpointHook
+from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.training.trainer import Trainer
 
 Build = Callable[..., Any]

@@ -21,13 +21,14 @@ from torch.utils._pytree import tree_leaves
 
 from ops._extension import implementation
 from sarigan.config import Config, load_config
+from sarigan.data.batch import Batch
 from sarigan.device import to_device
 from sarigan.files.run_log import RunLogger
-from sarigan.runs.checkpoint_writer import to_host
-from sarigan.training import trainer as trainer_module
+from sarigan.runs.checkpoint_hook import to_host
+from sarigan.systems.style import system as style_system
+from sarigan.systems.style.draws import StyleRandomness
 from sarigan.training.hooks import LogHook
 from sarigan.training.precision import Precision, best_memory_format
-from sarigan.training.randomness import Randomness
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
 
@@ -106,7 +107,7 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Tr
         # autocast asks whether there is a GPU, and a generator of random numbers is one of the device.
         monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-        monkeypatch.setattr(trainer_module, "Randomness", FakeRandomness)
+        monkeypatch.setattr(style_system, "StyleRandomness", FakeRandomness)
         monkeypatch.setattr(Precision, "place", place)
         monkeypatch.setattr(FakeTensor, "__deepcopy__", copied)
 
@@ -145,13 +146,17 @@ def give_zero_gradients(parameters: list[nn.Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
 
 
-class FakeRandomness(Randomness):
+class FakeRandomness(StyleRandomness):
     """Draws of the right shapes on the fake device."""
 
     def __init__(self, *arguments: Any) -> None:
         *others, device, dtype = arguments
         super().__init__(*others, torch.device("cpu"), dtype)
         self.device = device
+
+    @property
+    def _source(self) -> torch.Generator:  # type: ignore[override]
+        return torch.Generator()
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.empty(shape, device=self.device, dtype=self.dtype)
@@ -173,10 +178,10 @@ def place(precision: Precision, module: nn.Module) -> nn.Module:
     return module
 
 
-def images(trainer: Trainer) -> Iterator[Tensor]:
+def images(trainer: Trainer) -> Iterator[Batch]:
     """Pinned batches, on end."""
     size = trainer.state.config.generator.resolution
-    return itertools.repeat(torch.zeros(trainer.batch_size, 3, size, size, dtype=torch.uint8))
+    return itertools.repeat(Batch(torch.zeros(trainer.batch_size, 3, size, size, dtype=torch.uint8)))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -195,7 +200,7 @@ def test_every_phase_stays_on_the_device(method: str, precision: str, fake_gpu: 
 def test_features_keep_the_layout(precision: str, tf32: bool, channels_last: bool, fake_gpu: Callable[..., Any]) -> None:
     trainer, copies = fake_gpu(config_of("sarigan"), precision, tf32)
     trainer.train_step(images(trainer))
-    weights = [weight for weight in trainer.parameters[trainer.state.generator] if weight.ndim == 4 and weight.shape[2] > 1]
+    weights = [weight for weight in trainer.parameters["generator"] if weight.ndim == 4 and weight.shape[2] > 1]
     assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in weights} == {channels_last}
     assert copies.channels_last >= {channels_last}
 
@@ -208,7 +213,7 @@ def test_a_copy_or_a_read_in_a_step_is_seen(fake_gpu: Callable[..., Any]) -> Non
     phase.loss = lambda shard: (loss(shard)[0] * torch.as_tensor(1.0, device=GPU), {})
     trainer.train_step(images(trainer))
     assert copies.waiting == ["aten._to_copy.default of ()"]
-    phase.loss = lambda shard: (loss(shard)[0] * float(shard.real_images.mean()), {})
+    phase.loss = lambda shard: (loss(shard)[0] * float(shard.batch.images.mean()), {})
     with pytest.raises(DataDependentOutputException):
         trainer.train_step(images(trainer))
     phase.loss = lambda shard: (loss(shard)[0] + torch.zeros(2).sum(dim=0, keepdim=True).sum(dim=(0,), keepdim=True), {})
@@ -236,7 +241,7 @@ def test_many_tensors_take_one_copy_to_the_device_and_one_wait_back(
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     trainer.train_step(images(trainer))
     copies.free.clear()
-    state = {"weights": trainer.state.generator.state_dict(), "optimizer": trainer.state.generator_optimizer.state_dict()}
+    state = trainer.system.state_dict()
     tensors = [value for value in tree_leaves(to_host(state)) if isinstance(value, Tensor)]
     assert len(tensors) > 50 and {tensor.device.type for tensor in tensors} == {"cpu"}
     assert copies.waiting == [] and len(copies.free) == len(tensors) and waits == [GPU]
@@ -291,7 +296,7 @@ def test_no_step_reads_on_the_host_and_a_tick_reads_thrice(
     log.before_training(trainer)
     with HostReads() as tick:
         log.tick(trainer)
-    grouped = bool(trainer.state.generator.grouped_layers())
+    grouped = bool(trainer.system.generator.grouped_layers())
     assert tick.found == ["tolist"] * (3 if grouped else 2)
 
 

@@ -8,10 +8,13 @@ Regularisers add zero times every output, so that each parameter of the network 
 data-parallel training needs; parameters a phase does not own are not stepped.
 """
 
+import dataclasses
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from sarigan.config import ObjectiveConfig
+from sarigan.errors import InputError
 from sarigan.layers.grouping import BlockDiagonalGrouping, SimilarityGrouping
 from sarigan.losses import adversarial
 from sarigan.losses.grouping import block_diagonal_loss, grouping_loss
@@ -21,8 +24,49 @@ from sarigan.losses.r1 import r1_penalty
 from sarigan.models.discriminator import Discriminator, DiscriminatorOutput
 from sarigan.models.generator import Generator, GeneratorOutput
 from sarigan.models.recognition import information_target
-from sarigan.training.phase import Scalars, Shard
-from sarigan.training.randomness import Draws
+from sarigan.systems.style.draws import StyleDraws
+from sarigan.systems.system import Scalars, Shard
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Weights and intervals of the losses (SariGAN Eq. 7, StyleGAN2). Defaults are the paper's preset."""
+
+    r1_gamma: float = 10.0
+    r1_interval: int = 16  # steps; the penalty is multiplied by it
+    path_length_weight: float = 2.0  # 0: off
+    path_length_interval: int = 4
+    path_length_decay: float = 0.01
+    path_length_batch_shrink: int = 2
+    grouping_weight: float = 2.0  # lambda_1 of Eq. 7
+    threshold_weight: float = 5.0  # of a learned threshold's loss
+    block_diagonal_weight: float = 1.0  # of the DBT constraint, kind `block_diagonal`
+    information_weight: float = 10.0  # lambda_2 of Eq. 7, on the mean squared error; 0: off, and no Q head
+    information_target: str = "w"  # w = [w_h, w_z] | codes: h and z of every grouped layer
+    information_in_nats: bool = False  # sum over dimensions / 2 instead of their mean
+    information_under_mixing: str = "skip"  # when layers mix two latents: skip | regress (their mean over the layers)
+    mixing_probability: float = 0.9  # of style mixing, decided once a phase and step
+    mixing_kind: str = "layers"  # layers | halves (w_h of one latent, w_z of another; always regressable)
+
+    def __post_init__(self) -> None:
+        choices = {
+            "information_target": ("w", "codes"),
+            "information_under_mixing": ("skip", "regress"),
+            "mixing_kind": ("layers", "halves"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"objective.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        for name in ("r1_interval", "path_length_interval", "path_length_batch_shrink"):
+            if getattr(self, name) < 1:
+                raise InputError(f"objective.{name} must be at least 1, got {getattr(self, name)}")
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, float) and value < 0:
+                raise InputError(f"objective.{f.name} must not be negative, got {value}")
+        for name in ("mixing_probability", "path_length_decay"):
+            if getattr(self, name) > 1:
+                raise InputError(f"objective.{name} must be at most 1, got {getattr(self, name)}")
 
 
 class GanObjective:
@@ -34,23 +78,23 @@ class GanObjective:
         generator: Generator,
         discriminator: Discriminator,
         autocast_dtype: torch.dtype | None = None,
+        replicas: dict[str, nn.Module] | None = None,
     ) -> None:
         self.config = config
         self.generator, self.discriminator = generator, discriminator
-        # What a loss that trains a network calls: data-parallel replicas over several processes (`Trainer`).
-        self.trained_generator: nn.Module = generator
-        self.trained_discriminator: nn.Module = discriminator
+        # What a loss that trains a network calls: data-parallel replicas over several processes (`System.replicas`).
+        self.replicas = {"generator": generator, "discriminator": discriminator} if replicas is None else replicas
         self.autocast_dtype = autocast_dtype
         parameter = next(generator.parameters())
         self.mean_path_length = torch.zeros((), device=parameter.device, dtype=parameter.dtype)
 
     def discriminator_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """Logistic loss on real and fake images, information loss on the fake ones; for D and Q."""
-        assert shard.draws is not None and shard.real_images is not None
+        assert shard.draws is not None and shard.batch is not None
         with torch.no_grad():
             fake = self._generate(shard.draws)
         fake_output = self._discriminate(fake.images)
-        real_output = self._discriminate(shard.real_images)
+        real_output = self._discriminate(shard.batch.images)
         loss = adversarial.discriminator_loss(real_output.logits, fake_output.logits)
         scalars = {
             "loss/discriminator": loss.detach(),
@@ -64,8 +108,8 @@ class GanObjective:
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """interval * gamma / 2 * R1; for the trunk and D's head."""
-        assert shard.real_images is not None
-        images = shard.real_images.detach().requires_grad_(True)
+        assert shard.batch is not None
+        images = shard.batch.images.detach().requires_grad_(True)
         output = self._discriminate(images)
         penalty = r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
@@ -125,20 +169,20 @@ class GanObjective:
             scalars["loss/threshold"] = torch.stack(thresholds).detach().mean()
         return loss, scalars
 
-    def _generate(self, draws: Draws) -> GeneratorOutput:
+    def _generate(self, draws: StyleDraws) -> GeneratorOutput:
         with self._autocast(draws.z):
-            return self.trained_generator(draws.z, mixing=draws.mixing, noise=draws.noise)
+            return self.replicas["generator"](draws.z, mixing=draws.mixing, noise=draws.noise)
 
     def _discriminate(self, images: Tensor) -> DiscriminatorOutput:
         # In the generator's phase D is not trained: its replica would wait for gradients that never come.
         trains = next(self.discriminator.parameters()).requires_grad
         with self._autocast(images):
-            return (self.trained_discriminator if trains else self.discriminator)(images)
+            return (self.replicas["discriminator"] if trains else self.discriminator)(images)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
 
-    def _information(self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: Draws) -> tuple[Tensor, Scalars]:
+    def _information(self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: StyleDraws) -> tuple[Tensor, Scalars]:
         """Weighted information loss and the terms of R^2; zero times Q's output when there is nothing to regress."""
         if output.codes is None:
             return output.logits.new_zeros(()), {}

@@ -2,11 +2,56 @@
 
 from collections.abc import Sequence
 
+import torch
 from PIL import Image
 
-from sarigan.editing.mixing import latent_range, mixing_sheet
+from sarigan.editing.mixing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
 from sarigan.editing.sampling import Sampling
+from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
+from sarigan.visualization.sheet import make_sheet, pictures
+
+
+def mixing_sheet(
+    generator: Generator,
+    sampling: Sampling,
+    row_seeds: Sequence[int],
+    column_seeds: Sequence[int],
+    title: str,
+    caption: str,
+    layers: range | None = None,
+    half: str | None = None,
+    places: Sequence[tuple[str, int]] = (),
+    codes: Sequence[str] = HALVES,
+) -> Image.Image:
+    """Rows keep everything but what `layers`, `half` or the groups at `places` name, which comes from the column."""
+    rows, columns = sampling.latents(generator, row_seeds), sampling.latents(generator, column_seeds)
+    row_images = pictures(sampling.render(generator, rows, row_seeds))
+    column_images = pictures(sampling.render(generator, columns, column_seeds))
+    a = rows.repeat_interleave(len(columns), dim=0)
+    b = columns.repeat(len(rows), 1, 1)
+    seeds = [seed for seed in row_seeds for _ in column_seeds]
+    edits: list[Intervention] = []
+    with torch.no_grad():
+        if layers is not None:
+            a = mix_layers(a, b, layers)
+        if half is not None:
+            a = mix_halves(generator, a, b, half)
+        if places:
+            edits = group_swaps(generator, b, places, codes)
+    mixed = pictures(sampling.render(generator, a, seeds, edits, "mixing"))
+    count = len(columns)
+    table = [[None, *column_images]]
+    table += [[image, *mixed[i * count : (i + 1) * count]] for i, image in enumerate(row_images)]
+    return make_sheet(
+        table,
+        ["", *(f"seed {seed}" for seed in column_seeds)],
+        ["", *(f"seed {seed}" for seed in row_seeds)],
+        title,
+        caption,
+        separate_columns=[0],
+        separate_rows=[0],
+    )
 
 
 def layer_sheets(

@@ -3,10 +3,12 @@
 import html
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
+from sarigan.systems.system import Curves
 from sarigan.visualization.report.charts import line_chart
 from sarigan.visualization.report.embedding import data_uri
 from sarigan.visualization.report.page import Section, facts, table
@@ -15,19 +17,14 @@ MAX_FRAMES = 24
 FRAME_SIDE = 768
 
 
-def introduction(run: RunRecord) -> str:
+def introduction(run: RunRecord, method: str, resolution: int) -> str:
     """Facts of the run as cards."""
-    generator = run.config["generator"]
-    groups = generator["grouping"]["kind"]
-    method = f"SariGAN, {groups} groups"
-    if groups == "none":
-        method = "StyleGAN" if generator["synthesis"] == "adain" else "StyleGAN2"
     last = run.log[-1] if run.log else {}
     return facts(
         {
             "method": method,
             "data": run.config["data"]["name"],
-            "resolution": f"{generator['resolution']} px",
+            "resolution": f"{resolution} px",
             "images seen": f"{last.get('kimg', 0):,.1f} thousand",
             "training time": _duration(last.get("seconds", 0)),
             "speed at the end": f"{run.last('speed/images_per_second'):.1f} images/s",
@@ -35,24 +32,32 @@ def introduction(run: RunRecord) -> str:
     )
 
 
-def curves_section(run: RunRecord) -> Section:
-    """Losses, logits, Q's R^2 and the state of the groups."""
-    # Of all lines: an evaluation's line holds metrics alone, and is the last one.
-    layers = list(dict.fromkeys(key.split("/")[1] for line in run.log for key in line if key.startswith("groups/")))
-    charts = [
-        _chart(run, "Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
-        _chart(run, "Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
-        _chart(run, "R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
-        _chart(run, "Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),
-        _chart(run, "Temperature t of the groups", {layer: f"groups/{layer}/temperature" for layer in layers}),
-        _chart(run, "Groups that hold channels", {layer: f"groups/{layer}/nonempty" for layer in layers}),
-        _chart(run, "R1 penalty", {"R1": "loss/r1"}, log_scale=True),
-        _chart(run, "Images per second", {"speed": "speed/images_per_second"}),
-    ]
-    measured = sorted({key for line in run.log for key in line if key.startswith("metrics/")})
-    charts = [_chart(run, key.removeprefix("metrics/"), {"averaged generator": key}) for key in measured] + charts
-    shown = "".join(charts)
+def curves_section(run: RunRecord, curves: Sequence[Curves] = ()) -> Section:
+    """Metrics, what the system logs, and the speed."""
+    logged = sorted({key for line in run.log for key in line})
+    metrics = [key for key in logged if key.startswith("metrics/")]
+    measured = [Curves(key.removeprefix("metrics/"), {"averaged networks": key}) for key in metrics]
+    speed = Curves("Images per second", {"speed": "speed/images_per_second"})
+    shown = "".join(
+        line_chart(chart.title, {label: run.series(key) for label, key in _expanded(chart.keys, logged).items()},
+                   log_scale=chart.log_scale)
+        for chart in [*measured, *curves, speed]
+    )  # fmt: skip
     return Section("curves", "Training curves", f'<div class="charts">{shown}</div>' if shown else "")
+
+
+def _expanded(keys: dict[str, str], logged: Sequence[str]) -> dict[str, str]:
+    """A key with a `*` becomes all that were logged, each under the name that stands there."""
+    found: dict[str, str] = {}
+    for label, key in keys.items():
+        if "*" not in key:
+            found[label] = key
+            continue
+        head, tail = key.split("*")
+        found |= {
+            name[len(head) : len(name) - len(tail)]: name for name in logged if name.startswith(head) and name.endswith(tail)
+        }
+    return found
 
 
 def samples_section(run: RunRecord) -> Section:
@@ -131,10 +136,6 @@ def configuration_section(run: RunRecord) -> Section:
         f"<details><summary>config.yaml</summary><pre>{html.escape(run.config_text)}</pre></details>"
         f"<details><summary>environment</summary><pre>{environment}</pre></details>",
     )
-
-
-def _chart(run: RunRecord, title: str, keys: dict[str, str], log_scale: bool = False) -> str:
-    return line_chart(title, {name: run.series(key) for name, key in keys.items()}, log_scale=log_scale)
 
 
 def _largest(parts: list[str], shares: list[float], count: int = 3) -> list[tuple[str, float]]:

@@ -128,15 +128,15 @@ def test_adain_generator_and_discriminator_return_float32(tiny_config: Build, ti
         tiny_config("generator.synthesis=adain", "generator.grouping.kind=none", "training.precision=bfloat16")
     )
     with bfloat16():
-        output = state.generator(torch.randn(4, 8))
-        scores = state.discriminator(output.images)
+        output = state.system.generator(torch.randn(4, 8))
+        scores = state.system.discriminator(output.images)
     assert output.images.dtype == output.latents.dtype == torch.float32
     assert scores.logits.dtype == scores.codes.dtype == torch.float32
 
 
 def test_a_step_in_bfloat16_is_finite_and_its_losses_are_float32(tiny_config: Build, tiny_trainer: Build) -> None:
     trainer = tiny_trainer(tiny_config("training.precision=bfloat16", "training.total_kimg=0.008"))
-    assert trainer.state.objective.autocast_dtype == torch.bfloat16
+    assert trainer.system.objective.autocast_dtype == torch.bfloat16
     found: dict[str, torch.dtype] = {}
     for phase in trainer.phases:
         def recorded(shard: Any, loss: Any = phase.loss, name: str = phase.name) -> Any:
@@ -149,5 +149,5 @@ def test_a_step_in_bfloat16_is_finite_and_its_losses_are_float32(tiny_config: Bu
     trainer.run()
     trainer.check_finite()
     assert found == dict.fromkeys(("discriminator", "r1", "generator", "path_length", "grouping"), torch.float32)
-    parameters = [*trainer.state.generator.parameters(), *trainer.state.discriminator.parameters()]
+    parameters = [*trainer.system.generator.parameters(), *trainer.system.discriminator.parameters()]
     assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in parameters)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sarigan.data.batch import Batch
 from sarigan.losses.grouping import block_diagonal_loss, grouping_loss
-from sarigan.training.phase import Shard
+from sarigan.systems.system import Shard
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
 
@@ -34,25 +35,25 @@ def trainer(tiny_config: Build, tiny_trainer: Build) -> Trainer:
 
 
 def shard(trainer: Trainer, phase: str) -> Shard:
-    draws = trainer.randomness.draw(phase, 0, 4, image_noise=True)
-    return Shard(torch.rand(4, 3, 8, 8) * 2 - 1, draws)
+    draws = trainer.system.randomness.draw(phase, 0, 4, image_noise=True)
+    return Shard(Batch(torch.rand(4, 3, 8, 8) * 2 - 1), draws)
 
 
 def all_named(state: TrainingState) -> list[tuple[str, nn.Parameter]]:
-    named = [(f"G.{name}", p) for name, p in state.generator.named_parameters()]
-    return named + [(f"D.{name}", p) for name, p in state.discriminator.named_parameters()]
+    named = [(f"G.{name}", p) for name, p in state.system.generator.named_parameters()]
+    return named + [(f"D.{name}", p) for name, p in state.system.discriminator.named_parameters()]
 
 
 def test_grouping_loss_reaches_logits_temperature_and_threshold_only(trainer: Trainer) -> None:
-    loss, _ = trainer.state.objective.grouping_phase(Shard(None, None))
+    loss, _ = trainer.system.objective.grouping_phase(Shard(None, None))
     names = reached(loss, all_named(trainer.state))
-    assert names == {f"G.{name}" for name, _ in trainer.state.generator.named_parameters() if is_grouping(name)}
+    assert names == {f"G.{name}" for name, _ in trainer.system.generator.named_parameters() if is_grouping(name)}
     assert {name.split(".")[-1] for name in names} == {"logits", "temperature_logit", "threshold_logit"}
 
 
 @pytest.mark.parametrize("step", ["hard", "soft"])
 def test_threshold_learns_from_its_own_loss_only(tiny_config: Build, tiny_state: Build, step: str) -> None:
-    generator = tiny_state(tiny_config(f"generator.grouping.step={step}")).generator
+    generator = tiny_state(tiny_config(f"generator.grouping.step={step}")).system.generator
     for layer in generator.grouped_layers():
         terms = grouping_loss(layer.grouping, layer.kernel)
         named = [*layer.grouping.named_parameters(), ("kernel", layer.kernel)]
@@ -63,19 +64,19 @@ def test_threshold_learns_from_its_own_loss_only(tiny_config: Build, tiny_state:
 
 @pytest.mark.parametrize("phase", ["generator", "path_length", "discriminator", "r1"])
 def test_no_other_loss_reaches_the_groupings(trainer: Trainer, phase: str) -> None:
-    loss, _ = getattr(trainer.state.objective, f"{phase}_phase")(shard(trainer, phase))
+    loss, _ = getattr(trainer.system.objective, f"{phase}_phase")(shard(trainer, phase))
     names = reached(loss, all_named(trainer.state))
     assert not any(is_grouping(name) for name in names)
     # And the phase does reach what it is for.
     if phase in ("generator", "path_length"):
-        expected = {f"G.{n}" for n, _ in trainer.state.generator.named_parameters() if not is_grouping(n)}
+        expected = {f"G.{n}" for n, _ in trainer.system.generator.named_parameters() if not is_grouping(n)}
         if phase == "path_length":
             # An image's derivative with respect to w does not depend on the bias of the last, linear layer.
             expected -= {n for n in expected if n.endswith("to_rgb.bias")}
         assert expected <= names
     if phase == "discriminator":
         assert {name for name in names if name.startswith("G.")} == set()
-        assert {f"D.{name}" for name, _ in trainer.state.discriminator.named_parameters()} == names
+        assert {f"D.{name}" for name, _ in trainer.system.discriminator.named_parameters()} == names
     if phase == "r1":
         assert not any(name.startswith("G.") or ".recognition." in name for name in names)
         assert "D.from_rgb.weight" in names and "D.head.weight" in names
@@ -83,7 +84,7 @@ def test_no_other_loss_reaches_the_groupings(trainer: Trainer, phase: str) -> No
 
 def test_information_loss_reaches_mapping_and_synthesis_through_the_image(trainer: Trainer) -> None:
     """The target is detached, yet the mapping learns: through the image."""
-    objective = trainer.state.objective
+    objective = trainer.system.objective
     part = shard(trainer, "generator")
     fake = objective._generate(part.draws)
     loss, terms = objective._information(objective._discriminate(fake.images), fake, part.draws)
@@ -102,10 +103,10 @@ def test_block_diagonal_constraint_trains_the_kernels(tiny_config: Build, tiny_t
     for weight in (0.0, 3.0):
         config = tiny_config("generator.grouping.kind=block_diagonal", f"objective.block_diagonal_weight={weight}")
         trainer = tiny_trainer(config)
-        loss, scalars = trainer.state.objective.generator_phase(shard(trainer, "generator"))
-        named = list(trainer.state.generator.named_parameters())
+        loss, scalars = trainer.system.objective.generator_phase(shard(trainer, "generator"))
+        named = list(trainer.system.generator.named_parameters())
         gradients.append(dict(zip([n for n, _ in named], torch.autograd.grad(loss, [p for _, p in named]), strict=True)))
-    layers = trainer.state.generator.grouped_layers()
+    layers = trainer.system.generator.grouped_layers()
     kernels = {"blocks.4x4.conv.convolution.weight": layers[0], "blocks.8x8.up.convolution.weight": layers[1]}
     for name, without in gradients[0].items():
         share = gradients[1][name] - without
@@ -133,11 +134,11 @@ def test_each_phase_moves_its_own_parameters_only(tiny_config: Build, tiny_train
         tiny_config("training.total_kimg=0.024", "objective.mixing_probability=0", "optimizer.beta1=0.5")
     )
     trainer.run()
-    generator = {f"G.{name}" for name, _ in trainer.state.generator.named_parameters() if not is_grouping(name)}
-    grouping = {f"G.{name}" for name, _ in trainer.state.generator.named_parameters() if is_grouping(name)}
-    discriminator = {f"D.{name}" for name, _ in trainer.state.discriminator.named_parameters()}
+    generator = {f"G.{name}" for name, _ in trainer.system.generator.named_parameters() if not is_grouping(name)}
+    grouping = {f"G.{name}" for name, _ in trainer.system.generator.named_parameters() if is_grouping(name)}
+    discriminator = {f"D.{name}" for name, _ in trainer.system.discriminator.named_parameters()}
     q_head = {name for name in discriminator if ".recognition." in name}
-    reals = torch.rand(8, 3, 8, 8) * 2 - 1
+    reals = Batch(torch.rand(8, 3, 8, 8) * 2 - 1)
     assert q_head and grouping
     assert moved(trainer, "discriminator", reals) == discriminator
     assert moved(trainer, "r1", reals) == discriminator - q_head
@@ -147,7 +148,7 @@ def test_each_phase_moves_its_own_parameters_only(tiny_config: Build, tiny_train
 
 
 def test_no_gradient_is_left_between_phases(trainer: Trainer) -> None:
-    reals = torch.rand(8, 3, 8, 8) * 2 - 1
+    reals = Batch(torch.rand(8, 3, 8, 8) * 2 - 1)
     for index, phase in enumerate(trainer.phases):
         trainer.run_phase(index, phase, reals)
         assert all(p.grad is None for _, p in all_named(trainer.state)), phase.name
@@ -163,7 +164,7 @@ def test_groups_freeze_after_freeze_kimg(tiny_config: Build, tiny_trainer: Build
 
     def recorded(batches: Any) -> None:
         step(batches)
-        seen.append(torch.cat([p.detach().flatten().clone() for p in trainer.state.grouping_parameters]))
+        seen.append(torch.cat([p.detach().flatten().clone() for p in trainer.system.grouping_parameters]))
 
     trainer.train_step = recorded
     trainer.run()
@@ -174,4 +175,4 @@ def test_no_grouping_phase_without_learned_groups(tiny_config: Build, tiny_train
     for kind in ("none", "contiguous", "random", "block_diagonal"):
         trainer = tiny_trainer(tiny_config(f"generator.grouping.kind={kind}"))
         assert [phase.name for phase in trainer.phases] == ["discriminator", "r1", "generator", "path_length"]
-        assert trainer.state.grouping_optimizer is None
+        assert trainer.system.optimizers.get("grouping_optimizer") is None

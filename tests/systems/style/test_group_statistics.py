@@ -15,11 +15,12 @@ def test_statistics_of_known_groups(tiny_config: Callable[..., Any], tiny_state:
     state = tiny_state(tiny_config("generator.grouping.threshold=constant", "generator.grouping.constant_threshold=0.25"))
     groups = torch.tensor([0, 0, 0, 0, 0, 0, 2, 2])
     averaged = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2])
-    layer, average = (network.grouped_layers()[0] for network in (state.generator, state.average.module))
+    networks = (state.system.generator, state.system.average.module)
+    layer, average = (network.grouped_layers()[0] for network in networks)
     with torch.no_grad():
         layer.grouping.logits.copy_(torch.eye(3)[groups])
         average.grouping.logits.copy_(torch.eye(3)[averaged])
-    found = {key.split("/")[2]: value for key, value in group_statistics(state.generator, state.average.module).items()
+    found = {key.split("/")[2]: value for key, value in group_statistics(*networks).items()
              if key.startswith(f"groups/{layer.name}/")}  # fmt: skip
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(3)
     temperature = 1 / (5 / (1 + math.exp(2.0)))

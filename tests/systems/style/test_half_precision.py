@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from sarigan.data.batch import Batch
+
 Build = Callable[..., Any]
 
 
@@ -17,7 +19,7 @@ def means_of(tiny_config: Build, tiny_trainer: Build) -> Callable[[str], dict[st
     def run(precision: str) -> dict[str, float]:
         if precision not in known:
             trainer = tiny_trainer(tiny_config(f"training.precision={precision}", "training.total_kimg=1.6"))
-            batch = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).mul(255).byte()
+            batch = Batch(torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)).mul(255).byte())
             for step in range(200):
                 if step == 100:
                     trainer.scalars.means()
@@ -45,13 +47,13 @@ def test_extreme_styles_stay_finite(
     """Codes near 1e4 in every layer, ToRGB included. (Gradients of float16 may overflow there, which skips the update.)"""
     state = tiny_state(tiny_config(f"training.precision={precision}", "generator.resolution=16", *overrides))
     with torch.no_grad():
-        for name, parameter in state.generator.named_parameters():
+        for name, parameter in state.system.generator.named_parameters():
             if ".style." in name and name.endswith("bias"):
                 parameter.mul_(0).add_(1e4)
     dtype = state.precision.autocast_dtype
     with torch.autocast("cpu", dtype=dtype):
-        output = state.generator(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
-        logits = state.discriminator(output.images.clamp(-10, 10)).logits
+        output = state.system.generator(torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+        logits = state.system.discriminator(output.images.clamp(-10, 10)).logits
     assert output.images.dtype == torch.float32 and bool(output.images.isfinite().all())
     assert any(float(code.z_scale.detach().abs().max()) > 9000 for code in output.codes.values())
     assert bool(logits.isfinite().all())
@@ -61,8 +63,8 @@ def test_the_demodulated_result_does_not_see_the_normalisation(tiny_config: Buil
     """float16 images of ordinary styles are float32's within rounding."""
     state = tiny_state(tiny_config("training.precision=float16", "generator.resolution=16"))
     z = torch.randn(8, 8, generator=torch.Generator().manual_seed(1))
-    exact = state.generator(z, noise="fixed").images
+    exact = state.system.generator(z, noise="fixed").images
     with torch.autocast("cpu", dtype=torch.float16):
-        half = state.generator(z, noise="fixed").images
+        half = state.system.generator(z, noise="fixed").images
     half, exact = half.detach(), exact.detach()
     assert 0 < float((half - exact).square().mean().sqrt() / exact.square().mean().sqrt()) < 5e-3

@@ -1,14 +1,18 @@
-"""Writing checkpoints beside the training: a copy to host memory, then a thread that writes, points, and clears away."""
+"""Checkpoints beside the training: a copy to host memory, then a thread that writes, points, and clears away."""
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sarigan import distributed
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import checkpoint_path, point_to_newest, remove_old_checkpoints, save_checkpoint
+from sarigan.files.checkpoint import checkpoint_path, mark_best, point_to_newest, remove_old_checkpoints, save_checkpoint
+from sarigan.training.hooks import interval_steps
+from sarigan.training.trainer import Hook, Trainer
 
 
 class CheckpointWriter:
@@ -95,3 +99,46 @@ def checkpoint_bytes(state: Any) -> int:
     if isinstance(state, dict):
         return sum(checkpoint_bytes(item) for item in state.values())
     return sum(checkpoint_bytes(item) for item in state) if isinstance(state, list | tuple) else 0
+
+
+class CheckpointHook(Hook):
+    """A checkpoint every N kimg and at the end, unless the losses went non-finite; keeps the newest few, and the best."""
+
+    every_rank = True
+
+    def __init__(self, folder: Path, checkpoint_kimg: float, keep: int) -> None:
+        self.folder, self.checkpoint_kimg, self.keep = folder, checkpoint_kimg, keep
+        self.writer = CheckpointWriter(folder, keep)
+        self.saved_step: int | None = None
+
+    def before_training(self, trainer: Trainer) -> None:
+        self.interval = interval_steps(self.checkpoint_kimg, trainer.batch_size)
+        self.saved_step = trainer.state.step or None  # what a run goes on from is saved
+
+    def after_step(self, trainer: Trainer) -> None:
+        self.writer.poll()
+        if trainer.state.step % self.interval == 0 or trainer.is_finished():
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Begin to write <folder>/checkpoint-<step>.pt, unless that step's is; rank 0 writes for all."""
+        if self.saved_step == trainer.state.step:
+            return
+        trainer.check_finite()
+        if distributed.is_main():
+            trainer.system.prepare_to_save()
+            self.writer.submit(trainer.state.state_dict())
+        self.saved_step = trainer.state.step
+
+    def mark_best(self, trainer: Trainer, metric: str, value: float) -> None:
+        """Save this step, wait for the file, and keep it as the best until another is. For rank 0."""
+        self.save(trainer)
+        self.writer.wait()
+        mark_best(checkpoint_path(self.folder, trainer.state.step), metric, value)
+
+    def after_training(self, trainer: Trainer) -> None:
+        # A lost image, a second Ctrl-C: whatever ends a run between two steps, all that was trained is there to be saved.
+        if trainer.state.step and not trainer.in_step and not self.writer.failed:
+            with suppress(InputError):
+                self.save(trainer)
+        self.writer.wait()

@@ -10,23 +10,24 @@ from torch import Tensor
 
 from sarigan.config import Config
 from sarigan.models.generator import Generator
-from sarigan.training.randomness import Draws, Randomness
+from sarigan.systems.style.draws import StyleDraws, StyleRandomness
 
 Build = Callable[..., Any]
 
 
-def randomness(config: Config, seed: int = 0) -> Randomness:
+def randomness(config: Config, seed: int = 0) -> StyleRandomness:
     generator = Generator(config.generator)
-    return Randomness(seed, generator, config.objective, torch.device("cpu"), torch.float32)
+    mixing = (config.objective.mixing_probability, config.objective.mixing_kind)
+    return StyleRandomness(seed, generator, *mixing, torch.device("cpu"), torch.float32)
 
 
-def tensors(draws: Draws) -> list[Tensor]:
+def tensors(draws: StyleDraws) -> list[Tensor]:
     mixing = [] if draws.mixing is None else [draws.mixing.second_z, torch.tensor(draws.mixing.crossover)]
     image_noise = [] if draws.image_noise is None else [draws.image_noise]
     return [draws.z, *draws.noise, *mixing, *image_noise]
 
 
-def equal(a: Draws, b: Draws) -> bool:
+def equal(a: StyleDraws, b: StyleDraws) -> bool:
     x, y = tensors(a), tensors(b)
     return len(x) == len(y) and all(torch.equal(i, j) for i, j in zip(x, y, strict=True))
 

@@ -4,33 +4,37 @@ import pytest
 import torch
 from torch import nn
 
-from sarigan.training.ema import ExponentialMovingAverage, ema_decay
+from sarigan.models.ema import ExponentialMovingAverage, ema_decay
 
 
-def constant(value: float) -> nn.Linear:
-    module = nn.Linear(3, 2)
+def fill(module: nn.Module, value: float) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.fill_(value)
-    return module.double()
+
+
+def constant(value: float) -> nn.Linear:
+    module = nn.Linear(3, 2).double()
+    fill(module, value)
+    return module
 
 
 def test_a_constant_source_is_approached_geometrically() -> None:
     """average_n = source + (start - source) decay^n."""
-    source = constant(5.0)
-    average = ExponentialMovingAverage(constant(1.0))
+    average = ExponentialMovingAverage(source := constant(1.0))
+    fill(source, 5.0)
     for n in range(1, 30):
-        average.update(source, 0.9)
+        average.update(0.9)
         for parameter in average.module.parameters():
             torch.testing.assert_close(parameter, torch.full_like(parameter, 5 - 4 * 0.9**n), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("batch_size", [8, 32])
 def test_a_half_life_halves_the_distance(batch_size: int) -> None:
-    source = constant(0.0)
-    average = ExponentialMovingAverage(constant(1.0))
+    average = ExponentialMovingAverage(source := constant(1.0))
+    fill(source, 0.0)
     for _ in range(10_000 // batch_size):
-        average.update(source, ema_decay(batch_size, 10.0, 100.0))
+        average.update(ema_decay(batch_size, 10.0, 100.0))
     # 10,000 is no multiple of 32: the exact number of images counts.
     images = 10_000 // batch_size * batch_size
     assert average.module.bias[0].item() == pytest.approx(0.5 ** (images / 10_000), rel=1e-9)
@@ -63,5 +67,5 @@ def test_buffers_stay_the_averages_own() -> None:
     source = nn.BatchNorm1d(2)
     average = ExponentialMovingAverage(source)
     source.running_mean.fill_(3.0)
-    average.update(source, 0.0)
+    average.update(0.0)
     assert (average.module.running_mean == 0).all()

@@ -1,12 +1,16 @@
-"""Sections that need the trained generator: fresh samples, style mixing, what groups respond to, edits of groups."""
+"""Sections of a report that need a style-based generator: style mixing, what groups respond to, edits of groups."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from PIL import Image
 
+from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
+from sarigan.analysis.part_masks import segmented_avatars
 from sarigan.editing.group_editing import scaling, toward
 from sarigan.editing.mixing import RANGES, latent_range
+from sarigan.editing.rendering import render
 from sarigan.editing.sampling import Sampling
 from sarigan.models.generator import Generator
 from sarigan.visualization.figures.attention_maps import attention_sheet
@@ -20,6 +24,37 @@ ROWS, COLUMNS = range(3), range(8, 13)
 EDIT_SEEDS = range(6)
 EDIT_TARGET = 9
 MAX_GROUPS = 16  # rows of a sheet of edits
+NUM_PART_IMAGES = 64
+NUM_PERMUTATIONS = 200
+
+
+def sections(generator: Generator, are_avatars: bool, sampling: Sampling | None = None) -> list[Callable[[], Section]]:
+    """Makers of the sections. are_avatars: the generator was trained on them, so parts can be named."""
+    sampling = sampling or Sampling()
+
+    @cache
+    def labels() -> tuple[dict[str, dict[int, str]], str]:
+        return part_labels(generator, sampling) if are_avatars else ({}, "")
+
+    return [
+        lambda: attention_section(generator, sampling, *labels()),
+        lambda: edits_section(generator, sampling, labels()[0]),
+        lambda: mixing_section(generator, sampling),
+    ]
+
+
+def part_labels(generator: Generator, sampling: Sampling) -> tuple[dict[str, dict[int, str]], str]:
+    """Which part of an avatar each group matches best, by layer, and a note for the caption."""
+    layers = list(generator.synthesis.num_groups())
+    if not layers:
+        return {}, ""
+    latents = sampling.latents(generator, range(NUM_PART_IMAGES))
+    masks = segmented_avatars(render(generator, latents, "fixed"))
+    features = layer_features(generator, layers, latents)
+    results = {name: layer_part_iou(generator, name, features[name], masks, NUM_PERMUTATIONS) for name in layers}
+    note = "Beside each group: the part its mean absolute feature matches best, and their IoU"
+    note += f" ({masks.source}); * random groups do as well."
+    return {name: best_labels(result, masks.names) for name, result in results.items()}, note
 
 
 def chosen_layer(generator: Generator) -> str | None:

@@ -1,4 +1,4 @@
-"""Every random input of a phase, drawn for the whole batch from (seed, phase, step) and dealt out to shards.
+"""Every random input of a phase of a style-based system, drawn for the whole batch from (seed, phase, step).
 
 The forward passes take what is drawn here as inputs, so neither the number of ranks nor accumulation nor a restart
 changes a sample. S shards take positions s, s+S, s+2S, ... of the batch, as the images do (`sarigan.data.sampler`).
@@ -6,17 +6,17 @@ changes a sample. S shards take positions s, s+S, s+2S, ... of the batch, as the
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from sarigan.config import ObjectiveConfig
 from sarigan.models.generator import Generator, LatentMixing
 from sarigan.seeding import derive_seed
 
 
 @dataclass
-class Draws:
+class StyleDraws:
     """Random inputs of N samples; N is the batch, or a shard's part of it."""
 
     z: Tensor  # [N,z_dim]
@@ -24,30 +24,37 @@ class Draws:
     noise: list[Tensor]  # one [N,1,H,W] a layer
     image_noise: Tensor | None  # [N,3,R,R], for path lengths
 
-    def shard(self, index: int, num_shards: int) -> "Draws":
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def shard(self, index: int, num_shards: int) -> "StyleDraws":
         """The samples index, index + S, index + 2S, ..."""
         part = slice(index, None, num_shards)
         mixing = self.mixing
         if mixing is not None:
             mixing = LatentMixing(mixing.second_z[part], mixing.kind, mixing.crossover)
         image_noise = None if self.image_noise is None else self.image_noise[part]
-        return Draws(self.z[part], mixing, [noise[part] for noise in self.noise], image_noise)
+        return StyleDraws(self.z[part], mixing, [noise[part] for noise in self.noise], image_noise)
 
 
-class Randomness:
+class StyleRandomness:
     """Draws for the shapes of one generator. On a CPU two steps may share theirs (`derive_seed`)."""
 
     def __init__(
-        self, seed: int, generator: Generator, config: ObjectiveConfig, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.seed, self.config = seed, config
+        self, seed: int, generator: Generator, mixing_probability: float, mixing_kind: str, device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:  # fmt: skip
+        self.seed, self.mixing_probability, self.mixing_kind = seed, mixing_probability, mixing_kind
         self.z_dim, self.num_latents = generator.config.z_dim, generator.num_latents
         self.resolution = generator.config.resolution
         self.noise_shapes = generator.synthesis.noise_shapes()
         self.device, self.dtype = device, dtype
-        self._source = torch.Generator(device)
 
-    def draw(self, phase: str, step: int, batch_size: int, image_noise: bool = False, attempt: int = 0) -> Draws:
+    @cached_property
+    def _source(self) -> torch.Generator:  # made when it is first used: a dry run's device has none
+        return torch.Generator(self.device)
+
+    def draw(self, phase: str, step: int, batch_size: int, attempt: int = 0, image_noise: bool = False) -> StyleDraws:
         """The inputs of one phase of one step for the whole batch; others in another attempt, after a roll-back."""
         key: tuple[int | str, ...] = (self.seed, phase, step)
         if attempt:
@@ -56,13 +63,13 @@ class Randomness:
         z = self._normal(batch_size, 2, self.z_dim)
         noise = [self._normal(batch_size, 1, h, w) for h, w in self.noise_shapes]
         images = self._normal(batch_size, 3, self.resolution, self.resolution) if image_noise else None
-        return Draws(z[:, 0], self._mixing(key, z[:, 1]), noise, images)
+        return StyleDraws(z[:, 0], self._mixing(key, z[:, 1]), noise, images)
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._source, device=self.device, dtype=self.dtype)
 
     def _mixing(self, key: tuple[int | str, ...], second_z: Tensor) -> LatentMixing | None:
         coin = random.Random(derive_seed(*key, "mixing"))
-        if coin.random() >= self.config.mixing_probability:
+        if coin.random() >= self.mixing_probability:
             return None
-        return LatentMixing(second_z, self.config.mixing_kind, coin.randrange(1, self.num_latents))
+        return LatentMixing(second_z, self.mixing_kind, coin.randrange(1, self.num_latents))

@@ -1,4 +1,4 @@
-"""Exponential moving average of the generator's weights, its decay given as a half-life in images (Karras et al. 2018)."""
+"""Exponential moving average of a network's weights, its decay given as a half-life in images (Karras et al. 2018)."""
 
 import copy
 from typing import Generic, TypeVar
@@ -20,18 +20,15 @@ class ExponentialMovingAverage(Generic[ModuleT]):
     """Keeps `module`, a copy of the source whose parameters (group logits included) trail behind it; buffers are its own."""
 
     def __init__(self, source: ModuleT) -> None:
-        self.module: ModuleT = copy.deepcopy(source).eval().requires_grad_(False)
+        # Tensors are cloned beforehand, because `deepcopy` cannot copy those without contents (`diagnosis.scaling`).
+        clones: dict[int, Tensor] = {id(p): nn.Parameter(p.detach().clone()) for p in source.parameters()}
+        clones |= {id(buffer): buffer.detach().clone() for buffer in source.buffers()}
+        self.module: ModuleT = copy.deepcopy(source, clones).eval().requires_grad_(False)
+        # Lists, because a walk through a network takes as long as its update.
         self._averages: list[Tensor] = list(self.module.parameters())
-        self._source, self._parameters = source, _parameters(source)
+        self._parameters: list[Tensor] = list(source.parameters())
 
     @torch.no_grad()
-    def update(self, source: ModuleT, decay: float) -> None:
+    def update(self, decay: float) -> None:
         """average <- decay * average + (1 - decay) * source, for every parameter."""
-        if source is not self._source:
-            self._source, self._parameters = source, _parameters(source)
         torch._foreach_lerp_(self._averages, self._parameters, 1 - decay)
-
-
-def _parameters(module: nn.Module) -> list[Tensor]:
-    """A walk through a network takes as long as its update."""
-    return list(module.parameters())

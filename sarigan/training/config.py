@@ -1,0 +1,62 @@
+"""What every run's configuration says of its training: length, batch, precision, bookkeeping."""
+
+import re
+from dataclasses import dataclass
+
+from sarigan.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Length, batch, precision and bookkeeping of a run."""
+
+    seed: int = 0
+    batch_size: int = 32  # images a step over all processes and rounds
+    accumulation_rounds: int = 1  # passes a process makes for them, at least
+    max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
+    images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
+    total_kimg: float = 25_000.0
+    max_minutes: float | None = None  # of training, over all starts of the run
+    device: str = "auto"  # auto: CUDA where there is a GPU | cpu | cuda | cuda:N
+    # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float16 (V100) | float64
+    precision: str = "auto"
+    tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
+    # Layout of images, features and kernels. auto: channels_last, but on CUDA contiguous for float32 without TF32, and float64
+    memory_format: str = "auto"  # auto | channels_last | contiguous
+    ema_half_life_kimg: float = 10.0
+    ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far
+    tick_kimg: float = 4.0  # log line
+    sample_kimg: float = 40.0  # sample grid
+    checkpoint_kimg: float = 200.0
+    num_checkpoints: int = 2  # newest ones to keep
+    num_samples: int = 64  # images of the sample grid
+    rank_timeout_seconds: float = 300.0  # a process that does not answer for so long ends the job
+    max_nonfinite_steps: int = 10  # skipped in a row for a loss or gradient that is not finite, then:
+    on_nonfinite: str = "stop"  # stop | roll_back: go on from the last checkpoint with other latents, three times at most
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples", "max_nonfinite_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg", "rank_timeout_seconds"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"training.{name} must be positive, got {getattr(self, name)}")
+        for name in ("max_minutes", "ema_ramp_up", "max_images_per_pass", "images_per_rank"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise InputError(f"training.{name} must be positive or null, got {getattr(self, name)}")
+        if self.batch_size % self.accumulation_rounds:
+            raise InputError(
+                f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
+                f" got {self.batch_size}"
+            )
+        precisions = ("auto", "float32", "bfloat16", "float16", "float64")
+        if self.precision not in precisions:
+            raise InputError(f"training.precision must be one of {', '.join(precisions)}, got {self.precision!r}")
+        if self.memory_format not in ("auto", "channels_last", "contiguous"):
+            raise InputError(
+                f"training.memory_format must be one of auto, channels_last, contiguous, got {self.memory_format!r}"
+            )
+        if self.on_nonfinite not in ("stop", "roll_back"):
+            raise InputError(f"training.on_nonfinite must be stop or roll_back, got {self.on_nonfinite!r}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
