@@ -1,9 +1,12 @@
 """Which channel belongs to which semantic group (SariGAN sec. 3.1, Eq. 1-2), and the fixed groupings it is compared with.
 
 Legend: c channels, g groups, d weights of a kernel. W [c,d] are the kernels of the convolution that *produces* the c
-channels. A grouping answers `membership()` -> [c,g], one-hot rows; style and modulation never ask how it was found.
+channels, S [c,c] their cosine similarity (Eq. 1), P [c,g] the softmax of the group logits, r a threshold. A grouping answers
+for itself: `membership()` -> [c,g] with one-hot rows, its initialisation, its losses, its statistics. A new kind is a subclass
+of `Grouping` and a line in `GROUPINGS`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +22,9 @@ INITIAL_TEMPERATURE_LOGIT = -2.0
 # round(softmax(500 P)): the release's almost-argmax.
 ROUND_SHARPNESS = 500.0
 
+SOFT_STEP_SLOPE = 50.0
+
 CHOICES = {
-    "kind": ("none", "similarity", "contiguous", "random", "block_diagonal"),
     "step": ("hard", "soft"),
     "threshold": ("quantile", "learned", "constant"),
     "assignment": ("argmax", "round"),
@@ -49,7 +53,7 @@ class GroupingConfig:
     random_seed: int = 0  # of kind `random`
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
+        for name, choices in {"kind": ("none", *GROUPINGS), **CHOICES}.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"generator.grouping.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.num_groups < 1:
@@ -107,13 +111,79 @@ def one_hot(groups: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
     return (groups[:, None] == torch.arange(num_groups, device=groups.device)).to(dtype)
 
 
-class SimilarityGrouping(nn.Module):
+@dataclass
+class GroupingLoss:
+    """Terms of one layer, unweighted."""
+
+    similarity: Tensor  # Eq. 2, reduced as configured: a scalar
+    threshold: Tensor | None  # of a learned r: a scalar
+    mean_squared_error: Tensor  # Eq. 2 averaged over c*c whatever the reduction; detached
+
+
+def soft_step(similarity: Tensor, threshold: Tensor) -> Tensor:
+    """sigmoid(50 (S - r)), the release's H: [c,c]."""
+    return torch.sigmoid(SOFT_STEP_SLOPE * (similarity - threshold))
+
+
+def hard_step(similarity: Tensor, threshold: Tensor) -> Tensor:
+    """H(S - r), the paper's unit step: [c,c] of zeros and ones."""
+    return (similarity >= threshold).to(similarity.dtype)
+
+
+def similarity_error(probabilities: Tensor, target: Tensor) -> Tensor:
+    """(P P^T - H)^2 entry by entry, no gradient to the target: [c,c]."""
+    return (probabilities @ probabilities.t() - target.detach()).square()
+
+
+def threshold_loss(similarity: Tensor, threshold: Tensor, num_groups: int) -> Tensor:
+    """(sum S~ / (c^2/g) - 1)^2 with the soft step S~: zero when a channel has c/g similar channels on average.
+
+    The release's (c^2/g - sum S~)^2 on a sane scale, with the same minimum. A hard step would have no gradient to r.
+    """
+    target = similarity.numel() / num_groups
+    return (soft_step(similarity.detach(), threshold).sum() / target - 1).square()
+
+
+def block_diagonal_loss(kernel: Tensor, groups: Tensor) -> Tensor:
+    """mean (S(W) - B)^2, B one inside a group: gradient to the kernels [c,...] (Zheng et al. 2019, kernel form). groups [c]."""
+    with torch.autocast(kernel.device.type, enabled=False):
+        target = (groups[:, None] == groups[None, :]).to(kernel.dtype)
+        return (kernel_similarity(kernel) - target).square().mean()
+
+
+class Grouping(nn.Module):
+    """Which of g groups each of c channels belongs to. kernel: the weights [c,...] that produce the channels."""
+
+    def __init__(self, num_channels: int, num_groups: int) -> None:
+        super().__init__()
+        self.num_channels, self.num_groups = num_channels, num_groups
+
+    def membership(self) -> Tensor:
+        """[c,g], one-hot rows."""
+        raise NotImplementedError
+
+    def initialize(self, kernel: Tensor) -> None:
+        """Called once, with the first kernels."""
+
+    def loss(self, kernel: Tensor) -> GroupingLoss | None:
+        """What trains the parameters of the grouping; None when it has none. No gradient to the kernels."""
+        return None
+
+    def kernel_loss(self, kernel: Tensor) -> Tensor | None:
+        """A loss of the kernels, a scalar: added to the generator's; None for none."""
+        return None
+
+    def statistics(self, kernel: Tensor) -> dict[str, Tensor]:
+        """Scalars to log of the layer, by name; on the device."""
+        return {}
+
+
+class SimilarityGrouping(Grouping):
     """Learned groups: softmax(G/t) softmax(G/t)^T is fitted to H(S - r) (Eq. 2); membership is the row argmax of G."""
 
     def __init__(self, config: GroupingConfig, num_channels: int, num_groups: int) -> None:
-        super().__init__()
+        super().__init__(num_channels, num_groups)
         self.config = config
-        self.num_channels, self.num_groups = num_channels, num_groups
         self.logits = nn.Parameter(torch.randn(num_channels, num_groups))
         if config.learn_temperature:
             self.temperature_logit = nn.Parameter(torch.tensor(INITIAL_TEMPERATURE_LOGIT))
@@ -156,15 +226,32 @@ class SimilarityGrouping(nn.Module):
             return torch.round(F.softmax(ROUND_SHARPNESS * self.probabilities(), dim=1))
         return one_hot(self.logits.argmax(dim=1), self.num_groups, self.logits.dtype)
 
+    def loss(self, kernel: Tensor) -> GroupingLoss:
+        """Eq. 2 and the learned threshold's loss. Gradient goes to the logits, the temperature and a learned threshold."""
+        with torch.autocast(kernel.device.type, enabled=False):
+            similarity = kernel_similarity(kernel.detach())
+            threshold = self.threshold(similarity)
+            step = hard_step if self.config.step == "hard" else soft_step
+            error = similarity_error(self.probabilities(), step(similarity, threshold))
+            learned = self.config.threshold == "learned"
+            return GroupingLoss(
+                similarity=error.mean() if self.config.loss_reduction == "mean" else error.sum(),
+                threshold=threshold_loss(similarity, threshold, self.num_groups) if learned else None,
+                mean_squared_error=error.detach().mean(),
+            )
 
-class FixedGrouping(nn.Module):
+    @torch.no_grad()
+    def statistics(self, kernel: Tensor) -> dict[str, Tensor]:
+        return {"temperature": self.temperature(), "threshold": self.threshold(kernel_similarity(kernel))}
+
+
+class FixedGrouping(Grouping):
     """Groups that never change: contiguous blocks or a random partition of equal sizes. Controls without a loss."""
 
     groups: Tensor
 
     def __init__(self, num_channels: int, num_groups: int, shuffle_seed: int | None = None) -> None:
-        super().__init__()
-        self.num_channels, self.num_groups = num_channels, num_groups
+        super().__init__(num_channels, num_groups)
         groups = contiguous_groups(num_channels, num_groups)
         if shuffle_seed is not None:
             groups = groups[torch.randperm(num_channels, generator=torch.Generator().manual_seed(shuffle_seed))]
@@ -176,19 +263,23 @@ class FixedGrouping(nn.Module):
 
 
 class BlockDiagonalGrouping(FixedGrouping):
-    """Contiguous groups whose *kernels* are trained to match them (the DBT baseline; `losses.grouping.block_diagonal_loss`)."""
+    """Contiguous groups whose *kernels* are trained to match them (the DBT baseline)."""
+
+    def kernel_loss(self, kernel: Tensor) -> Tensor:
+        return block_diagonal_loss(kernel, self.groups)
 
 
-Grouping = SimilarityGrouping | FixedGrouping
+# (configuration, channels, groups) -> grouping, by `generator.grouping.kind`.
+GROUPINGS: dict[str, Callable[[GroupingConfig, int, int], Grouping]] = {
+    "similarity": SimilarityGrouping,
+    "contiguous": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups),
+    "random": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups, config.random_seed),
+    "block_diagonal": lambda config, num_channels, num_groups: BlockDiagonalGrouping(num_channels, num_groups),
+}
 
 
 def build_grouping(config: GroupingConfig, num_channels: int, layer: str) -> Grouping | None:
     """The grouping of a layer with c input channels, or None for kind `none`."""
     if config.kind == "none":
         return None
-    num_groups = config.groups_for(num_channels, layer)
-    if config.kind == "similarity":
-        return SimilarityGrouping(config, num_channels, num_groups)
-    if config.kind == "block_diagonal":
-        return BlockDiagonalGrouping(num_channels, num_groups)
-    return FixedGrouping(num_channels, num_groups, config.random_seed if config.kind == "random" else None)
+    return GROUPINGS[config.kind](config, num_channels, config.groups_for(num_channels, layer))

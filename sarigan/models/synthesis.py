@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ops import bias_act
 from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.grouping import Grouping, GroupingConfig, SimilarityGrouping, build_grouping
+from sarigan.layers.grouping import Grouping, GroupingConfig, build_grouping
 from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.demodulation import WeightModulation
 from sarigan.layers.modulation.group_adagn import ActivationModulation
@@ -118,8 +118,7 @@ class SkipSynthesis(nn.Module):
             conv = self._layer(f"{r}x{r}.conv", width, width, up=False)
             self.blocks[f"{r}x{r}"] = SynthesisBlock(up, conv, ToRGB(width, style_dim))
         for layer in self.grouped_layers():
-            if isinstance(layer.grouping, SimilarityGrouping):
-                layer.grouping.initialize(layer.kernel)
+            layer.grouping.initialize(layer.kernel)
 
     def _layer(self, name: str, in_channels: int, out_channels: int, up: bool) -> SynthesisLayer:
         grouping = None if name == "4x4.conv" else build_grouping(self.grouping_config, in_channels, name)

@@ -8,17 +8,26 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sarigan.data.loader import DataConfig
 from sarigan.errors import InputError
 from sarigan.layers.grouping import (
+    GROUPINGS,
     BlockDiagonalGrouping,
     FixedGrouping,
+    Grouping,
     GroupingConfig,
+    GroupingLoss,
     SimilarityGrouping,
     build_grouping,
     kernel_similarity,
     kth_smallest,
     similarity_quantile,
 )
+from sarigan.models.generator import GeneratorConfig
+from sarigan.systems.style.system import StyleConfig
+from sarigan.systems.system import Shard
+from sarigan.training.config import TrainingConfig
+from sarigan.training.precision import Precision
 
 
 def test_similarity_is_the_cosine_of_flattened_kernels() -> None:
@@ -192,3 +201,43 @@ def test_build_grouping_by_kind() -> None:
     assert build_grouping(GroupingConfig(kind="none"), 8, "x") is None
     assert isinstance(build_grouping(GroupingConfig(num_groups=4), 8, "x"), SimilarityGrouping)
     assert isinstance(build_grouping(GroupingConfig(kind="block_diagonal", num_groups=4), 8, "x"), BlockDiagonalGrouping)
+
+
+def test_a_new_kind_is_a_class_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grouping that no file but its own knows: it is found by name, trained by its loss, and logged."""
+
+    class Pull(Grouping):
+        """Two groups by the sign of one trained number a channel."""
+
+        def __init__(self, num_channels: int) -> None:
+            super().__init__(num_channels, 2)
+            self.side = torch.nn.Parameter(torch.linspace(-1, 1, num_channels))
+
+        def membership(self) -> torch.Tensor:
+            return torch.stack([self.side < 0, self.side >= 0], dim=1).to(self.side.dtype)
+
+        def loss(self, kernel: torch.Tensor) -> GroupingLoss:
+            error = (self.side - kernel.detach().flatten(1).mean(dim=1)).square().mean()
+            return GroupingLoss(error, None, error.detach())
+
+        def statistics(self, kernel: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"spread": self.side.detach().std()}
+
+    with pytest.raises(InputError, match="kind must be one of none, similarity, .*, got 'pull'"):
+        GroupingConfig(kind="pull")
+    monkeypatch.setitem(GROUPINGS, "pull", lambda config, num_channels, num_groups: Pull(num_channels))
+    config = StyleConfig(
+        data=DataConfig(flip=False, num_workers=0),
+        generator=GeneratorConfig(grouping=GroupingConfig(kind="pull", num_groups=2)),
+        training=TrainingConfig(batch_size=8, device="cpu", precision="float32"),
+    ).tiny()
+    system = config.build(Precision(torch.device("cpu"), "float32"))
+    (phase,) = [phase for phase in system.phases if phase.name == "grouping"]
+    before = [parameter.detach().clone() for parameter in phase.parameters]
+    loss, _ = phase.loss(Shard(None, None))
+    loss.backward()
+    phase.optimizer.step()
+    assert all(not torch.equal(a, b) for a, b in zip(before, phase.parameters, strict=True))
+    logged = system.log_values({})
+    assert logged["groups/8x8.up/spread"] > 0 and logged["groups/8x8.up/nonempty"] == 2
+    assert logged["groups/8x8.up/ema_agreement"] == 1

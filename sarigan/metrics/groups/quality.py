@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.layers.grouping import SimilarityGrouping, kernel_similarity
-from sarigan.losses.grouping import grouping_loss
+from sarigan.layers.grouping import kernel_similarity
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import GroupedLayer
@@ -69,9 +68,8 @@ def group_quality(generator: Generator, num_permutations: int = 1000, seed: int 
         kept = labels >= 0
         similarity = kernel_similarity(layer.kernel.detach().cpu().double())[kept][:, kept]
         count = layer.grouping.num_groups
-        error = None
-        if isinstance(layer.grouping, SimilarityGrouping):
-            error = float(grouping_loss(layer.grouping, layer.kernel).mean_squared_error)
+        loss = layer.grouping.loss(layer.kernel)
+        error = None if loss is None else float(loss.mean_squared_error)
         found[layer.name] = cluster_quality(similarity, labels[kept], count, num_permutations, seed, error)
     return found
 

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from sarigan.layers.grouping import SimilarityGrouping, kernel_similarity
 from sarigan.models.generator import Generator
 
 
@@ -27,9 +26,8 @@ def group_statistics(generator: Generator, average: Generator) -> dict[str, floa
             share = sizes / sizes.sum().clamp_min(1)
             entropy = -torch.xlogy(share, share).sum()  # an empty group adds 0
             found[f"{prefix}/size_entropy"] = entropy / math.log(grouping.num_groups)
-        if isinstance(grouping, SimilarityGrouping):
+        if next(grouping.parameters(), None) is not None:  # learned groups, whose average trails behind
             agreement = (membership.argmax(dim=1) == ema.grouping.membership().argmax(dim=1)).float().mean()
             found[f"{prefix}/ema_agreement"] = agreement
-            found[f"{prefix}/temperature"] = grouping.temperature()
-            found[f"{prefix}/threshold"] = grouping.threshold(kernel_similarity(online.kernel))
+        found |= {f"{prefix}/{name}": value for name, value in grouping.statistics(online.kernel).items()}
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True)) if found else {}

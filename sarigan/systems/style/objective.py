@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.errors import InputError
-from sarigan.layers.grouping import BlockDiagonalGrouping, SimilarityGrouping
 from sarigan.losses import adversarial
-from sarigan.losses.grouping import block_diagonal_loss, grouping_loss
 from sarigan.losses.information import explained_variance_terms, information_loss
 from sarigan.losses.path_length import path_length_penalty, path_lengths
 from sarigan.losses.r1 import r1_penalty
@@ -124,11 +122,8 @@ class GanObjective:
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
         scalars |= {f"{key}_g": value for key, value in terms.items()}
-        constraints = [
-            block_diagonal_loss(layer.kernel, layer.grouping.groups)
-            for layer in self.generator.grouped_layers()
-            if isinstance(layer.grouping, BlockDiagonalGrouping)
-        ]
+        found = [layer.grouping.kernel_loss(layer.kernel) for layer in self.generator.grouped_layers()]
+        constraints = [constraint for constraint in found if constraint is not None]
         if constraints:
             constraint = torch.stack(constraints).mean()
             scalars["loss/block_diagonal"] = constraint.detach()
@@ -156,11 +151,8 @@ class GanObjective:
         A function of the weights alone, which are equal on all ranks. So are the gradients, but for the rounding of unlike
         processors, which groups and their training would blow up: the trainer averages them.
         """
-        losses = [
-            grouping_loss(layer.grouping, layer.kernel)
-            for layer in self.generator.grouped_layers()
-            if isinstance(layer.grouping, SimilarityGrouping)
-        ]
+        found = [layer.grouping.loss(layer.kernel) for layer in self.generator.grouped_layers()]
+        losses = [item for item in found if item is not None]
         loss = self.config.grouping_weight * torch.stack([item.similarity for item in losses]).sum()
         scalars = {"loss/grouping_mse": torch.stack([item.mean_squared_error for item in losses]).mean()}
         thresholds = [item.threshold for item in losses if item.threshold is not None]

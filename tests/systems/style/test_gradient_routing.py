@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.data.batch import Batch
-from sarigan.losses.grouping import block_diagonal_loss, grouping_loss
+from sarigan.layers.grouping import block_diagonal_loss
 from sarigan.systems.system import Shard
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
@@ -55,7 +55,7 @@ def test_grouping_loss_reaches_logits_temperature_and_threshold_only(trainer: Tr
 def test_threshold_learns_from_its_own_loss_only(tiny_config: Build, tiny_state: Build, step: str) -> None:
     generator = tiny_state(tiny_config(f"generator.grouping.step={step}")).system.generator
     for layer in generator.grouped_layers():
-        terms = grouping_loss(layer.grouping, layer.kernel)
+        terms = layer.grouping.loss(layer.kernel)
         named = [*layer.grouping.named_parameters(), ("kernel", layer.kernel)]
         assert reached(terms.similarity, named) == {"logits", "temperature_logit"}
         assert terms.threshold is not None

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping
-from sarigan.losses.grouping import block_diagonal_loss, grouping_loss, threshold_loss
+from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping, block_diagonal_loss, threshold_loss
 
 C, G = 10, 3
 
@@ -59,7 +58,7 @@ def expected_loss(grouping: SimilarityGrouping, kernel: torch.Tensor) -> tuple[n
 def test_equation_2(options: dict[str, object], step: str, reduction: str) -> None:
     grouping, kernel = build(step=step, loss_reduction=reduction, **options)
     error, r = expected_loss(grouping, kernel)
-    found = grouping_loss(grouping, kernel)
+    found = grouping.loss(kernel)
     assert found.similarity.item() == pytest.approx(error.mean() if reduction == "mean" else error.sum(), rel=1e-9)
     assert found.mean_squared_error.item() == pytest.approx(error.mean(), rel=1e-9)
     assert not found.mean_squared_error.requires_grad
@@ -74,7 +73,7 @@ def test_equation_2(options: dict[str, object], step: str, reduction: str) -> No
 
 def test_gradient_to_the_logits_by_finite_differences() -> None:
     grouping, kernel = build(step="soft")
-    (gradient,) = torch.autograd.grad(grouping_loss(grouping, kernel).similarity, grouping.logits)
+    (gradient,) = torch.autograd.grad(grouping.loss(kernel).similarity, grouping.logits)
     step = 1e-6
     for j, i in ((0, 0), (3, 2), (9, 1)):
         values = []
@@ -107,7 +106,7 @@ def test_perfect_groups_have_no_loss() -> None:
     grouping = SimilarityGrouping(GroupingConfig(num_groups=G, threshold="constant", constant_threshold=0.5), C, G).double()
     with torch.no_grad():
         grouping.logits.copy_(1000 * torch.eye(G)[labels])
-    assert grouping_loss(grouping, kernel).similarity.item() < 1e-12
+    assert grouping.loss(kernel).similarity.item() < 1e-12
 
 
 def test_block_diagonal_loss_and_its_gradient() -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping
-from sarigan.losses.grouping import grouping_loss
 from sarigan.systems.style.objective import ObjectiveConfig
 from sarigan.systems.style.system import OptimizerConfig
 from sarigan.training.optimizers import lazy_adam
@@ -42,7 +41,7 @@ def optimise(config: GroupingConfig, kernel: Tensor) -> Iterator[SimilarityGroup
         grouping.parameters(), settings.grouping_learning_rate, (settings.beta1, settings.beta2), settings.grouping_epsilon
     )
     for _ in range(STEPS):
-        terms = grouping_loss(grouping, kernel)
+        terms = grouping.loss(kernel)
         loss = weights.grouping_weight * terms.similarity
         if terms.threshold is not None:
             loss = loss + weights.threshold_weight * terms.threshold
