@@ -1,11 +1,13 @@
 """The habits of the house: import layers, lint, types, docstrings, one concept a file."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
 from process_tools import DEADLINE
 
@@ -20,6 +22,13 @@ def run(project_root: Path, *command: str) -> None:
 
 def test_import_layers(project_root: Path) -> None:
     run(project_root, "-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())")
+
+
+def test_no_import_circles() -> None:
+    """Neither between folders, which the layers forbid, nor between the files of one folder."""
+    graph = grimp.build_graph("sarigan", "ops")
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    list(graphlib.TopologicalSorter(imports).static_order())  # CycleError names the circle
 
 
 def test_ruff(project_root: Path) -> None:
@@ -52,9 +61,12 @@ def test_docstrings(path: Path) -> None:
         return
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "the module has none"
-    # Of `Hook`, `Source`, `Metric`, `ImageSet` and `PerceptualDistance`, where they are documented.
+    # Of `Hook`, `Supervisor`, `System`, `RunConfig`, `Grouping`, `Source`, `Metric`, `ImageSet`, where they are documented.
     overrides = {"before_training", "after_step", "after_training", "scan", "load", "read", "stamp"}
     overrides |= {"check", "requests", "compute", "add_arguments", "batches", "activations", "weights"}
+    overrides |= {"report_position", "report_stop", "roll_back", "resolution", "shard_multiple", "build", "tiny", "method"}
+    overrides |= {"separate_parameters", "sample_images", "log_values", "notes", "evaluation_inputs", "report_sections"}
+    overrides |= {"report_curves", "loss", "kernel_loss", "statistics"}
     missing = [
         name
         for name, node in public_definitions(tree)
@@ -82,9 +94,9 @@ def test_no_file_without_a_concept() -> None:
 
 
 def test_files_hold_one_concept() -> None:
-    """A file much over 220 lines wants splitting."""
+    """A file of over 300 lines wants splitting."""
     long = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in SOURCES}
-    assert {name: count for name, count in long.items() if count > 230} == {}
+    assert {name: count for name, count in long.items() if count > 300} == {}
 
 
 def test_test_files_have_names_of_their_own() -> None:
