@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import one_hot
-from sarigan.layers.style import StyleCodes, channel_affine
+from sarigan.layers.modulation.demodulation import channel_affine
+from sarigan.layers.style import StyleCodes
 
 CODES = ("z", "h")
 OPERATIONS = ("scale", "move", "shift")

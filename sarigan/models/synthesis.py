@@ -18,8 +18,7 @@ from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.grouping import Grouping, GroupingConfig, build_grouping
 from sarigan.layers.intervention import Edit, by_layer
-from sarigan.layers.modulation.demodulation import WeightModulation
-from sarigan.layers.modulation.group_adagn import ActivationModulation
+from sarigan.layers.modulation.forms import ActivationModulation, WeightModulation
 from sarigan.layers.noise import NoiseInjection
 from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.resample import upsample_2x

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.modulation.demodulation import WeightModulation
-from sarigan.layers.modulation.group_adagn import ActivationModulation, group_adagn
+from sarigan.layers.modulation.demodulation import channel_affine
+from sarigan.layers.modulation.forms import ActivationModulation, WeightModulation
+from sarigan.layers.modulation.group_adagn import group_adagn
 from sarigan.layers.modulation.group_adain import group_adain
 from sarigan.layers.normalization import instance_norm
-from sarigan.layers.style import StyleCodes, channel_affine
+from sarigan.layers.style import StyleCodes
 
 N, CHANNELS, OUT, SIZE = 2, 12, 5, 9
 GROUP_OF = [0, 1, 2, 0, 1, 2, 2, 2, 1, 0, 0, 4]  # group 3 is empty

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Intervention, Regrouping, group_code
-from sarigan.layers.style import StyleCodes, channel_affine
+from sarigan.layers.modulation.demodulation import channel_affine
+from sarigan.layers.style import StyleCodes
 from sarigan.models.generator import Generator, GeneratorConfig
 
 SMALL = {"resolution": 16, "z_dim": 16, "style_dim": 16, "mapping_layers": 2, "channel_base": 128, "channel_max": 32}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.modulation.demodulation import WeightModulation
+from sarigan.layers.modulation.forms import WeightModulation
 from sarigan.layers.style import StyleCodes
 
 N, CHANNELS, OUT, SIZE, GROUPS = 3, 6, 5, 7, 3

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes, channel_affine
+from sarigan.layers.modulation.demodulation import channel_affine
+from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes
 
 N = 3
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig, kernel_similarity, similarity_quantile
-from sarigan.layers.modulation.group_adagn import ActivationModulation
+from sarigan.layers.modulation.forms import ActivationModulation
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.models.synthesis import SkipSynthesis
 

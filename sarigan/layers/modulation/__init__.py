@@ -1,1 +1,1 @@
-"""Ways to apply the codes of a layer to its convolution; each is (x, codes, convolution) -> features."""
+"""Who sets the scale of a channel: by image (AdaIN), by group (Eq. 3 to 6), and the two forms built from the equations."""

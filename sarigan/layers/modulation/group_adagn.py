@@ -1,13 +1,9 @@
-"""AdaGN: adaptive group normalisation by the inter-group codes (SariGAN Eq. 4), and the activation form it completes."""
+"""AdaGN: adaptive group normalisation by the inter-group codes (SariGAN Eq. 4)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sarigan.layers.activation import HALF_CLAMP
-from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.modulation.group_adain import group_adain
-from sarigan.layers.normalization import full_precision, wide_range
-from sarigan.layers.style import StyleCodes
+from sarigan.layers.normalization import full_precision
 
 
 def group_adagn(x: Tensor, membership: Tensor, h_scale: Tensor, h_bias: Tensor | None, epsilon: float = 1e-8) -> Tensor:
@@ -28,22 +24,3 @@ def group_adagn(x: Tensor, membership: Tensor, h_scale: Tensor, h_bias: Tensor |
     shift = -mean * ratio if h_bias is None else h_bias - mean * ratio
     y = full * (ratio @ member.t())[:, :, None, None] + (shift @ member.t())[:, :, None, None]
     return y.to(x.dtype)
-
-
-class ActivationModulation(nn.Module):
-    """Eq. 3, Eq. 4, then the plain convolution: the form the paper derives the weight form from.
-
-    x [N,I,H,W] -> [N,O,H',W']; needs codes of a grouped layer.
-    """
-
-    def __init__(self, epsilon: float = 1e-8) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-
-    def forward(self, x: Tensor, codes: StyleCodes, convolution: EqualizedConv2d) -> Tensor:
-        assert codes.membership is not None and codes.h_scale is not None
-        half = x.dtype == torch.float16
-        with torch.autocast(x.device.type, enabled=False):
-            x = group_adain(wide_range(x), codes.z_scale, codes.z_bias, self.epsilon)
-            x = group_adagn(x, codes.membership, codes.h_scale, codes.h_bias, self.epsilon)
-        return convolution(x.clamp(-HALF_CLAMP, HALF_CLAMP) if half else x)

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.modulation.demodulation import WeightModulation
+from sarigan.layers.modulation.demodulation import channel_affine
+from sarigan.layers.modulation.forms import WeightModulation
 from sarigan.layers.modulation.group_adagn import group_adagn
 from sarigan.layers.modulation.group_adain import group_adain
-from sarigan.layers.style import StyleCodes, channel_affine
+from sarigan.layers.style import StyleCodes
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import ToRGB
 
@@ -62,7 +63,7 @@ def test_scale_and_demodulation_are_full_precision(biases: bool) -> None:
 
 
 def test_group_statistics_of_the_activation_form_are_full_precision() -> None:
-    from sarigan.layers.modulation.group_adagn import ActivationModulation
+    from sarigan.layers.modulation.forms import ActivationModulation
 
     x = torch.randn(4, CHANNELS, 8, 8, generator=torch.Generator().manual_seed(1))
     recorder = Recorder(EqualizedConv2d(CHANNELS, 6, 3))
