@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import kernel_similarity
-from sarigan.losses.grouping import grouping_loss
 from sarigan.metrics.groups.quality import (
     against_chance,
     cluster_quality,
@@ -148,7 +147,7 @@ def test_target_error_is_that_of_equation_2(tiny_config: Build) -> None:
     generator = Generator(tiny_config().generator)
     found = group_quality(generator, num_permutations=2)
     for layer in generator.grouped_layers():
-        expected = grouping_loss(layer.grouping, layer.kernel).mean_squared_error
+        expected = layer.grouping.loss(layer.kernel).mean_squared_error
         assert found[layer.name].target_error == pytest.approx(float(expected)) and found[layer.name].num_groups == 3
     fixed = Generator(tiny_config("generator.grouping.kind=contiguous").generator)
     assert group_quality(fixed, num_permutations=2)["8x8.up"].target_error is None
