@@ -80,9 +80,9 @@ def has_pending(process: int, number: signal.Signals) -> bool:
 
 
 @contextmanager
-def running(command: Sequence[object], **settings: Any) -> Iterator[subprocess.Popen]:
+def running(args: Sequence[object], **settings: Any) -> Iterator[subprocess.Popen]:
     """A process in a session of its own, which is killed with all its descendants at the end of the block."""
-    process = subprocess.Popen([str(part) for part in command], start_new_session=True, **settings)
+    process = subprocess.Popen([str(part) for part in args], start_new_session=True, **settings)
     try:
         yield process
     finally:
