@@ -145,7 +145,7 @@ def kill(processes: Sequence[int]) -> None:
 
 
 @contextmanager
-def no_process_left() -> Iterator[None]:
+def no_process_left(grace: float = MINUTE / 4) -> Iterator[None]:
     """Kill at the end whatever the block has started and left, in whatever session and whoever its parent is now, and fail.
 
     Descendants, and those that inherited a mark in their environment and whose parent is gone.
@@ -161,7 +161,7 @@ def no_process_left() -> Iterator[None]:
         else:
             os.environ[MARK] = previous
         left = _left(mark, before)
-        deadline = time.monotonic() + MINUTE / 4  # those that are about to end
+        deadline = time.monotonic() + grace  # for those that are about to end
         while left and time.monotonic() < deadline:
             time.sleep(0.05)
             left = _left(mark, before)
