@@ -144,7 +144,7 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("generate", "sarigan", ["--device", "tpu"], "--device must be"),
         ("generate", "sarigan", ["--batch-size", "0"], "--batch-size must be at least 1"),
         ("generate", "sarigan", ["--truncation-cutoff", "-1"], "--truncation-cutoff must not be negative, got -1"),
-        ("generate", "sarigan", ["--latents", "bad.zip"], "bad.zip: not a readable .npz file with an array `latents` (Bad"),
+        ("generate", "sarigan", ["--latents", "bad.zip"], "bad.zip: not a readable .npz file with an array `latents` (File"),
         ("generate", "sarigan", ["--latents", "l.npy"], "l.npy: a single array (.npy); an .npz file with an array `latents`"),
         ("generate", "sarigan", ["--latents", "whole.npz"], "whole.npz: latents must be floating-point numbers, got int64"),
         ("attention_maps", "sarigan", ["--parts", "bad.zip"], "not a readable .npz file with arrays `masks` and `names` ("),
