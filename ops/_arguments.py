@@ -19,8 +19,16 @@ def check_same_device(name: str, tensor: Tensor, x: Tensor) -> None:
         raise ValueError(f"{name} must be on the device of x ({x.device}), got {tensor.device}")
 
 
+def check_number(name: str, value: object) -> None:
+    """Raises TypeError unless `value` is a real number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+
+
 def check_integers(name: str, values: tuple) -> None:
-    """Raises TypeError unless every value is an integer."""
+    """Raises TypeError unless every value is an integer, ValueError for one that no operator can count to."""
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be integers, got {value!r}")
+        if abs(value) >= 2**31:
+            raise ValueError(f"{name} must be integers of 32 bits, got {value}")

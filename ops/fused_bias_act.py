@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ops._arguments import check_floating, check_same_device
+from ops._arguments import check_floating, check_number, check_same_device
 from ops._autograd import Transformable
 from ops._extension import native_for
 
@@ -50,13 +50,14 @@ def bias_act(
 def _reference(x: Tensor, bias: Tensor | None, activation: str, gain: float, clamp: float | None, slope: float) -> Tensor:
     if bias is not None:
         x = x + bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2))
-    if activation == "leaky_relu":
+    if slope == 0.0:
+        x = torch.relu(x)  # 0 of -inf, not 0 * inf
+    elif activation == "leaky_relu":
         x = F.leaky_relu(x, slope)
-    elif activation == "relu":
-        x = torch.relu(x)
     if gain != 1.0:
         x = x * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    largest = torch.finfo(x.dtype).max  # PyTorch refuses a bound that the type cannot hold
+    return x if clamp is None else x.clamp(-clamp, clamp) if clamp <= largest else x
 
 
 class _BiasAct(Transformable):
@@ -122,6 +123,9 @@ def _check(
         if bias.shape != (x.shape[1],):
             raise ValueError(f"bias must have shape ({x.shape[1]},) to match x {tuple(x.shape)}, got {tuple(bias.shape)}")
         check_same_device("bias", bias, x)
+    for name, value in (("gain", gain), ("clamp", clamp), ("negative_slope", negative_slope)):
+        if value is not None:
+            check_number(name, value)
     if gain is not None and not math.isfinite(gain):
         raise ValueError(f"gain must be finite or None, got {gain}")
     if clamp is not None and not clamp > 0:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ops._arguments import check_floating, check_integers, check_same_device
+from ops._arguments import check_floating, check_integers, check_number, check_same_device
 from ops._autograd import Transformable, transforms_active
 from ops._extension import is_captured, native_for
 from ops._upfirdn2d_reference import filter_kernels, resample, resample_adjoint, reverse
@@ -117,6 +117,7 @@ def _output_size(
     if filter.ndim not in (1, 2) or filter.numel() == 0:
         raise ValueError(f"filter must have one or two dimensions and at least one tap, got shape {tuple(filter.shape)}")
     check_same_device("filter", filter, x)
+    check_number("gain", gain)
     if not math.isfinite(gain):
         raise ValueError(f"gain must be finite, got {gain}")
     height = x.shape[2] * up[1] + padding[2] + padding[3] - filter.shape[0]

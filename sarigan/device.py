@@ -18,7 +18,7 @@ def resolve_device(name: str, setting: str) -> torch.device:
     """
     if name == "mps" and torch.backends.mps.is_available():
         return torch.device("mps")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", name):
         raise InputError(f"{setting} must be auto, cpu, cuda or cuda:N, got {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

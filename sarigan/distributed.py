@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sarigan.errors import EXIT_CODE, InputError
+from sarigan.errors import EXIT_CODE, InputError, one_line
 from sarigan.launcher_watch import watch_launcher
 from sarigan.rendezvous import meet
 
@@ -100,9 +100,9 @@ def exit_on_input_error() -> Iterator[None]:
     except InputError as error:
         if not isinstance(error, SharedInputError):
             prefix = f"rank {os.environ.get('RANK')}: " if os.environ.get("RANK", "0") != "0" else ""
-            print(f"error: {prefix}{error}", file=sys.stderr)
+            print(f"error: {prefix}{one_line(str(error))}", file=sys.stderr)
         elif is_main():
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_CODE) from None
 
 

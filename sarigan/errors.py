@@ -1,10 +1,14 @@
-"""The one exception for what a user can put right, and how a script reports it."""
+"""The one exception for what a user can put right, how a script reports it, and bounds on what a user can ask for."""
 
+import math
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXIT_CODE = 2
+_LONG_WORD = re.compile(r"\S{401,}")  # a path has at most 255 bytes between slashes
+_LONGEST = 4000
 
 
 class InputError(ValueError):
@@ -17,5 +21,24 @@ def exit_on_input_error() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_CODE) from None
+
+
+def one_line(message: str) -> str:
+    """A message for printing: control characters of names are escaped, long names shortened."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    text = _LONG_WORD.sub(lambda word: _shortened(word[0], 400), text)
+    return _shortened(text, _LONGEST)
+
+
+def require_at_most(section: str, config: object, **largest: float) -> None:
+    """InputError naming the first field of a section that is larger than any that makes sense."""
+    for name, limit in largest.items():
+        value = getattr(config, name)
+        if value is not None and limit < value < math.inf:  # `RunConfig` refuses what is not finite
+            raise InputError(f"{section}.{name} must be at most {limit:,}, got {value}")
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length // 2]}...{text[-length // 2 :]}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
-from sarigan.files.weights import floating_type, load_weights
+from sarigan.files.reading import reading
 from sarigan.models.generator import Generator
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
@@ -29,18 +29,9 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     """
     file = resolve_checkpoint(path)
     state = _load(file, device)
-    try:
+    with reading(file, "checkpoint of a generator"):
         config = require_style(config_from_dict(state["config"], str(file)), file)
-        weights = state["ema_generator"]
-        generator = Generator(config.generator).to(device, floating_type(weights["mean_latent"]))
-        load_weights(generator, weights)
-    except InputError:
-        raise
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: no EMA generator that fits its configuration ({reason})") from None
-    return generator.eval().requires_grad_(False)
-
+        return Generator.from_weights(config.generator, state["ema_generator"], device)
 
 
 def require_style(config: Config, source: str | Path) -> StyleConfig:
@@ -57,13 +48,11 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     """
     file = resolve_checkpoint(path)
     state = _load(file, device)
-    try:
+    with reading(file, "checkpoint of a run"):
         config = config_from_dict(state["config"], str(file))
-    except KeyError as error:
-        raise InputError(f"{file}: no checkpoint of a run ({error} is missing)") from None
-    weights = next((value for value in _tensors(state) if value.is_floating_point()), torch.empty(0))
-    system = config.build(Precision(torch.device(device), "float64" if weights.dtype == torch.float64 else "float32"))
-    system.load_state_dict(state, str(file))
+        weights = next((value for value in _tensors(state) if value.is_floating_point()), torch.empty(0))
+        system = config.build(Precision(torch.device(device), "float64" if weights.dtype == torch.float64 else "float32"))
+        system.load_state_dict(state, str(file))
     for network in system.networks.values():
         network.eval().requires_grad_(False)
     return system, config

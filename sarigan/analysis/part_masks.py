@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.files.npz import read_npz
+from sarigan.files.reading import read_npz
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_FILE, load_avatar_segmenter, read_record
 
 
@@ -38,8 +38,8 @@ def segmenter_score() -> str:
 
 def load_masks(path: Path, num_images: int, resolution: int) -> PartMasks:
     """An .npz with masks [N,R,R] of integers and names [K]. InputError naming the file and what is wrong."""
-    masks, found = read_npz(path, ["masks", "names"])
-    names = [str(name) for name in found.reshape(-1)]
+    arrays = read_npz(path, ["masks", "names"])
+    masks, names = arrays["masks"], [str(name) for name in arrays["names"].reshape(-1)]
     wanted = (num_images, resolution, resolution)
     if masks.shape != wanted or not np.issubdtype(masks.dtype, np.integer):
         raise InputError(f"{path}: masks must be integers of shape {wanted}, got {masks.dtype} {masks.shape}")

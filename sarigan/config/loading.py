@@ -1,6 +1,8 @@
 """Defaults < YAML (and its `base`) < command line: merged and checked here and nowhere else."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sarigan.config.kinds import silent_conversion, texts_as_written, without_value, wrong_kind
 from sarigan.errors import InputError
+from sarigan.files.reading import check_yaml, read_yaml_text, reading
 from sarigan.systems.registry import SYSTEMS
 from sarigan.training.run_config import RunConfig
 
@@ -34,14 +37,18 @@ def load_config(path: str | Path | None = None, overrides: list[str] | None = No
 
 def config_from_dict(values: dict[str, Any], source: str) -> RunConfig:
     """The configuration stored in a checkpoint; InputError naming `source` when it does not fit this version."""
-    return _built([Source(source, OmegaConf.create(values), None)])
+    with reading(source, "configuration"), _fields_named():
+        if not isinstance(values, dict):
+            raise InputError(f"a configuration is a mapping of sections, got {type(values).__name__}")
+        return _built([Source(source, OmegaConf.create(values), None)])
 
 
 def _built(sources: list[Source]) -> RunConfig:
     section = _system_of(sources)
     merged = OmegaConf.structured(section)
     for source in sources:
-        merged = _merge(merged, source, section)
+        with reading(source.name, "configuration"), _fields_named():
+            merged = _merge(merged, source, section)
     try:
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
@@ -55,21 +62,21 @@ def _system_of(sources: list[Source]) -> type[RunConfig]:
     where, name = "", RunConfig.system
     for source in sources:
         if "system" in source.values:
-            where, name = source.name, source.values["system"]
-    if name not in SYSTEMS:
+            with reading(source.name, "configuration"), _fields_named():
+                where, name = source.name, source.values["system"]
+    if not isinstance(name, str) or name not in SYSTEMS:
         raise InputError(f"{where}: system must be one of {', '.join(SYSTEMS)}, got {name!r}")
     return SYSTEMS[name]
 
 
 def _parse_override(override: str) -> Source:
     name, _, text = override.partition("=")
-    try:
+    with reading(f"argument {override!r}", "setting"), _fields_named():
+        check_yaml(text)
         values = OmegaConf.from_dotlist([override])
         written = OmegaConf.create()
         OmegaConf.update(written, name, yaml.load(text, yaml.BaseLoader))
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise InputError(f"argument {override!r}: {_one_line(error)}") from None
-    return Source(f"argument {override!r}", values, OmegaConf.to_container(written, resolve=False))
+        return Source(f"argument {override!r}", values, OmegaConf.to_container(written, resolve=False))
 
 
 def _merge(base: Any, source: Source, section: type[RunConfig]) -> Any:
@@ -100,35 +107,34 @@ def _source_of(key: str | None, sources: list[Source]) -> str:
 
 def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> list[Source]:
     """The file and the ones it names as `base`, farthest first."""
-    if path.resolve() in seen:
-        raise InputError(f"{path}: `base` goes round in a circle")
-    try:
-        text = io.StringIO(path.read_text(encoding="utf-8"))
-        text.name = str(path)  # for messages
-        values = OmegaConf.load(text)  # unlike plain PyYAML it refuses a key that stands twice
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{named_in}{path}: cannot read the configuration ({reason})") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({_one_line(error)})") from None
-    if not isinstance(values, DictConfig):
-        raise InputError(f"{path}: a configuration is a mapping of sections, got a list")
-    if not values:
-        raise InputError(f"{path}: holds no setting; a configuration has sections such as training: {{batch_size: 32}}")
-    try:
+    with reading(f"{named_in}{path}", "YAML file"), _fields_named():
+        if path.resolve() in seen:
+            raise InputError("`base` goes round in a circle")
+        text = read_yaml_text(path)
+        values = OmegaConf.load(io.StringIO(text))  # unlike plain PyYAML it refuses a key that stands twice
+        if not isinstance(values, DictConfig):
+            raise InputError("a configuration is a mapping of sections, got a list")
+        if not values:
+            raise InputError("holds no setting; a configuration has sections such as training: {batch_size: 32}")
         base = values.pop("base", None)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{path}: {_one_line(error)}") from None
-    if base is not None and not isinstance(base, str):
-        raise InputError(f"{path}: `base` is the name of one YAML file, got {base!r}")
+        if base is not None and not isinstance(base, str):
+            raise InputError(f"`base` is the name of one YAML file, got {base!r}")
+        source = Source(str(path), values, yaml.load(text, yaml.BaseLoader))
     chain = [] if base is None else _read_chain(path.parent / base, (*seen, path.resolve()), f"{path}: its base ")
-    return [*chain, Source(str(path), values, yaml.load(text.getvalue(), yaml.BaseLoader))]
+    return [*chain, source]
+
+
+@contextmanager
+def _fields_named() -> Iterator[None]:
+    """An error of OmegaConf, which is of many lines, becomes an InputError with its first line and the field."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise InputError(_one_line(error)) from None
 
 
 def _one_line(error: Exception) -> str:
-    """`message (field a.b)` of a many-line OmegaConf or YAML error."""
+    """`message (field a.b)` of a many-line OmegaConf error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), None)
-    if isinstance(error, OmegaConfBaseException):
-        return lines[0] + (f" (field {key})" if key else "")
-    return "; ".join(lines)
+    return (lines or [type(error).__name__])[0] + (f" (field {key})" if key else "")

@@ -18,7 +18,8 @@ from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.file import is_lmdb
 from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
 from sarigan.data.workers import WorkerEnd, dead_worker_error, start_worker
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_most
+from sarigan.seeding import check_seed
 
 
 class ImageDataset(Protocol):
@@ -66,6 +67,8 @@ class DataConfig:
             raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
         if self.num_images < 1:
             raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
+        require_at_most("data", self, num_images=10**9, num_workers=1024)
+        check_seed("data.seed", self.seed)
         if self.num_workers < 0:
             raise InputError(f"data.num_workers must not be negative, got {self.num_workers}")
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sarigan.errors import InputError
+from sarigan.files.reading import read_json, reading
 from sarigan.layers.intervention import LARGEST, Intervention, check_place
 from sarigan.models.generator import Generator
 
@@ -42,16 +43,9 @@ def save_edits(edits: Sequence[Intervention], generator: Generator, path: Path) 
 
 def load_edits(path: Path, generator: Generator) -> list[Intervention]:
     """The edits of a file, checked against the generator. InputError naming the file and the field."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read the edits ({getattr(error, 'strerror', None) or error})") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from None
-    try:
+    content = read_json(path)
+    with reading(path, "edit file"):
         return edits_from_dict(content, generator)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def edits_from_dict(content: Any, generator: Generator) -> list[Intervention]:

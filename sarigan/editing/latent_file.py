@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sarigan.editing.seeds import LatentSource
 from sarigan.errors import InputError
-from sarigan.files.npz import read_npz
+from sarigan.files.reading import read_npz
 from sarigan.models.generator import Generator
 
 
@@ -41,7 +41,7 @@ def save_latents(
 
 def load_latents(path: Path, generator: Generator) -> Tensor:
     """Latents [N,L,w_dim] on the generator's device; w [N,w_dim] is repeated for every layer. InputError naming the file."""
-    (array,) = read_npz(path, ["latents"])
+    array = read_npz(path, ["latents"])["latents"]
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{path}: latents must be floating-point numbers, got {array.dtype}")
     wanted = (generator.num_latents, generator.config.w_dim)

@@ -1,5 +1,6 @@
 """Latents and noise as functions of a seed: the same picture whatever else is in the batch."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +22,7 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         ends = part.strip().split("-")
-        if not 1 <= len(ends) <= 2 or not all(end.strip().isdecimal() for end in ends):
+        if not 1 <= len(ends) <= 2 or not all(re.fullmatch(r"\s*[0-9]{1,20}\s*", end) for end in ends):
             raise InputError(f"seeds are numbers and ranges such as 1,5,9 or 0-15 (0 to {MAX_SEED}), got {text!r}")
         first, last = int(ends[0]), int(ends[-1])
         check_seed("seeds", max(first, last))

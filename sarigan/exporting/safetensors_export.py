@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from sarigan.errors import InputError
 from sarigan.files.atomic_file import replace_file, replace_text
-from sarigan.files.weights import floating_type, load_weights
+from sarigan.files.reading import read_bytes, read_json, reading
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig
 
 WEIGHTS_NAME = "generator.safetensors"
 CONFIG_NAME = "generator.json"
 EXPORT_VERSION = 1
+MAX_BYTES = 8 << 30
 
 
 def is_exported(path: Path) -> bool:
@@ -52,22 +53,14 @@ def load_exported(folder: str | Path, device: str | torch.device = "cpu") -> Gen
     InputError when a file is missing, damaged, or of a newer version.
     """
     folder = Path(folder)
-    try:
-        description = json.loads((folder / CONFIG_NAME).read_text())
-        content = (folder / WEIGHTS_NAME).read_bytes()
+    hint = f"an exported generator is {CONFIG_NAME} beside {WEIGHTS_NAME}"
+    with reading(folder, "exported generator", hint):
+        description = read_json(folder / CONFIG_NAME, hint)
         if description["export_version"] > EXPORT_VERSION:
             raise InputError(f"{folder}: export version {description['export_version']}, this one reads {EXPORT_VERSION}")
+        content = read_bytes(folder / WEIGHTS_NAME, MAX_BYTES)
         if hashlib.sha256(content).hexdigest() != description["sha256"]:
             raise InputError(f"{folder / WEIGHTS_NAME}: not the file that {CONFIG_NAME} describes, truncated or damaged")
         fields = dict(description["generator"])
         config = GeneratorConfig(**{**fields, "grouping": GroupingConfig(**fields["grouping"])})
-        weights = load_file(folder / WEIGHTS_NAME, device=str(device))
-        generator = Generator(config).to(device, floating_type(weights["mean_latent"]))
-        load_weights(generator, weights)
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename}: no such file; {folder} is no exported generator") from None
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder}: not an exported generator ({' '.join(str(error).split())[:160]})") from None
-    return generator.eval().requires_grad_(False)
+        return Generator.from_weights(config, load(content), device)

@@ -5,7 +5,6 @@ itself wherever it is moved. <folder>/pointer.json names the newest and the best
 and what keeps the best from being removed: reading goes by the files themselves.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -22,6 +21,7 @@ from sarigan.errors import InputError
 from sarigan.files.atomic_file import replace_file, replace_text, sync_folder
 from sarigan.files.input_path import kind_of
 from sarigan.files.migration import FORMAT_VERSION, SEALED_SINCE, migrate
+from sarigan.files.reading import read_json_object, reading
 
 NAME_PATTERN = re.compile(r"checkpoint-(\d{8})\.pt")
 POINTER_NAME = "pointer.json"
@@ -92,27 +92,21 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
 
     InputError when it cannot be read or is of a newer format, DamagedCheckpointError when it is damaged or something else.
     """
-    kind_of(path)  # a pipe would be waited for
-    try:
+    with reading(path, "checkpoint, truncated or damaged", damaged=DamagedCheckpointError):
+        kind_of(path)  # a pipe would be waited for
         sealed = _check_seal(path)
-        state = torch.load(path, map_location=map_location, weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such checkpoint") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        # A failing disk or too little memory says nothing about the file; a seek to nowhere (EINVAL) does.
-        outside = error.errno not in (None, errno.EINVAL) if isinstance(error, OSError) else "allocate memory" in reason
-        if outside:
-            raise InputError(f"{path}: cannot be read ({reason[:120]})") from None
-        raise DamagedCheckpointError(f"{path}: not a readable checkpoint, truncated or damaged ({reason[:120]})") from None
-    version = state.get("format_version") if isinstance(state, dict) else None
-    if not isinstance(version, int):
-        raise DamagedCheckpointError(f"{path}: not a checkpoint of this project (no format_version)")
-    if version > FORMAT_VERSION:
-        raise InputError(f"{path}: checkpoint format {version}, this version reads up to {FORMAT_VERSION}")
-    if version >= SEALED_SINCE and not sealed:
-        raise DamagedCheckpointError(f"{path}: not a readable checkpoint, truncated or damaged (no checksum)")
-    return migrate(state, str(path))
+        try:
+            state = torch.load(path, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError:  # PyTorch's own words tell how to run the code in the file
+            raise ValueError("its pickle is damaged or holds more than tensors, numbers and texts") from None
+        version = state.get("format_version") if isinstance(state, dict) else None
+        if not isinstance(version, int) or version < 0:
+            raise DamagedCheckpointError("not a checkpoint of this project (no format_version)")
+        if version > FORMAT_VERSION:
+            raise InputError(f"checkpoint format {version}, this version reads up to {FORMAT_VERSION}")
+        if version >= SEALED_SINCE and not sealed:
+            raise ValueError("no checksum")
+        return migrate(state, str(path))
 
 
 def mark_best(path: Path, metric: str, value: float) -> None:
@@ -128,11 +122,7 @@ def point_to_newest(path: Path) -> None:
 
 def read_pointer(folder: Path) -> dict[str, Any]:
     """{"newest": {"file", "step", "sha256"}, "best": the same with "metric" and "value"}; what is missing is left out."""
-    try:
-        pointer = json.loads((folder / POINTER_NAME).read_text())
-    except (OSError, ValueError):
-        return {}
-    return pointer if isinstance(pointer, dict) else {}
+    return read_json_object(folder / POINTER_NAME)
 
 
 def best_checkpoint(folder: Path) -> Path | None:
@@ -187,6 +177,9 @@ def _seal(file: BinaryIO) -> None:
 def _check_seal(path: Path) -> bool:
     """Whether the file ends with a checksum, which then holds; ValueError or BadZipFile when it, or a part's CRC, does not."""
     seal = _read_seal(path)
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise zipfile.BadZipFile("its parts are compressed, perhaps a decompression bomb")
     if seal is None:  # formats before the seal: PyTorch's reader skips the CRCs of the parts
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():

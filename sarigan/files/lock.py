@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sarigan.errors import InputError
+from sarigan.files.reading import read_json_object
 
 LOCK_NAME = "lock.json"
 log = logging.getLogger(__name__)
@@ -56,8 +57,7 @@ def _in_use(run_dir: Path) -> InputError:
 
 
 def _holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text())
-        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    holder = read_json_object(path)
+    if not {"process", "host", "since"} <= holder.keys():
         return "which did not say its name"
+    return f"process {holder['process']} on {holder['host']}, since {holder['since']}"

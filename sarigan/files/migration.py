@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from sarigan.errors import InputError
+from sarigan.files.reading import reading
 
 FORMAT_VERSION = 2
 SEALED_SINCE = 2
@@ -43,11 +44,7 @@ MIGRATIONS: list[Callable[[State], State]] = [_from_0, _from_1]
 def migrate(state: State, source: str) -> State:
     """The state in the present format, which `format_version` then says; InputError naming `source` when a part is missing."""
     version = state["format_version"]
-    try:
+    with reading(source, f"checkpoint of format {version}"):
         for migration in MIGRATIONS[version:]:
             state = migration(state)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{source}: not a whole checkpoint of format {version} ({error})") from None
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
     return {**state, "format_version": FORMAT_VERSION}

@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from sarigan.files.atomic_file import replace_text
+from sarigan.files.reading import json_object
 
 
 class RunLogger:
@@ -45,7 +46,5 @@ class RunLogger:
 
 def _step(line: bytes) -> float:
     """The step of a line; a line that a crash cut short or a disk spoilt counts as later than any."""
-    try:
-        return int(json.loads(line.decode())["step"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return float("inf")
+    step = json_object(line).get("step")
+    return step if isinstance(step, int) else float("inf")

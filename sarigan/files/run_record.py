@@ -1,6 +1,5 @@
 """What a run directory tells: its configuration, environment, log, sample grids, metrics and locality scores."""
 
-import json
 import math
 import sys
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from sarigan.errors import InputError
+from sarigan.files.reading import json_object, read_json_object, read_yaml_text, reading
 
 EXPECTED_FIELDS = ("data.name", "training.seed", "metrics")  # of every system
 
@@ -45,19 +45,19 @@ def read_run(folder: Path) -> RunRecord:
     samples = sorted(
         (int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
     )
-    written = [_json(path).get("results") for path in (folder / "evaluation").glob("*.json")]
+    written = [read_json_object(path).get("results") for path in (folder / "evaluation").glob("*.json")]
     results = [entry for found in written if isinstance(found, list) for entry in found if isinstance(entry, dict)]
     newest = {
         tuple(str(r.get(key)) for key in ("name", "protocol", "data", "num_images", "truncation_psi")): r
         for r in sorted(results, key=lambda r: str(r.get("time")))
     }
-    locality = [_json(path) for path in sorted((folder / "analysis").glob("locality-*.json"))]
+    locality = [read_json_object(path) for path in sorted((folder / "analysis").glob("locality-*.json"))]
     return RunRecord(
         folder,
         config,
         text,
-        _json(folder / "environment.json"),
-        _read_log(folder / "log.jsonl"),
+        read_json_object(folder / "environment.json"),
+        read_log(folder / "log.jsonl"),
         samples,
         list(newest.values()),
         [record for record in locality if "tests" in record],
@@ -69,12 +69,9 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], str]:
     path = folder / "config.yaml"
     if not path.is_file():
         raise InputError(f"{folder}: not a run directory (no config.yaml)")
-    try:
-        text = path.read_text()
+    with reading(path, "configuration, truncated or damaged"):
+        text = read_yaml_text(path)
         config = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"{path}: not a readable configuration, truncated or damaged ({reason})") from None
     for name in EXPECTED_FIELDS:
         value = config
         for key in name.split("."):
@@ -84,27 +81,15 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], str]:
     return config, text
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _read_log(path: Path) -> list[dict[str, float]]:
-    """The numbers of log lines; a line that a crash cut short or a disk spoilt is left out, and so is what is no number."""
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The numbers of a log's lines; a line that a crash cut short or a disk spoilt is left out, and so is what is no number."""
     lines = []
     try:
         texts = path.read_bytes().splitlines()
     except OSError:
         return []
     for text in texts:
-        try:
-            line = json.loads(text.decode())
-        except (ValueError, RecursionError):
-            continue
-        numbers = {key: value for key, value in line.items() if _is_number(value)} if isinstance(line, dict) else {}
+        numbers = {key: value for key, value in json_object(text).items() if _is_number(value)}
         if "kimg" in numbers:
             lines.append(numbers)
     return lines

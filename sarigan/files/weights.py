@@ -11,8 +11,8 @@ from torch import Tensor, nn
 def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
     """`module.load_state_dict(weights)`, which by itself would cast whole numbers and take NaN.
 
-    ValueError naming the first weight that is no tensor of the module's kind, or not finite in the module's type; RuntimeError,
-    as PyTorch raises it, for other names or shapes.
+    ValueError naming the first weight that is no tensor of the module's kind and shape, or not finite in the module's type;
+    RuntimeError, as PyTorch raises it, for other names.
     """
     own = module.state_dict()
     for name, value in weights.items():
@@ -22,12 +22,14 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
 
 
 def check_numbers(name: str, value: Any, like: Tensor) -> None:
-    """ValueError unless `value` is a tensor of the kind of `like`, and finite when it has the type of `like`."""
+    """ValueError unless `value` is a tensor of the kind and shape of `like`, and finite when it has the type of `like`."""
     wanted = "floating-point numbers" if like.is_floating_point() else str(like.dtype)
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} must hold {wanted}, got {type(value).__name__}")
     if value.is_floating_point() != like.is_floating_point() or not (like.is_floating_point() or value.dtype == like.dtype):
         raise ValueError(f"{name} must hold {wanted}, got {value.dtype}")
+    if value.shape != like.shape:  # a view of a few numbers can have any shape, and is not looked through
+        raise ValueError(f"{name} has the shape {tuple(value.shape)}, must have {tuple(like.shape)}")
     if value.is_floating_point() and not bool(value.to(like.dtype).isfinite().all()):
         raise ValueError(f"{name} holds numbers that are not finite")
 
@@ -52,9 +54,6 @@ def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Non
         parameter, step = parameters[index], moments["step"]
         for name in ("exp_avg", "exp_avg_sq"):
             check_numbers(f"{name} of parameter {index}", moments[name], parameter)
-            if moments[name].shape != parameter.shape:
-                found, right = (tuple(tensor.shape) for tensor in (moments[name], parameter))
-                raise ValueError(f"{name} of parameter {index} has the shape {found}, the parameter {right}")
         if not isinstance(step, torch.Tensor) or step.numel() != 1 or not 0 <= float(step) < math.inf:
             raise ValueError(f"step of parameter {index} must be a number from 0")
     settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]

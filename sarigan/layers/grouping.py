@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_most
 from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
@@ -64,6 +64,7 @@ class GroupingConfig:
             raise InputError(f"generator.grouping.initial_threshold must be in (0, 1), got {self.initial_threshold}")
         if self.constant_temperature <= 0:
             raise InputError(f"generator.grouping.constant_temperature must be positive, got {self.constant_temperature}")
+        require_at_most("generator.grouping", self, num_groups=16_384)
         check_seed("generator.grouping.random_seed", self.random_seed)
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
             raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")

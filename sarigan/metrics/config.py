@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_most
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class MetricsConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"metrics.{name} must be at least 1, got {value}")
+        require_at_most("metrics", self, num_images=10**9, num_real_images=10**9, batch_size=1 << 20, interval_kimg=10**9)
         if self.interval_kimg <= 0:
             raise InputError(f"metrics.interval_kimg must be positive, got {self.interval_kimg}")
         if self.preprocessing not in ("tf", "clean", "release"):

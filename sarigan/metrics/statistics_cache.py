@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sarigan.errors import InputError
+from sarigan.files.reading import read_npz, reading
 from sarigan.models.feature_networks.published_file import cache_folder
 
 VERSION = 1  # raise it when the same key gives other statistics
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 class StatisticsCache:
@@ -33,14 +33,15 @@ class StatisticsCache:
         """What was saved under exactly this key, None when there is nothing or it is damaged."""
         if self.folder is None:
             return None
+        path = self._path(key)
         try:
-            with np.load(self._path(key), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            if str(arrays.pop("key")) != _text(key):
-                return None
-        except _DAMAGE:
+            with reading(path, "file of statistics"):
+                arrays = read_npz(path)
+                if str(arrays.pop("key")) != _text(key):
+                    return None
+                return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        except InputError:
             return None
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def save(self, key: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
         """Keep arrays under a key. A full or read-only disk costs the cache, not the evaluation."""

@@ -17,6 +17,11 @@ def check_widths(section: str, resolution: int, channel_base: int, channel_max: 
     """InputError naming the field when the resolution or the widths make no network."""
     if resolution < 8 or resolution & (resolution - 1):
         raise InputError(f"{section}.resolution must be a power of two and at least 8, got {resolution}")
+    for name, value, largest in (
+        ("resolution", resolution, 8192), ("channel_base", channel_base, 1 << 20), ("channel_max", channel_max, 16_384)
+    ):  # fmt: skip
+        if value > largest:
+            raise InputError(f"{section}.{name} must be at most {largest:,}, got {value}")
     if channel_max < 1:
         raise InputError(f"{section}.channel_max must be at least 1, got {channel_max}")
     if channels_at(resolution, channel_base, channel_max) < 1:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_most
 from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.linear import EqualizedLinear
@@ -29,6 +29,7 @@ class DiscriminatorConfig:
         check_widths("discriminator", 8, self.channel_base, self.channel_max)
         if self.minibatch_stddev_group < 1:
             raise InputError(f"discriminator.minibatch_stddev_group must be at least 1, got {self.minibatch_stddev_group}")
+        require_at_most("discriminator", self, minibatch_stddev_group=1 << 20)
 
 
 @dataclass

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sarigan.device import to_device
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_most
+from sarigan.files.weights import floating_type, load_weights
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
 from sarigan.layers.style import StyleCodes
@@ -43,6 +45,7 @@ class GeneratorConfig:
         for name in ("z_dim", "style_dim", "mapping_layers"):
             if getattr(self, name) < 1:
                 raise InputError(f"generator.{name} must be at least 1, got {getattr(self, name)}")
+        require_at_most("generator", self, z_dim=16_384, style_dim=16_384, mapping_layers=64)
         if self.mapping_learning_rate_multiplier <= 0:
             raise InputError(
                 "generator.mapping_learning_rate_multiplier must be positive, got"
@@ -118,6 +121,19 @@ class Generator(nn.Module):
     def grouped_layers(self) -> list[GroupedLayer]:
         """The layers with groups, each with the kernel that its grouping clusters."""
         return self.synthesis.grouped_layers()
+
+    @classmethod
+    def from_weights(cls, config: GeneratorConfig, weights: dict[str, Any], device: str | torch.device) -> "Generator":
+        """A trained generator, frozen in evaluation mode, of the type of its weights.
+
+        Any exception when they do not fit: to be called inside `files.reading.reading`.
+        """
+        dtype = floating_type(weights["mean_latent"])
+        with torch.device("meta"):  # a configuration that is not that of the weights could ask for any amount of memory
+            cls(config).load_state_dict(weights, assign=True)
+        generator = cls(config).to(device, dtype)
+        load_weights(generator, weights)
+        return generator.eval().requires_grad_(False)
 
     def grouping_parameters(self) -> list[nn.Parameter]:
         """Parameters of the groupings; no adversarial or information gradient ever reaches them."""

@@ -4,7 +4,6 @@
 far is kept among the others, and <run>/checkpoints/pointer.json says which one it is, by what number.
 """
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry
 from sarigan.files.run_log import RunLogger
+from sarigan.files.run_record import read_log
 from sarigan.metrics.config import MetricsConfig
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
@@ -133,12 +133,7 @@ def _is_better(result: Result, best: Mapping[str, Any] | None) -> bool:
 def describe_metrics(run_dir: Path) -> list[str]:
     """For each metric of a run's log one line: how it went over training, and its last value."""
     history: dict[str, list[tuple[float, float]]] = {}
-    try:
-        lines = (run_dir / "log.jsonl").read_text().splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        values = json.loads(line)
+    for values in read_log(run_dir / "log.jsonl"):
         for name in values:
             if name.startswith(PREFIX):
                 history.setdefault(name.removeprefix(PREFIX), []).append((values["kimg"], values[name]))

@@ -11,6 +11,7 @@ from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, set_aside
 from sarigan.files.lock import require_unlocked
+from sarigan.files.reading import reading
 from sarigan.runs.compatibility import check_same_images, check_same_run, other_images
 from sarigan.training.state import TrainingState
 
@@ -52,11 +53,17 @@ def resume_summary(config: Config, run_dir: Path) -> str | None:
         return None
     require_unlocked(run_dir)
     path, state, _ = newest_good(run_dir / "checkpoints")
-    notes = check_same_run(state["config"], config, str(path))
+    with reading(path, "checkpoint of a run"):
+        notes = check_same_run(state["config"], config, str(path))
     dataset = open_dataset(config.data, config.resolution)
-    check_same_images(state.get("num_images"), len(dataset), str(path))
-    notes += other_images(state.get("data_key"), dataset.content_key)
+    notes += _check_images(state, len(dataset), dataset.content_key, str(path))
     return "\n".join([f"goes on from {path}", *notes])
+
+
+def _check_images(loaded: dict[str, Any], num_images: int | None, data_key: str | None, source: str) -> list[str]:
+    with reading(source, "checkpoint of a run"):
+        check_same_images(loaded.get("num_images"), num_images, source)
+        return other_images(loaded.get("data_key"), data_key)
 
 
 def require_the_newest_on_main(run_dir: Path) -> None:
@@ -76,9 +83,9 @@ def restore(state: TrainingState, loaded: dict[str, Any], source: str) -> list[s
 
     InputError naming `source` and the fields when it is of another architecture, data order or data set.
     """
-    notes = check_same_run(loaded["config"], state.config, source)
-    check_same_images(loaded.get("num_images"), state.num_images, source)
-    notes += other_images(loaded.get("data_key"), state.data_key)
+    with reading(source, "checkpoint of a run"):
+        notes = check_same_run(loaded["config"], state.config, source)
+    notes += _check_images(loaded, state.num_images, state.data_key, source)
     return notes + state.load_state_dict(loaded, source)
 
 

@@ -11,6 +11,7 @@ from sarigan.config import Config
 from sarigan.files.atomic_file import replace_text
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.code_version import git_commit
+from sarigan.files.reading import read_json_object
 from sarigan.files.run_log import RunLogger
 from sarigan.training.precision import PRECISIONS
 from sarigan.training.state import TrainingState, numeric_platform
@@ -18,10 +19,7 @@ from sarigan.training.state import TrainingState, numeric_platform
 
 def recorded_precision(run_dir: Path) -> str | None:
     """The precision that a run with checkpoints was started with, from its environment.json; None for a new run."""
-    try:
-        precision = json.loads((run_dir / "environment.json").read_text())["precision"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+    precision = read_json_object(run_dir / "environment.json").get("precision")
     known = isinstance(precision, str) and precision in PRECISIONS
     return precision if known and list_checkpoints(run_dir / "checkpoints") else None
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from sarigan import distributed
-from sarigan.errors import EXIT_CODE
+from sarigan.errors import EXIT_CODE, one_line
 from sarigan.runs.rank_status import RankStatus, furthest_behind
 from sarigan.time_limit import within, write_error
 
@@ -172,7 +172,7 @@ class Watchdog:
         if self.where == "finished":
             return
         if prints:
-            text = f"error: {line}; the job ends, the same command goes on" if code else line
+            text = f"error: {one_line(line)}; the job ends, the same command goes on" if code else line
             write_error(f"\n{text}\n")  # an error of `print` would end this thread instead of the process
         try:
             self.before_exit()

@@ -150,6 +150,6 @@ class System(ABC):
                 load_weights(module, state[name])
             for name, optimizer in self.optimizers.items():
                 load_moments(optimizer, state[name])
-        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except Exception as error:  # what PyTorch raises for a crafted state is any of a dozen
             reason = " ".join(str(error).split())
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({reason[:200]})") from None

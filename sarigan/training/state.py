@@ -55,11 +55,11 @@ class TrainingState:
         """
         try:
             step, seconds, num_rollbacks = _position(state)
+            there = dict(state["platform"])
         except (ValueError, LookupError, TypeError) as error:
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({error})") from None
         self.system.load_state_dict(state, source)
         self.step, self.seconds, self.num_rollbacks = step, seconds, num_rollbacks
-        there = state["platform"]
         return [
             f"{name} was {there[name]!r}, is {value!r}: the run goes on, but not bit-identically"
             for name, value in numeric_platform(self.precision).items()

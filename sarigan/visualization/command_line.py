@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def parse_groups(text: str, layer: str, generator: Generator) -> list[int]:
         (found,) = [item for item in generator.grouped_layers() if item.name == layer]
         return found.grouping.membership().any(dim=0).nonzero().flatten().tolist()
     parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
+    if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) for part in parts):
         raise InputError(f"groups are `all` or numbers such as 0,3 (0 to {num_groups[layer] - 1} in {layer}), got {text!r}")
     for part in parts:
         check_place(layer, int(part), num_groups)

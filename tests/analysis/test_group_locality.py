@@ -159,5 +159,5 @@ def test_masks_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="masks must be 0 to 1, an index into names, got 2"):
         load_masks(path, 3, 8)
     path.write_text("no")
-    with pytest.raises(InputError, match="no readable .npz file"):
+    with pytest.raises(InputError, match="not a readable .npz file"):
         load_masks(path, 3, 8)

@@ -182,7 +182,7 @@ def test_labels_and_attributes_from_tables(pictures: Path, tmp_path: Path, make_
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("dataset.json", "{", "dataset.json: not valid JSON"),
+        ("dataset.json", "{", "dataset.json: not a readable JSON file"),
         ("dataset.json", "[1]", 'dataset.json: must be {"labels": [[file, label], ...]} or'),
         ("dataset.json", '{"labels": [["x", -1]]}', "dataset.json: labels[0] must be [file, number from 0 or list], got"),
         ("dataset.json", '{"labels": [["x.png", 1]]}', "dataset.json: none of its rows names a picture of the source; it says"),

@@ -88,10 +88,10 @@ def test_wrong_edits(change: dict[str, Any], message: str, tmp_path: Path) -> No
 def test_wrong_files(tmp_path: Path) -> None:
     generator = build()
     path = tmp_path / "edits.json"
-    with pytest.raises(InputError, match="cannot read the edits"):
+    with pytest.raises(InputError, match="edits.json: cannot be read .No such file"):
         load_edits(path, generator)
     for text, message in {
-        "{": "not valid JSON",
+        "{": "edits.json: not a readable JSON file",
         "[]": "an edit file is",
         '{"format": "sarigan-edits", "version": 9, "edits": []}': "version 9, this program reads 1",
         '{"format": "sarigan-edits", "version": 1, "edits": [3]}': r"edits\[0\] must be an object",

@@ -106,5 +106,5 @@ def test_latents_through_a_file(generator: Generator, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             load_latents(path, generator)
     path.write_text("no")
-    with pytest.raises(InputError, match="no readable .npz file"):
+    with pytest.raises(InputError, match="not a readable .npz file"):
         load_latents(path, generator)

@@ -58,7 +58,7 @@ def test_what_cannot_be_projected(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InputError, match=message):
             ProjectionConfig(*arguments)
-    with pytest.raises(InputError, match="not a readable image"):
+    with pytest.raises(InputError, match="not a readable image|cannot be read .No such file"):
         load_target(tmp_path / "none.png", 8)
 
 

@@ -234,7 +234,7 @@ def test_other_files(tmp_path: Path) -> None:
     assert "not a checkpoint of this project" in problem(path)
     torch.save({"format_version": 99}, path)
     assert "checkpoint format 99, this version reads up to 2" in problem(path)
-    assert "no such checkpoint" in problem(tmp_path / "none.pt")
+    assert "cannot be read (No such file or directory)" in problem(tmp_path / "none.pt")
 
 
 def test_the_newest_are_kept_and_found(tmp_path: Path) -> None:

@@ -174,6 +174,15 @@ def test_infinite_and_undefined_values(path) -> None:
     torch.testing.assert_close(clamped, torch.tensor([[2.0, -2.0, math.nan, 0.0]], device=path), equal_nan=True)
 
 
+def test_bounds_and_slopes_at_the_edge_of_the_type(path) -> None:
+    """A clamp beyond float16 clamps nothing, and a slope of 0 makes 0 of minus infinity, on every path."""
+    x = torch.tensor([[6e4, -6e4, -math.inf, 3.0]], device=path)
+    found = bias_act(x.half(), None, "linear", clamp=1e30)
+    torch.testing.assert_close(found, x.half())
+    flat = bias_act(x, None, "leaky_relu", gain=1.0, negative_slope=0.0)
+    torch.testing.assert_close(flat, torch.relu(x))
+
+
 def test_the_storage_types_round_as_torch_does(path) -> None:
     """Every float16 and bfloat16 number, scaled: widened, multiplied in float32 and rounded to nearest even."""
     if native_for(torch.zeros(1, device=path)) is None:
@@ -315,6 +324,8 @@ def test_thread_count_does_not_matter(library) -> None:
         ({"bias": torch.zeros(3, device="meta")}, ValueError, r"bias must be on the device of x \(.*\), got meta"),
         ({"clamp": 0.0}, ValueError, "clamp must be positive or None, got 0.0"),
         ({"clamp": float("nan")}, ValueError, "clamp must be positive or None, got nan"),
+        ({"clamp": {}}, TypeError, "clamp must be a number, got dict"),
+        ({"gain": (1,)}, TypeError, "gain must be a number, got tuple"),
         ({"gain": float("inf")}, ValueError, "gain must be finite or None, got inf"),
         ({"negative_slope": -0.1}, ValueError, "negative_slope must not be negative, got -0.1"),
     ],

@@ -313,6 +313,8 @@ def test_captured_whole_by_the_compiler(path) -> None:
         ({"padding": 0.5}, TypeError, "padding must be integers, got 0.5"),
         ({"padding": (1, 2, 3)}, ValueError, r"padding must be an integer, \(x, y\).*\(1, 2, 3\)"),
         ({"padding": -1}, ValueError, "padding .* leaves less than one output pixel"),
+        ({"down": 2**63}, ValueError, "down must be integers of 32 bits, got 9223372036854775808"),
+        ({"gain": (1,)}, TypeError, "gain must be a number, got tuple"),
         ({"gain": float("nan")}, ValueError, "gain must be finite, got nan"),
     ],
 )

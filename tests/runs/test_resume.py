@@ -188,7 +188,7 @@ def test_a_checkpoint_of_version_0_goes_on_as_one_of_today(
 
     del old["ema"]
     torch.save(old, checkpoint_path(folder, 2))
-    with pytest.raises(InputError, match="not a whole checkpoint of format 0"):
+    with pytest.raises(InputError, match="not a readable checkpoint of format 0"):
         resume_from_newest(tiny_state(tiny_config()), folder.parent)
 
 
@@ -203,8 +203,8 @@ def with_moments(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
     ("change", "message"),
     [
         # Fused Adam would write past a shorter one: in a process of its own this was SIGABRT or SIGSEGV.
-        (lambda s: with_moments(s, exp_avg=torch.zeros(1)), "exp_avg of parameter 0 has the shape (1,), the parameter ("),
-        (lambda s: with_moments(s, exp_avg_sq=torch.zeros(3, 3)), "exp_avg_sq of parameter 0 has the shape (3, 3), the"),
+        (lambda s: with_moments(s, exp_avg=torch.zeros(1)), "exp_avg of parameter 0 has the shape (1,), must have ("),
+        (lambda s: with_moments(s, exp_avg_sq=torch.zeros(3, 3)), "exp_avg_sq of parameter 0 has the shape (3, 3), must"),
         (lambda s: with_moments(s, exp_avg="?"), "exp_avg of parameter 0 must hold floating-point numbers, got str"),
         (lambda s: with_moments(s, step=torch.tensor(-1.0)), "step of parameter 0 must be a number from 0"),
         (lambda s: {**s, "step": -5}, "step must be a whole number from 0, got -5"),

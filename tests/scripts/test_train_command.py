@@ -178,7 +178,7 @@ def test_wrong_data_is_one_line(main: Build, config_file: Path, tmp_path: Path) 
 
 def test_missing_configuration(main: Build, tmp_path: Path) -> None:
     code, _, (line,) = main("--config", tmp_path / "none.yaml")
-    assert code == 2 and line == f"error: {tmp_path / 'none.yaml'}: cannot read the configuration (No such file or directory)"
+    assert code == 2 and line == f"error: {tmp_path / 'none.yaml'}: cannot be read (No such file or directory)"
 
 
 def test_wrong_checkpoints_are_refused_or_passed_over(main: Build, config_file: Path, tmp_path: Path) -> None:

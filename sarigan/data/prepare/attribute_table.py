@@ -1,12 +1,10 @@
 """Labels and attributes that come with a source: dataset.json (as NVIDIA's tools write it) or a CSV file."""
 
-import csv
-import io
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from sarigan.errors import InputError
+from sarigan.files.reading import parse_csv, parse_json, reading
 
 LABEL_COLUMN = "label"
 JSON_NAME = "dataset.json"
@@ -25,17 +23,13 @@ class AttributeTable:
         self.where = where
         self.label_names: list[str] | None = None
         self.attributes: dict[str, str] = {}
-        try:
+        is_json = where.endswith(".json")
+        with reading(where, "JSON file" if is_json else "CSV file"):
             text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-        self.rows = self._from_json(text) if where.endswith(".json") else self._from_csv(text)
+            self.rows = self._from_json(text) if is_json else self._from_csv(text)
 
     def _from_json(self, text: str) -> list[tuple[str, int | None, dict[str, Any] | None]]:
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{self.where}: not valid JSON ({error})") from None
+        values = parse_json(text)
         if isinstance(values, dict) and set(values) == {"labels"}:
             return [*self._labels(values["labels"] or [])]
         if not isinstance(values, dict) or not all(isinstance(row, dict) for row in values.values()):
@@ -49,6 +43,8 @@ class AttributeTable:
 
     def _labels(self, pairs: Any) -> Iterator[tuple[str, int | None, dict[str, Any] | None]]:
         highest = -1
+        if not isinstance(pairs, list):
+            raise InputError(f"labels must be a list of [file, label], got {type(pairs).__name__}")
         for number, pair in enumerate(pairs):
             match pair:
                 case [str(name), int(label)] if 0 <= label < MAX_LABELS:
@@ -64,7 +60,7 @@ class AttributeTable:
             self.label_names = [str(label) for label in range(highest + 1)]
 
     def _from_csv(self, text: str) -> list[tuple[str, int | None, dict[str, Any] | None]]:
-        rows = [*csv.reader(io.StringIO(text))]
+        rows = parse_csv(text)
         if len(rows) < 2 or len(rows[0]) < 2:
             raise InputError(f"{self.where}: must have a line of column names, the file's first, and a line a file")
         columns = rows[0][1:]

@@ -7,9 +7,8 @@ Legend: N batch, R resolution of the images, A attributes, K parts.
 
 import hashlib
 import json
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.errors import InputError
+from sarigan.files.reading import read_json, read_npz, reading
 
 RESOLUTION = 64
 WEIGHTS = Path(__file__).parent / "weights"
@@ -83,6 +83,9 @@ class AvatarSegmenter(nn.Module):
         return self(images).argmax(dim=1)
 
 
+Network = TypeVar("Network", AvatarClassifier, AvatarSegmenter)
+
+
 def _conv_block(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
@@ -96,14 +99,12 @@ def load_avatar_classifier(path: str | Path = CLASSIFIER_FILE, device: str | tor
 
     Raises InputError for a missing or damaged file.
     """
-    weights, record = _read(Path(path), "avatar_classifier")
-    return _filled(AvatarClassifier(record["names"], tuple(record["widths"])), weights, path).to(device)
+    return _build(AvatarClassifier, path, device)
 
 
 def load_avatar_segmenter(path: str | Path = SEGMENTER_FILE, device: str | torch.device = "cpu") -> AvatarSegmenter:
     """The trained segmenter: as `load_avatar_classifier`."""
-    weights, record = _read(Path(path), "avatar_segmenter")
-    return _filled(AvatarSegmenter(record["names"], tuple(record["widths"])), weights, path).to(device)
+    return _build(AvatarSegmenter, path, device)
 
 
 def save_network(network: nn.Module, path: Path, kind: str, record: dict[str, Any]) -> None:
@@ -120,14 +121,9 @@ def save_network(network: nn.Module, path: Path, kind: str, record: dict[str, An
 def read_record(path: str | Path) -> dict[str, Any]:
     """The JSON beside a weights file: names, held-out scores, the command that made it."""
     record_path = Path(path).with_suffix(".json")
-    try:
-        record = json.loads(record_path.read_text())
-        if not isinstance(record, dict) or not {"kind", "sha256", "names", "widths"} <= record.keys():
-            raise ValueError("needs kind, sha256, names and widths")
-    except FileNotFoundError:
-        raise InputError(f"{record_path}: no such file; it belongs beside {Path(path).name}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{record_path}: not the record of a network ({str(error)[:100]})") from None
+    record = read_json(record_path, f"it belongs beside {Path(path).name}")
+    if not isinstance(record, dict) or not {"kind", "sha256", "names", "widths"} <= record.keys():
+        raise InputError(f"{record_path}: not the record of a network (needs kind, sha256, names and widths)")
     return record
 
 
@@ -140,19 +136,21 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != record["sha256"]:
         raise InputError(f"{path}: SHA256 is {found[:12]}..., its record says {str(record['sha256'])[:12]}...; make both anew")
-    try:
-        with np.load(path) as archive:
-            return {name: torch.from_numpy(archive[name].astype(np.float32)) for name in archive.files}, record
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a readable weights file ({str(error)[:100]})") from None
+    with reading(path, "weights file"):
+        arrays = {name: array.astype(np.float32) for name, array in read_npz(path).items()}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise InputError("weights must be finite")
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}, record
 
 
-def _filled(network: Any, weights: dict[str, Tensor], path: str | Path) -> Any:
-    missing = [name for name, value in network.state_dict().items() if value.is_floating_point() and name not in weights]
-    try:
+def _build(network_class: type[Network], path: str | Path, device: str | torch.device) -> Network:
+    weights, record = _read(Path(path), "avatar_classifier" if network_class is AvatarClassifier else "avatar_segmenter")
+    with reading(path, "weights file of the network that its record describes"):
+        with torch.device("meta"):  # no memory yet for what the record asks for
+            shapes = network_class(record["names"], tuple(record["widths"])).state_dict()
+        for name, value in shapes.items():
+            if value.is_floating_point() and weights[name].shape != value.shape:
+                raise InputError(f"{name} has the shape {tuple(weights[name].shape)}, its record says {tuple(value.shape)}")
+        network = network_class(record["names"], tuple(record["widths"]))
         network.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        missing = [" ".join(str(error).split())[:120]]
-    if missing:
-        raise InputError(f"{path}: the weights do not fit their record ({missing[0]})")
-    return network.eval().requires_grad_(False)
+    return network.to(device).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_most
 from sarigan.losses import adversarial
 from sarigan.losses.information import explained_variance_terms, information_loss
 from sarigan.losses.path_length import path_length_penalty, path_lengths
@@ -58,6 +58,8 @@ class ObjectiveConfig:
         for name in ("r1_interval", "path_length_interval", "path_length_batch_shrink"):
             if getattr(self, name) < 1:
                 raise InputError(f"objective.{name} must be at least 1, got {getattr(self, name)}")
+        intervals = dict.fromkeys(("r1_interval", "path_length_interval", "path_length_batch_shrink"), 1 << 20)
+        require_at_most("objective", self, **intervals)
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if isinstance(value, float) and value < 0:
