@@ -1,8 +1,38 @@
-"""Which metrics a run computes while it trains."""
+"""The protocol of an evaluation, and which metrics a run computes while it trains."""
 
+import math
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sarigan.errors import InputError
+from sarigan.models.feature_networks.feature_network import PREPROCESSINGS, preprocessing_named
+from sarigan.seeding import check_seed
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The protocol of one evaluation. num_real_images: at most; None: all."""
+
+    num_images: int = 50_000
+    num_real_images: int | None = None
+    preprocessing: str = "tf"
+    truncation_psi: float = 1.0
+    seed: int = 0
+    batch_size: int = 32
+    num_workers: int = 0
+    inception_weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        preprocessing_named(self.preprocessing)
+        for name in ("num_images", "num_real_images", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
+        check_seed("seed", self.seed)
+        if not math.isfinite(self.truncation_psi):
+            raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
+        if self.num_workers < 0:
+            raise InputError(f"num_workers must not be negative, got {self.num_workers}")
 
 
 @dataclass(frozen=True)
@@ -24,8 +54,8 @@ class MetricsConfig:
                 raise InputError(f"metrics.{name} must be at least 1, got {value}")
         if self.interval_kimg <= 0:
             raise InputError(f"metrics.interval_kimg must be positive, got {self.interval_kimg}")
-        if self.preprocessing not in ("tf", "clean", "release"):
-            raise InputError(f"metrics.preprocessing must be one of tf, clean, release, got {self.preprocessing!r}")
+        if self.preprocessing not in PREPROCESSINGS:
+            raise InputError(f"metrics.preprocessing must be one of {', '.join(PREPROCESSINGS)}, got {self.preprocessing!r}")
         if self.names:
             from sarigan.metrics.catalogue import metrics_named  # seconds of imports that most runs do without
 

@@ -16,10 +16,9 @@ from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry
 from sarigan.files.run_log import RunLogger
-from sarigan.metrics.config import MetricsConfig
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
-from sarigan.metrics.metric import Result
+from sarigan.metrics.catalogue import evaluate
+from sarigan.metrics.config import EvaluationConfig, MetricsConfig
+from sarigan.metrics.evaluation import Evaluation, Result
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.failure import is_communication_error

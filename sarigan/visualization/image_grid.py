@@ -8,12 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-
-def to_uint8(images: Tensor) -> Tensor:
-    """[...,3,H,W] in -1..1 -> uint8, rounded and clamped; uint8 is left as it is."""
-    if images.dtype == torch.uint8:
-        return images
-    return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+from sarigan.models.feature_networks.feature_network import to_uint8
 
 
 def make_grid(images: Tensor, num_columns: int | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 from torch import Tensor
 
-from sarigan.visualization.image_grid import to_uint8
+from sarigan.models.feature_networks.feature_network import to_uint8
 
 Picture = np.ndarray | None  # uint8 [h,w,3]; None leaves the cell empty
 

@@ -13,11 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 from sarigan.errors import InputError
 from sarigan.metrics import evaluation as evaluation_module
-from sarigan.metrics import generator_metrics
-from sarigan.metrics.catalogue import METRICS
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import Report, evaluate
-from sarigan.metrics.full_precision import full_precision
+from sarigan.metrics import linear_separability as linear_separability_module
+from sarigan.metrics.catalogue import METRICS, Report, evaluate, full_precision
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.groups.premise import PremiseConfig, premise_test
 from sarigan.metrics.groups.quality import energy_share, group_quality
 from sarigan.metrics.groups.stability import group_stability
@@ -156,7 +155,7 @@ class Planes:
 def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the six numbers is the one that its name says."""
     monkeypatch.setattr(evaluation_module, "open_attribute_classifiers", lambda sources, device: [Planes()])
-    monkeypatch.setattr(generator_metrics, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
+    monkeypatch.setattr(linear_separability_module, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
     report = evaluate(evaluation(state, arguments={"separability_images": 640}), ["linear_separability"])
     config = SeparabilityConfig(640, batch_size=8, seed=3)
     expected = linear_separability(state.system.generator, [Planes()], config)
@@ -234,7 +233,8 @@ def test_what_would_fail_is_one_line_before_any_work(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("broken.npz").write_bytes(b"PK\x03\x04 cut off")
-    other = tiny_state(tiny_config("generator.channel_max=4")).generator if "stability_checkpoint" in arguments else None
+    narrow = tiny_state(tiny_config("generator.channel_max=4")).system.average.module
+    other = narrow if "stability_checkpoint" in arguments else None
     made = evaluation(state, arguments=arguments, other_generator=other)
     monkeypatch.setattr(Generator, "synthesize", None)  # no image can be made
     with pytest.raises(InputError, match=message.replace(".", r"\.")) as error:

@@ -14,7 +14,7 @@ from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry, checkpoint_path, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.files.run_log import RunLogger
 from sarigan.metrics import evaluator
-from sarigan.metrics.metric import Result
+from sarigan.metrics.evaluation import Result
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
 from sarigan.runs import evaluation_hook
 from sarigan.runs.checkpoint_hook import CheckpointHook

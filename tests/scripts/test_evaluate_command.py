@@ -18,7 +18,7 @@ from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.metrics import generator_metrics
-from sarigan.metrics.evaluator import Report
+from sarigan.metrics.catalogue import Report
 from sarigan.training.state import TrainingState
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sarigan.visualization.image_grid import make_grid, save_grid, to_uint8
+from sarigan.models.feature_networks.feature_network import to_uint8
+from sarigan.visualization.image_grid import make_grid, save_grid
 
 
 def test_values_are_rounded_and_clamped() -> None:
