@@ -27,6 +27,11 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
         out = g(torch.randn(4, g.config.z_dim), truncation_psi=0.7)
         out.images   # [4,3,R,R], about -1..1
     """
+    return load_generator_and_record(path, device)[0]
+
+
+def load_generator_and_record(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
+    """`load_generator`, and the checkpoint's content (its configuration and step among it), which is read once."""
     file = resolve_checkpoint(path)
     state = _load(file, device)
     try:
@@ -39,8 +44,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: no EMA generator that fits its configuration ({reason})") from None
-    return generator.eval().requires_grad_(False)
-
+    return generator.eval().requires_grad_(False), state
 
 
 def require_style(config: Config, source: str | Path) -> StyleConfig:

@@ -185,7 +185,7 @@ def test_groups_and_their_stability(state: TrainingState) -> None:
     report = evaluate(evaluation(state, arguments=options, other_generator=state.system.generator), ["groups"])
     layers = group_quality(state.system.generator, seed=3)
     values = report.values()
-    assert values["groups_separation"] == pytest.approx(sum(q.separation.value for q in layers.values()) / len(layers))
+    assert values["groups_separation"] == pytest.approx(sum(q.separation.score for q in layers.values()) / len(layers))
     with_itself = group_stability(state.system.generator, state.system.generator)["8x8.up"]
     assert values["groups_stability"] == 1 == with_itself.adjusted_rand_index
     assert set(report.results[0].details) == set(layers) == set(report.results[-1].details)
@@ -200,16 +200,16 @@ def test_groups_by_name(state: TrainingState) -> None:
     premise = premise_test(state.system.generator, PremiseConfig(24, batch_size=8, seed=3))
     energy = energy_share(state.system.generator, seed=3)
     scores = {
-        "groups_separation": [q.separation.value for q in quality.values()],
-        "groups_silhouette": [q.silhouette.value for q in quality.values()],
+        "groups_separation": [q.separation.score for q in quality.values()],
+        "groups_silhouette": [q.silhouette.score for q in quality.values()],
         "groups_size_entropy": [q.size_entropy for q in quality.values()],
-        "groups_premise": [p.value for p in premise.values()],
+        "groups_premise": [p.score for p in premise.values()],
     }
     assert report.values() == pytest.approx({name: sum(found) / len(found) for name, found in scores.items()}, rel=1e-9)
-    wrong = [p.chance for p in premise.values()]
+    wrong = [p.null_mean for p in premise.values()]
     assert abs(sum(wrong) - sum(scores["groups_premise"])) > 1e-3
     details = report.results[0].details["8x8.up"]
-    assert details["premise"]["value"] == pytest.approx(premise["8x8.up"].value)
+    assert details["premise"]["score"] == pytest.approx(premise["8x8.up"].score)
     assert details["energy"]["mean"] == pytest.approx(energy["8x8.up"].mean)
     higher = {result.name for result in report.results if result.higher_is_better}
     assert higher == {"groups_separation", "groups_silhouette", "groups_premise"}

@@ -17,7 +17,7 @@ from process_tools import DEADLINE, run_ranks
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
-from sarigan.metrics import generator_metrics
+from sarigan.metrics import perceptual_path_length
 from sarigan.metrics.catalogue import Report
 from sarigan.training.state import TrainingState
 
@@ -179,7 +179,7 @@ def test_metrics_that_were_finished_outlive_a_later_one(
         written.append(json.loads((tmp_path / "x.json").read_text()))
         raise failure
 
-    monkeypatch.setattr(generator_metrics, "perceptual_path_length", fail)
+    monkeypatch.setattr(perceptual_path_length, "perceptual_path_length", fail)
     monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
     arguments = ["--checkpoint", checkpoint, "--data", small_folder, "--output", tmp_path / "x.json", "--num-workers", "0"]
     arguments += ["--metrics", "groups,ppl,information", "--premise-images", "4"]

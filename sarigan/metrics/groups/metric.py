@@ -46,16 +46,16 @@ class GroupQuality(Metric):
         layers = _without_nan(layers)
         results = [
             Result(
-                "groups_separation", fmean(q.separation.value for q in quality.values()),
+                "groups_separation", fmean(q.separation.score for q in quality.values()),
                 f"cosine of kernels within groups minus between, {over}", details=layers, higher_is_better=True,
             ),
             Result(
-                "groups_silhouette", fmean(q.silhouette.value for q in quality.values()), f"silhouette of kernels, {over}",
+                "groups_silhouette", fmean(q.silhouette.score for q in quality.values()), f"silhouette of kernels, {over}",
                 higher_is_better=True,
             ),
             Result("groups_size_entropy", fmean(q.size_entropy for q in quality.values()), f"H(sizes) / log g, {over}"),
             Result(
-                "groups_premise", fmean(p.value for p in premise.values()),
+                "groups_premise", fmean(p.score for p in premise.values()),
                 f"Spearman of kernel similarity and activation correlation, {premise_config.num_images} images, {over}",
                 higher_is_better=True,
             ),

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from sarigan import distributed
 from sarigan.errors import InputError
 from sarigan.layers.grouping import kernel_similarity
-from sarigan.metrics.groups.quality import AgainstChance, against_chance, check_permutations, grouped_layers
+from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
+from sarigan.metrics.groups.quality import grouped_layers
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
@@ -94,7 +95,7 @@ def _watch(correlation: _Correlation) -> Callable[[nn.Module, tuple[Tensor, ...]
 @torch.no_grad()
 def premise_test(
     generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None
-) -> dict[str, AgainstChance]:
+) -> dict[str, NullTest]:
     """Spearman's correlation of kernel similarity and activation correlation, by layer name. InputError without groups."""
     correlations = activation_correlations(generator, config, advance)
     kernels = {layer.name: layer.kernel.detach().cpu().double() for layer in grouped_layers(generator)}
@@ -104,7 +105,7 @@ def premise_test(
     }
 
 
-def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> AgainstChance:
+def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> NullTest:
     """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], beside renamed channels."""
     first, second = _centred_ranks(a), _centred_ranks(b)
     scale = float(first.norm() * second.norm()) or 1.0
@@ -112,7 +113,7 @@ def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> A
     def spearman(order: Tensor) -> float:
         return float((first * second[order][:, order]).sum()) / scale
 
-    return against_chance(spearman, torch.arange(len(a)), num_permutations, seed)
+    return permutation_test(spearman, torch.arange(len(a)), num_permutations, seed)
 
 
 def _centred_ranks(matrix: Tensor) -> Tensor:
