@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_least_1
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS, preprocessing_named
 from sarigan.seeding import check_seed
 
@@ -24,10 +24,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         preprocessing_named(self.preprocessing)
-        for name in ("num_images", "num_real_images", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
+        require_at_least_1(self, "num_images", "num_real_images", "batch_size")
         check_seed("seed", self.seed)
         if not math.isfinite(self.truncation_psi):
             raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
@@ -48,10 +45,7 @@ class MetricsConfig:
     best: str | None = None  # result whose best checkpoint is kept, e.g. fd_efficientnet; null: the first
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "num_real_images", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"metrics.{name} must be at least 1, got {value}")
+        require_at_least_1(self, "num_images", "num_real_images", "batch_size", prefix="metrics.")
         if self.interval_kimg <= 0:
             raise InputError(f"metrics.interval_kimg must be positive, got {self.interval_kimg}")
         if self.preprocessing not in PREPROCESSINGS:

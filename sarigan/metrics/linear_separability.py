@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sarigan import distributed
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_least_1
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent, gather_rows, latent_batches
 from sarigan.models.feature_networks.attribute_classifiers import AttributeClassifier, classifier_hashes
@@ -115,9 +115,7 @@ class SeparabilityConfig:
         for name in ("kept_share", "held_out_share"):
             if not 0 < getattr(self, name) < (1 if name == "held_out_share" else 1.0000001):
                 raise InputError(f"linear separability: {name} must be between 0 and 1, got {getattr(self, name)}")
-        for name in ("num_images", "samples_per_dimension", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"linear separability: {name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_images", "samples_per_dimension", "batch_size", prefix="linear separability: ")
         if self.smallest_class < 2:
             raise InputError(f"linear separability: smallest_class must be at least 2, got {self.smallest_class}")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sarigan.editing.interpolation import slerp_direction
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_least_1
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.feature_statistics import GeneratedImages
 from sarigan.metrics.latent_sampling import broadcast_latent, gather_rows, latent_batches
@@ -52,9 +52,7 @@ class PathLengthConfig:
         for name, choices in {"space": ("z", "w"), "sampling": ("full", "end")}.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"path length: {name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("num_samples", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"path length: {name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_samples", "batch_size", prefix="path length: ")
         if not 0 < self.epsilon < 1:
             raise InputError(f"path length: epsilon must be between 0 and 1, got {self.epsilon}")
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_least_1
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ class TrainingConfig:
     on_nonfinite: str = "stop"  # stop | roll_back: go on from the last checkpoint with other latents, three times at most
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples", "max_nonfinite_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        counts = ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples", "max_nonfinite_steps")
+        require_at_least_1(self, *counts, prefix="training.")
         for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg", "rank_timeout_seconds"):
             if getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive, got {getattr(self, name)}")

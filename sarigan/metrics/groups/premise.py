@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan import distributed
-from sarigan.errors import InputError
+from sarigan.errors import require_at_least_1
 from sarigan.layers.grouping import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.groups.quality import grouped_layers
@@ -33,9 +33,7 @@ class PremiseConfig:
 
     def __post_init__(self) -> None:
         check_permutations(self.num_permutations)
-        for name in ("num_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"groups: {name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_images", "batch_size", prefix="groups: ")
 
 
 class _Correlation:
