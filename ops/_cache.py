@@ -34,15 +34,19 @@ def say(line: str) -> None:
         print(f"ops: {line}", file=sys.stderr, flush=True)
 
 
-def root() -> Path:
-    """$SARIGAN_CACHE/ops, else ~/.cache/sarigan/ops. Raises OSError without a home directory."""
-    if chosen := os.environ.get("SARIGAN_CACHE"):
-        return Path(chosen).expanduser() / "ops"
+def cache_folder() -> Path:
+    """$SARIGAN_CACHE, else ~/.cache/sarigan: operators, weights and statistics. Raises OSError without a home directory."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        if chosen := os.environ.get("SARIGAN_CACHE"):
+            return Path(chosen).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sarigan"
     except RuntimeError as error:
         raise OSError(str(error)) from None
-    return home / "sarigan" / "ops"
+
+
+def root() -> Path:
+    """Where the operators lie in the cache."""
+    return cache_folder() / "ops"
 
 
 def name_of(kind: str, arches: Sequence[str] = ()) -> str:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 EXIT_CODE = 2
 _LONG_WORD = re.compile(r"\S{401,}")  # a path has at most 255 bytes between slashes
@@ -13,6 +14,14 @@ _LONGEST = 4000
 
 class InputError(ValueError):
     """An input the user can correct. The message is one line: which file or field, what was found, what is right."""
+
+
+def require_at_least_1(owner: Any, *names: str, prefix: str = "") -> None:
+    """InputError naming the first of these attributes that is below 1; None passes. prefix: what stands before the name."""
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and value < 1:
+            raise InputError(f"{prefix}{name} must be at least 1, got {value}")
 
 
 @contextmanager

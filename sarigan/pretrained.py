@@ -27,11 +27,16 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
         out = g(torch.randn(4, g.config.z_dim), truncation_psi=0.7)
         out.images   # [4,3,R,R], about -1..1
     """
+    return load_generator_and_record(path, device)[0]
+
+
+def load_generator_and_record(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
+    """`load_generator`, and the checkpoint's content (its configuration and step among it), which is read once."""
     file = resolve_checkpoint(path)
     state = _load(file, device)
     with reading(file, "checkpoint of a generator"):
         config = require_style(config_from_dict(state["config"], str(file)), file)
-        return Generator.from_weights(config.generator, state["ema_generator"], device)
+        return Generator.from_weights(config.generator, state["ema_generator"], device), state
 
 
 def require_style(config: Config, source: str | Path) -> StyleConfig:

@@ -8,15 +8,15 @@ For models of avatars every group is labelled with the part it matches best; `--
 import argparse
 from pathlib import Path
 
-from sarigan import load_generator
-from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import load_masks, segmented_avatars
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.checkpoint import load_checkpoint, resolve_checkpoint
+from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.output_path import output_folder
+from sarigan.pretrained import load_generator_and_record
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 from sarigan.visualization.figures.attention_maps import attention_sheet
 
@@ -43,11 +43,11 @@ def main() -> None:
             if getattr(options, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
         file = resolve_checkpoint(options.checkpoint)
-        generator = load_generator(file, resolve_device(options.device, "--device"))
+        generator, record = load_generator_and_record(file, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
         parts = options.parts
         if parts == "auto":
-            parts = "avatars" if load_checkpoint(file)["config"]["data"]["name"] == "avatars" else "none"
+            parts = "avatars" if record["config"]["data"]["name"] == "avatars" else "none"
         masks = None
         if parts != "none":
             latents = sampling.latents(generator, range(options.part_images))

@@ -20,11 +20,11 @@ from sarigan.device import resolve_device
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.output_path import output_file
-from sarigan.metrics.catalogue import METRICS, metrics_named
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import Report, evaluate
+from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
-from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS
+from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
 from sarigan.pretrained import load_system
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from sarigan.errors import exit_on_input_error
 from sarigan.exporting.onnx_export import export_onnx
 from sarigan.exporting.safetensors_export import save_exported
-from sarigan.files.checkpoint import load_checkpoint, resolve_checkpoint
-from sarigan.pretrained import load_generator
+from sarigan.files.checkpoint import resolve_checkpoint
+from sarigan.pretrained import load_generator_and_record
 
 
 def main() -> None:
@@ -24,8 +24,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with exit_on_input_error():
         file = resolve_checkpoint(arguments.source)
-        generator = load_generator(file)
-        state = load_checkpoint(file)
+        generator, state = load_generator_and_record(file)
         seen = state["step"] * state["config"]["training"]["batch_size"] / 1000
         save_exported(generator, arguments.destination, {"checkpoint": file.name, "seen_kimg": seen})
         if arguments.onnx:

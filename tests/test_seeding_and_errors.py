@@ -10,7 +10,7 @@ from sarigan.analysis.avatar_training import AvatarTrainingConfig
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.layers.grouping import GroupingConfig
-from sarigan.metrics.evaluation import EvaluationConfig
+from sarigan.metrics.config import EvaluationConfig
 from sarigan.seeding import MAX_SEED, derive_seed
 
 

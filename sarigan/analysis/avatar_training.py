@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sarigan.data.avatars.dataset import PART_NAMES, AvatarDataset
 from sarigan.data.avatars.labels import BINARY_ATTRIBUTES, binary_labels
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_at_least_1
 from sarigan.models.feature_networks.avatar_networks import RESOLUTION, AvatarClassifier, AvatarSegmenter
 from sarigan.seeding import check_seed
 
@@ -36,9 +36,7 @@ class AvatarTrainingConfig:
     num_held_out: int = 2000
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "batch_size", "num_held_out"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_images", "batch_size", "num_held_out")
         check_seed("seed", self.seed)
         if self.seed == HELD_OUT_SEED:
             raise InputError(f"seed must not be {HELD_OUT_SEED}, the seed of the held-out avatars")

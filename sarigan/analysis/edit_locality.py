@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from sarigan.analysis.permutation_null import NullTest, null_test, random_partitions
 from sarigan.layers.intervention import Edit, Intervention, Regrouping
+from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
 from sarigan.models.generator import Generator
 
 MEAN_CHANGE = 0.02  # of images in -1..1

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 
 from sarigan.analysis.edit_locality import EditLocality, edit_locality
-from sarigan.analysis.group_labels import layer_features, layer_part_iou
-from sarigan.analysis.part_iou import PartIoU
+from sarigan.analysis.part_iou import PartIoU, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import PartMasks
-from sarigan.analysis.permutation_null import NullTest
+from sarigan.metrics.groups.permutation_null import NullTest
 from sarigan.models.generator import Generator
 
 

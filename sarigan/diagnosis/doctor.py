@@ -15,7 +15,8 @@ from sarigan.diagnosis.machine import GIB, Finding, compilers, devices, memory, 
 from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
 from sarigan.runs.resume import resume_summary
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.precision import resolve_precision

@@ -20,13 +20,11 @@ from torch.utils.data import Dataset
 from torch_fidelity import feature_extractor_inceptionv3 as reference
 
 from sarigan.data.avatars.dataset import AvatarDataset
-from sarigan.metrics.feature_statistics import FeatureRequest, collect
+from sarigan.metrics.catalogue import full_precision
+from sarigan.metrics.feature_statistics import DatasetImages, FeatureRequest, collect
 from sarigan.metrics.frechet import frechet_distance
-from sarigan.metrics.full_precision import full_precision
-from sarigan.metrics.image_sets import DatasetImages
-from sarigan.models.feature_networks.feature_network import FeatureNetwork
+from sarigan.models.feature_networks.feature_network import TF, FeatureNetwork
 from sarigan.models.feature_networks.inception import InceptionV3
-from sarigan.models.feature_networks.preprocessing import TF
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from sarigan.config import Config, load_config
 from sarigan.data.batch import Batch
 from sarigan.data.loader import open_dataset
+from sarigan.diagnosis.scaling import FlopCount
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
@@ -98,21 +98,10 @@ class StepTimer:
 
 
 def counted_flops(call: Callable[[], object]) -> int:
-    """Floating-point operations of a call by PyTorch's counter."""
-    counter = FlopCounterMode(display=False)
-    # Counting by module would register backward hooks, which fail in R1's gradient of a leaf; only the total is wanted.
-    counter.mod_tracker = _NoModules()  # type: ignore[assignment]
-    with counter:
+    """Floating-point operations of a call."""
+    with FlopCount() as counter:
         call()
-    return int(counter.get_total_flops())
-
-
-class _NoModules:
-    parents = frozenset({"Global"})
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
+    return counter.total
 
 
 def matrix_product(precision: Precision) -> Callable[[], object]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sarigan.editing.seeds import latents_of_seeds, z_of_seeds
 from sarigan.errors import InputError
@@ -13,19 +14,19 @@ from sarigan.models.generator import Generator
 SPACES = ("z", "w")
 
 
-def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
-    """Along the great circle between the directions of a and b [N,D], their lengths interpolated linearly.
+def slerp_direction(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """Along the great circle from a/|a| to b/|b| (Shoemake 1985): [N,D], [N,D] -> [N,D] of unit length. t: one, or [N,1]."""
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    cosine = (a * b).sum(dim=1, keepdim=True).clamp(-1, 1)
+    # A unit vector at right angles to a, in the plane of both.
+    c = F.normalize(b - cosine * a, dim=1)
+    angle = t * torch.acos(cosine)
+    return F.normalize(a * torch.cos(angle) + c * torch.sin(angle), dim=1)
 
-    t: one for all, or [N,1].
-    """
-    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    u, v = a / length_a, b / length_b
-    angle = torch.acos((u * v).sum(dim=1, keepdim=True).clamp(-1, 1))
-    sine = torch.sin(angle)
-    near = sine < 1e-4  # parallel: the straight line is the same, and 0/0 is avoided
-    safe = torch.where(near, 1.0, sine)
-    curved = (torch.sin((1 - t) * angle) * u + torch.sin(t * angle) * v) / safe
-    return torch.where(near, torch.lerp(u, v, t), curved) * torch.lerp(length_a, length_b, t)
+
+def slerp(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:
+    """`slerp_direction`, with lengths interpolated linearly from |a| to |b|."""
+    return slerp_direction(a, b, t) * torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), t)
 
 
 @dataclass(frozen=True)

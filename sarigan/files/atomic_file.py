@@ -1,18 +1,21 @@
 """Files that are replaced whole or not at all, also across a power cut: temporary file, sync, rename, sync of the folder."""
 
 import os
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def replace_file(path: Path, write: Callable[[BinaryIO], object], shared: bool = False) -> None:
     """Let `write` fill a temporary file beside `path` (its name with .tmp), then put it in place of `path`.
+
+    shared: several processes may write `path` at one time, each through a temporary file of its own.
 
     Whatever `write` raises, `path` stays as it was and the temporary file is removed.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}{f'.{socket.gethostname()}-{os.getpid()}' if shared else ''}.tmp")
     try:
         with open(temporary, "w+b") as file:
             write(file)

@@ -1,9 +1,8 @@
-"""One job per run directory: a lock that the kernel lets go of when its holder ends, however it ends.
+"""The one lock on files, and with it one job per run directory. The kernel lets go of it when its holder ends, however it ends.
 
 A POSIX record lock belongs to the process alone: data workers do not inherit it, and a killed job leaves nothing locked.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -12,12 +11,32 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from sarigan.errors import InputError
 from sarigan.files.reading import read_json_object
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 LOCK_NAME = "lock.json"
 log = logging.getLogger(__name__)
+
+
+def try_lock(file: IO, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; False when another process holds it. OSError when the file system has no locks.
+
+    shared: many processes may hold it so at one time, but none beside one that holds it alone.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 @contextmanager
@@ -27,9 +46,8 @@ def run_lock(run_dir: Path) -> Iterator[None]:
     path = run_dir / LOCK_NAME
     with open(path, "a+") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise _in_use(run_dir) from None
+            if not try_lock(file):
+                raise _in_use(run_dir)
         except OSError as error:
             log.warning(f"{path}: this file system has no locks ({error.strerror}); see to it that no other job runs here")
         file.truncate(0)
@@ -41,13 +59,9 @@ def run_lock(run_dir: Path) -> Iterator[None]:
 def require_unlocked(run_dir: Path) -> None:
     """InputError naming the holder when another job holds the lock; takes nothing and writes nothing."""
     path = run_dir / LOCK_NAME
-    with suppress(FileNotFoundError), open(path) as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of by closing
-        except (BlockingIOError, PermissionError):
-            raise _in_use(run_dir) from None
-        except OSError:
-            pass  # no locks here, as `run_lock` will say
+    with suppress(OSError), open(path) as file:  # no such file, or no locks here, as `run_lock` will say
+        if not try_lock(file, shared=True):
+            raise _in_use(run_dir)
 
 
 def _in_use(run_dir: Path) -> InputError:

@@ -1,11 +1,33 @@
-"""Every metric that can be asked for by name."""
+"""Every metric that can be asked for by name, and `evaluate`, which computes those asked for and reports them.
 
-from collections.abc import Sequence
+A report is a table for a person and JSON with all that a reader needs to repeat the numbers.
+"""
 
+import datetime
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sarigan import distributed
 from sarigan.errors import InputError
-from sarigan.metrics.feature_metrics import FrechetDistance, InceptionScore, KernelDistance, PrecisionRecall
-from sarigan.metrics.generator_metrics import CodeInformation, GroupQuality, LinearSeparability, PerceptualPathLength
-from sarigan.metrics.metric import Metric
+from sarigan.files.atomic_file import replace_text
+from sarigan.files.code_version import git_commit
+from sarigan.metrics.evaluation import Evaluation, Metric, Result
+from sarigan.metrics.frechet import FrechetDistance
+from sarigan.metrics.groups.metric import GroupQuality
+from sarigan.metrics.inception_score import InceptionScore
+from sarigan.metrics.information import CodeInformation
+from sarigan.metrics.kid import KernelDistance
+from sarigan.metrics.linear_separability import LinearSeparability
+from sarigan.metrics.perceptual_path_length import PerceptualPathLength
+from sarigan.metrics.precision_recall import PrecisionRecall
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -32,3 +54,128 @@ def metrics_named(names: Sequence[str]) -> list[Metric]:
         if name not in METRICS:
             raise InputError(f"metrics: there is no {name!r}; there are {', '.join(METRICS)}")
     return [METRICS[name] for name in dict.fromkeys(names)]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results, and what they have in common. A report of an evaluation that has not come to its end says what is missing."""
+
+    results: list[Result]
+    context: dict[str, Any]
+    failure: str | None = None  # the metric that ended the evaluation, and why
+    missing: Sequence[str] = ()  # metrics that were asked for and have no results
+
+    def values(self) -> dict[str, float]:
+        """Value by name."""
+        return {result.name: result.value for result in self.results}
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values: a list of results, each complete in itself; `failure` and `missing` of an unfinished evaluation."""
+        found: dict[str, Any] = {"results": [{**asdict(result), **self.context} for result in self.results]}
+        if self.failure is not None:
+            found["failure"] = self.failure
+        if self.missing:
+            found["missing"] = list(self.missing)
+        return found
+
+    def table(self) -> str:
+        """For a person."""
+        rows = [("metric", "value", "spread", "protocol")]
+        for r in self.results:
+            rows.append((r.name, f"{r.value:.6g}", "" if r.spread is None else f"{r.spread:.3g}", r.protocol))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+        if self.failure is not None:
+            lines.append(f"failed: {self.failure}")
+        if self.missing:
+            lines.append(f"not computed: {', '.join(self.missing)}")
+        return "\n".join(lines)
+
+    def write(self, path: Path) -> None:
+        """Write the JSON, whole or not at all; InputError when that fails."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        except OSError as error:
+            raise InputError(f"{path}: cannot write the results ({error.strerror})") from None
+
+
+def evaluate(
+    evaluation: Evaluation, names: Sequence[str], keep: Callable[[Report], None] = lambda report: None
+) -> Report:
+    """Compute the named metrics; on every process of a group, which all return the same.
+
+    Whatever can be known to fail (a name, missing weights, too few images) does so before any work, as InputError. `keep`
+    gets what is finished after each metric but the last, and when one fails after others, before its exception goes on.
+    """
+    start = time.perf_counter()
+    with distributed.raise_on_all_ranks():
+        metrics = metrics_named(names)
+        for metric in metrics:
+            if metric.needs_generator and evaluation.generator is None:
+                raise InputError(f"{metric.name} needs a generator (--checkpoint), got a set of images")
+            if metric.needs_data and evaluation.data is None:
+                raise InputError(f"{metric.name} needs a data set to compare with (--data)")
+            metric.check(evaluation)
+    # TF32 has 10 bits: a path length, a difference of two images over 1e-8, would be the rounding's.
+    with full_precision(evaluation.device):
+        _ = evaluation.data_hash  # reads every image of a folder: a damaged one costs no finished metric here
+        evaluation.gather([request for metric in metrics for request in metric.requests(evaluation)])
+        results: list[Result] = []
+        for index, metric in enumerate(metrics):
+            missing = [other.name for other in metrics[index:]]
+            try:
+                for result in metric.compute(evaluation):
+                    results.append(result)
+            except BaseException as error:  # Ctrl-C, too, leaves what is finished
+                if results:
+                    failure = f"{metric.name} ({_line(error)})"
+                    keep(Report(results, _context(evaluation, start), failure, missing))
+                raise
+            if missing[1:]:
+                keep(Report(list(results), _context(evaluation, start), missing=missing[1:]))
+    return Report(results, _context(evaluation, start))
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, InputError) else ": ".join([type(error).__name__, *([text] if text else [])])
+
+
+def _context(evaluation: Evaluation, start: float) -> dict[str, Any]:
+    config = evaluation.config
+    return {
+        "images": evaluation.generated_images.title,
+        "data": None if evaluation.data is None else evaluation.real_images.title,
+        "data_hash": evaluation.data_hash,
+        "num_images": len(evaluation.generated_images),
+        "num_real_images": None if evaluation.data is None else len(evaluation.real_images),
+        "preprocessing": evaluation.preprocessing.name,
+        "truncation_psi": config.truncation_psi if evaluation.generator is not None else None,
+        "seed": config.seed,
+        "code_version": git_commit(),
+        "torch": torch.__version__,
+        "device": device_name(evaluation.device),
+        "num_processes": distributed.world_size(),
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """What computed, for the report."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """float32 arithmetic in float32 while the block runs, whatever training chose: no TF32, bfloat16 products or autocast."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)

@@ -1,59 +1,44 @@
-"""What all metrics of one evaluation share: images, networks, statistics, cache, progress."""
+"""What a metric is, and what all metrics of one evaluation share: images, networks, statistics, cache, progress.
 
-import math
+A new metric is a subclass of `Metric` in a file of its own and a line in catalogue.py.
+"""
+
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from sarigan import distributed
 from sarigan.data.content_hash import content_hash
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
-from sarigan.metrics.feature_statistics import FeatureRequest, FeatureStatistics, collect
-from sarigan.metrics.image_sets import DatasetImages, GeneratedImages, ImageSet, tell_if_fewer
-from sarigan.metrics.linear_separability import AttributeClassifier
-from sarigan.metrics.moments import Moments
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.feature_statistics import (
+    DatasetImages,
+    FeatureRequest,
+    FeatureStatistics,
+    GeneratedImages,
+    ImageSet,
+    collect,
+    tell_if_fewer,
+)
 from sarigan.metrics.statistics_cache import StatisticsCache
 from sarigan.models.discriminator import Discriminator
-from sarigan.models.feature_networks.attribute_classifiers import open_attribute_classifiers
-from sarigan.models.feature_networks.feature_network import FeatureNetwork
-from sarigan.models.feature_networks.opening import open_network
+from sarigan.models.feature_networks import vgg16
+from sarigan.models.feature_networks.attribute_classifiers import AttributeClassifier, open_attribute_classifiers
+from sarigan.models.feature_networks.efficientnet import EfficientNet
+from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name, preprocessing_named
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
-from sarigan.models.feature_networks.preprocessing import preprocessing_named
 from sarigan.models.generator import Generator
-from sarigan.seeding import check_seed
 
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """The protocol. num_real_images: at most; None: all."""
-
-    num_images: int = 50_000
-    num_real_images: int | None = None
-    preprocessing: str = "tf"
-    truncation_psi: float = 1.0
-    seed: int = 0
-    batch_size: int = 32
-    num_workers: int = 0
-    inception_weights: Path | None = None
-
-    def __post_init__(self) -> None:
-        preprocessing_named(self.preprocessing)
-        for name in ("num_images", "num_real_images", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        check_seed("seed", self.seed)
-        if not math.isfinite(self.truncation_psi):
-            raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
-        if self.num_workers < 0:
-            raise InputError(f"num_workers must not be negative, got {self.num_workers}")
+NETWORKS = ("inception", "efficientnet", "vgg16")
 
 
 @dataclass
@@ -199,30 +184,116 @@ class Evaluation:
         found = collect(images, networks, self.preprocessing, self.config.batch_size, self.device, advance)
         return {request.network: found[network] for network, request in networks.items()}
 
-    def _key(self, request: FeatureRequest, kind: str) -> dict[str, Any]:
-        assert self.data_hash is not None
-        return {
-            "kind": kind, "data": self.data_hash, "count": len(self.real_images), "of": self.real_images.total,
-            "preprocessing": self.preprocessing.name, "weights": self.network(request.network).sha256,
-        }  # fmt: skip
-
     def _cached(self, request: FeatureRequest) -> FeatureStatistics | None:
         if self.cache.folder is None or self.data is None:
             return None
-        moments = self.cache.load(self._key(request, "moments"))
-        kept = self.cache.load(self._key(request, "features")) if request.keep_features and moments else None
-        usable = moments is not None and (kept is not None or not request.keep_features)
-        # A pass over the images is the work of all processes: all of them need it or none.
-        if not all(distributed.gather_objects(usable)) or moments is None:
-            return None
-        found = Moments(int(moments["count"]), *(moments[name].to(self.moments_device) for name in ("mean", "scatter")))
-        return FeatureStatistics(found, None if kept is None else kept["features"])
+        return self.cache.find(self._key(request), request.keep_features, self.moments_device)
 
     def _keep(self, request: FeatureRequest, statistics: FeatureStatistics) -> None:
-        if self.cache.folder is None or not distributed.is_main():
-            return
-        found = statistics.moments
-        moments = {"count": torch.tensor(found.count), "mean": found.mean, "scatter": found.scatter}
-        self.cache.save(self._key(request, "moments"), moments)
-        if statistics.features is not None:
-            self.cache.save(self._key(request, "features"), {"features": statistics.features})
+        if self.cache.folder is not None and distributed.is_main():
+            self.cache.keep(self._key(request), statistics)
+
+    def _key(self, request: FeatureRequest) -> dict[str, Any]:
+        assert self.data_hash is not None
+        return {
+            "data": self.data_hash, "count": len(self.real_images), "of": self.real_images.total,
+            "preprocessing": self.preprocessing.name, "weights": self.network(request.network).sha256,
+        }  # fmt: skip
+
+
+def open_network(name: str, device: torch.device | str = "cpu", inception_weights: str | Path | None = None) -> FeatureNetwork:
+    """One of NETWORKS, frozen, on a device. InputError for another name, or for weights that are missing or wrong."""
+    if name == "inception":
+        from sarigan.models.feature_networks.inception import WEIGHTS, InceptionV3  # torch-fidelity takes seconds to import
+
+        return InceptionV3(WEIGHTS.fetch(inception_weights)).to(device)
+    if name == "efficientnet":
+        return EfficientNet().to(device)
+    if name == "vgg16":
+        return vgg16.Vgg16(vgg16.WEIGHTS.fetch()).to(device)
+    raise InputError(f"feature network must be one of {', '.join(NETWORKS)}, got {name!r}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number, and all that a reader needs to believe it. details: whatever else the metric found, JSON values."""
+
+    name: str
+    value: float
+    protocol: str
+    spread: float | None = None
+    network: str | None = None
+    network_sha256: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    higher_is_better: bool = False
+
+
+class Metric(ABC):
+    """A name a person can ask for, and how its numbers come about."""
+
+    name: str
+    summary: str  # one line for the list of metrics
+    needs_data: bool = True
+    needs_generator: bool = False  # a set of images will not do
+
+    def check(self, evaluation: Evaluation) -> None:
+        """InputError for what would fail later; called for all metrics before any work."""
+        return
+
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        """Features that `compute` will ask `evaluation.real` and `.generated` for, gathered in one pass for all metrics."""
+        return ()
+
+    @abstractmethod
+    def compute(self, evaluation: Evaluation) -> Iterable[Result]:
+        """The numbers, one by one where each is much work; called on every process, which must all give the same."""
+
+    def add_arguments(self, add: Callable[..., Any]) -> None:
+        """Options of its own for scripts/evaluate.py, by calls like argparse's add_argument(...).
+
+        They arrive in `evaluation.arguments`.
+        """
+        return
+
+
+class FeatureMetric(Metric):
+    """A metric in the features of a network, which gives the number its name."""
+
+    def __init__(self, name: str, network: str, summary: str) -> None:
+        self.name, self.network_name, self.summary = name, network, summary
+
+    def network_of(self, evaluation: Evaluation) -> str:
+        """Name of the network it runs in."""
+        return self.network_name
+
+    def check(self, evaluation: Evaluation) -> None:
+        """Weights are looked for before any work."""
+        evaluation.network(self.network_of(evaluation))
+
+    def result(
+        self, evaluation: Evaluation, metric: str, value: float, protocol: str, spread: float | None = None,
+        kept: tuple[Tensor, Tensor] | None = None,
+    ) -> Result:  # fmt: skip
+        """A number under the name that its network gives it. kept: features of generated and real images that it is made of,
+        where they may be of fewer images than there are."""
+        network = evaluation.network(self.network_of(evaluation))
+        generated, real = kept or (None, None)
+        counts = f"{_used(evaluation.generated_images, generated)} images"
+        if self.needs_data:
+            counts += f" against {_used(evaluation.real_images, real)}"
+        mode = f"preprocessing {evaluation.preprocessing.name}"
+        return Result(
+            metric_name(metric, network), value, f"{protocol}, {counts}, {mode}", spread, network.name, network.sha256,
+            higher_is_better=metric in ("precision", "recall", "inception_score"),
+        )  # fmt: skip
+
+    def require_images(self, evaluation: Evaluation, count: int, what: str) -> None:
+        """InputError unless there are `count` images of each kind."""
+        for images in (evaluation.generated_images, evaluation.real_images):
+            if len(images) < count:
+                raise InputError(f"{images.title}: {what} needs at least {count} images, got {len(images)}")
+
+
+def _used(images: ImageSet, kept: Tensor | None) -> str:
+    """How many of the images made a number: `40`, or `30 of 40` where features of fewer were kept."""
+    return str(len(images)) if kept is None or len(kept) == len(images) else f"{len(kept)} of {len(images)}"

@@ -1,27 +1,193 @@
-"""What metrics keep of a set of images under a feature network, gathered in one pass over the images.
+"""From two sets of images to what metrics compare: the images, one pass over them, moments and features of a network.
 
-Memory: moments are streamed (D^2 numbers); class sums are (a few numbers a class); kept features, which kernel distance
-and precision and recall need, are at most MAX_KEPT rows of D float32 numbers (0.4 GB of Inception), drawn from larger sets
-by a fixed permutation.
+Image i of a set is a function of i alone, so that neither batch size nor number of processes changes a number.
+Memory: moments are D^2 numbers, class sums a few numbers a class; kept features, which kernel distance and precision and
+recall need, are at most MAX_KEPT rows of D float32 numbers (0.4 GB of Inception), drawn from larger sets by a fixed
+permutation.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from sarigan import distributed
+from sarigan.data.loader import ImageDataset, load_in_order
+from sarigan.distributed import sum_over_ranks
 from sarigan.errors import InputError
-from sarigan.metrics.image_sets import ImageSet
-from sarigan.metrics.inception_score import ClassStatistics
-from sarigan.metrics.moments import Moments, StreamedMoments
-from sarigan.models.feature_networks.feature_network import FeatureNetwork
-from sarigan.models.feature_networks.preprocessing import Preprocessing
+from sarigan.models.feature_networks.feature_network import FeatureNetwork, Preprocessing
+from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
 
 MAX_KEPT = 50_000
+log = logging.getLogger(__name__)
+
+
+class ImageSet(Protocol):
+    """What a metric needs of a set of images."""
+
+    title: str
+    resolution: int
+
+    def __len__(self) -> int: ...
+
+    def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        """For each list of positions its images on the device: uint8 [N,3,R,R], or float in about -1..1."""
+
+
+class DatasetImages:
+    """All images of a data set, or `count` of them drawn without return by a fixed permutation. uint8.
+
+    mirror flips half of them, by index: the release's way with real images.
+    """
+
+    def __init__(self, dataset: ImageDataset, count: int | None = None, mirror: bool = False, num_workers: int = 0) -> None:
+        self.dataset, self.mirror, self.num_workers = dataset, mirror, num_workers
+        self.title, self.resolution = dataset.describe(), dataset.resolution
+        self.total = len(dataset)
+        self.indices = list(range(self.total))
+        if count is not None and count < self.total:
+            random = np.random.default_rng(derive_seed("subset", self.total, count))
+            self.indices = np.sort(random.permutation(self.total)[:count]).tolist()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        items = _Items(self, [[self.indices[p] for p in batch] for batch in positions])
+        for images in load_in_order(items, self.num_workers):
+            yield images.to(device, non_blocking=True)
+
+    def image(self, index: int) -> np.ndarray:
+        """uint8 [3,R,R] of an index of the data set, mirrored where it falls to it."""
+        image = self.dataset[index]
+        return image[:, :, ::-1] if self.mirror and derive_seed("mirror", index) % 2 else image
+
+
+@cache  # once for all the evaluations of a training
+def tell_if_fewer(wanted: int | None, total: int) -> None:
+    """One line where a data set has fewer real images than were asked for: all are taken, and the protocol counts them."""
+    if wanted is not None and wanted > total:
+        log.warning(f"num_real_images={wanted}, but the data set holds {total} images: all {total} are taken")
+
+
+class _Items(Dataset):
+    """Batches of images by number."""
+
+    def __init__(self, images: DatasetImages, batches: list[list[int]]) -> None:
+        self.images, self.index_batches = images, batches
+
+    def __len__(self) -> int:
+        return len(self.index_batches)
+
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.from_numpy(np.stack([self.images.image(index) for index in self.index_batches[number]]))
+
+
+class GeneratedImages:
+    """Images of a generator from latents and noise that are functions of (seed, position). Float.
+
+    Latents are drawn on the CPU, so that every device sees the same; noise on the device, where there is much of it.
+    """
+
+    def __init__(self, generator: Generator, count: int, seed: int = 0, truncation_psi: float = 1.0) -> None:
+        self.generator, self.count, self.seed, self.truncation_psi = generator, count, seed, truncation_psi
+        self.resolution = generator.config.resolution
+        self.title = f"{count} generated images, {self.resolution}x{self.resolution}, seed {seed}, psi {truncation_psi:g}"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        for batch in positions:
+            with torch.no_grad():
+                yield self.generator(self.z(batch), noise=self.noise(batch), truncation_psi=self.truncation_psi).images
+
+    def z(self, positions: Sequence[int]) -> Tensor:
+        """Latents [N,z_dim] of these positions, on the generator's device."""
+        source = torch.Generator()
+        size = self.generator.config.z_dim
+        drawn = [torch.randn(size, generator=source.manual_seed(derive_seed("z", self.seed, p))) for p in positions]
+        return torch.stack(drawn).to(self.generator.mean_latent)
+
+    def noise(self, positions: Sequence[int]) -> list[Tensor | None]:
+        """Noise [N,1,H,W] of every layer at these positions."""
+        like = self.generator.mean_latent
+        shapes = self.generator.synthesis.noise_shapes()
+        sizes = [height * width for height, width in shapes]
+        source = torch.Generator(device=like.device)
+        rows = []
+        for position in positions:
+            source.manual_seed(derive_seed("noise", self.seed, position))
+            rows.append(torch.randn(sum(sizes), generator=source, device=like.device))
+        layers = torch.stack(rows).to(like.dtype).split(sizes, dim=1)
+        return [x.reshape(-1, 1, *shape) for x, shape in zip(layers, shapes, strict=True)]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of features: count n, mean [D] and scatter [D,D] = sum of (x - mean)(x - mean)^T, float64."""
+
+    count: int
+    mean: Tensor
+    scatter: Tensor
+
+    @property
+    def covariance(self) -> Tensor:
+        """Unbiased, [D,D]; InputError for fewer than two samples."""
+        if self.count < 2:
+            raise InputError(f"a covariance needs at least 2 images, got {self.count}")
+        return self.scatter / (self.count - 1)
+
+
+class StreamedMoments:
+    """Moments of batches that arrive one by one, merged exactly (Chan, Golub & LeVeque 1979).
+
+    They stay on the device of the features, on the CPU where the device has no float64.
+    """
+
+    def __init__(self, dimension: int, device: torch.device | str = "cpu") -> None:
+        device = torch.device(device)
+        device = torch.device("cpu") if device.type == "mps" else device
+        self.count = 0
+        self.mean = torch.zeros(dimension, dtype=torch.float64, device=device)
+        self.scatter = torch.zeros(dimension, dimension, dtype=torch.float64, device=device)
+
+    def update(self, features: Tensor) -> None:
+        """Take in a batch [N,D]."""
+        x = features.to(self.mean.device, torch.float64)
+        if len(x) == 0:
+            return
+        mean = x.mean(dim=0)
+        x = x - mean
+        delta, total = mean - self.mean, self.count + len(x)
+        self.scatter.addmm_(x.T, x).addr_(delta, delta, alpha=self.count * len(x) / total)
+        self.mean += delta * (len(x) / total)
+        self.count = total
+
+    def merged(self) -> Moments:
+        """The moments of what all processes took in, the same on every one; the order of ranks does not matter."""
+        count = int(sum_over_ranks(torch.tensor(self.count, dtype=torch.float64, device=self.mean.device)))
+        mean = sum_over_ranks(self.mean * (self.count / max(count, 1)))
+        delta = self.mean - mean
+        scatter = sum_over_ranks(self.scatter.addr(delta, delta, alpha=self.count))
+        return Moments(count, mean, scatter)
+
+
+class ClassSums(Protocol):
+    """Sums over the logits of a classifier, made from the numbers of images and of classes."""
+
+    def update(self, positions: Tensor, logits: Tensor) -> None:
+        """Take in logits [N,K] of the images at these positions."""
+
+    def merge(self, device: torch.device) -> None:
+        """Sum over all processes, which communicate through `device`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +196,7 @@ class FeatureRequest:
 
     network: str
     keep_features: bool = False
-    classes: bool = False  # of the generated images
+    classes: Callable[[int, int], ClassSums] | None = None  # of the generated images
     compares: bool = True  # False: of the generated images alone
 
     def joined(self, other: "FeatureRequest") -> "FeatureRequest":
@@ -49,7 +215,7 @@ class FeatureStatistics:
 
     moments: Moments
     features: Tensor | None = None  # float32 [n,D] on the CPU, n at most MAX_KEPT
-    classes: ClassStatistics | None = None
+    classes: ClassSums | None = None
 
 
 class _Collector:
@@ -58,10 +224,10 @@ class _Collector:
     def __init__(self, network: FeatureNetwork, request: FeatureRequest, images: ImageSet, device: torch.device) -> None:
         self.network, self.title = network, images.title
         self.moments = StreamedMoments(network.dimension, device)
-        self.classes = None
+        self.classes: ClassSums | None = None
         if request.classes:
             assert network.num_classes is not None  # as the metric's check has seen to
-            self.classes = ClassStatistics(len(images), network.num_classes)
+            self.classes = request.classes(len(images), network.num_classes)
         self.kept = None
         if request.keep_features:
             positions = kept_positions(len(images))

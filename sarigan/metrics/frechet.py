@@ -3,10 +3,13 @@
 d^2 = |m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr(S1^(1/2) S2 S1^(1/2))^(1/2)
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from sarigan.metrics.moments import Moments
+from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
+from sarigan.metrics.feature_statistics import FeatureRequest, Moments
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -34,3 +37,19 @@ def _factor(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
     return vectors[:, kept] * values[kept].sqrt()
+
+
+class FrechetDistance(FeatureMetric):
+    """FID, or the same in another network's features."""
+
+    def check(self, evaluation: Evaluation) -> None:
+        super().check(evaluation)
+        self.require_images(evaluation, 2, self.name)
+
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        return [FeatureRequest(self.network_of(evaluation))]
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        name = self.network_of(evaluation)
+        value = frechet_distance(evaluation.generated(name).moments, evaluation.real(name).moments)
+        return [self.result(evaluation, "fid", value, "Frechet distance of Gaussians")]

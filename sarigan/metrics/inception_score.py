@@ -1,9 +1,14 @@
 """Inception score (Salimans et al. 2016): exp of the mean KL divergence of p(y|x) from p(y), mean over splits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from sarigan.distributed import sum_over_ranks
+from sarigan.errors import InputError
+from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
+from sarigan.metrics.feature_statistics import FeatureRequest
 
 NUM_SPLITS = 10
 
@@ -45,3 +50,24 @@ class ClassStatistics:
         divergence = self.negative_entropies / self.counts - torch.special.xlogy(marginal, marginal).sum(dim=1)
         scores = divergence.exp()
         return float(scores.mean()), float(scores.std(correction=0))
+
+
+class InceptionScore(FeatureMetric):
+    """Inception score, or the same of another network's classifier."""
+
+    needs_data = False
+
+    def check(self, evaluation: Evaluation) -> None:
+        super().check(evaluation)
+        network = evaluation.network(self.network_of(evaluation))
+        if network.num_classes is None:
+            raise InputError(f"{self.name}: feature network {network.name} has no classifier")
+
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        return [FeatureRequest(self.network_of(evaluation), classes=ClassStatistics, compares=False)]
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        classes = evaluation.generated(self.network_of(evaluation)).classes
+        assert isinstance(classes, ClassStatistics)
+        value, spread = classes.score()
+        return [self.result(evaluation, "inception_score", value, f"{classes.num_splits} splits", spread)]

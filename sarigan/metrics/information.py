@@ -6,14 +6,15 @@ tells nothing), and the squared correlation of Q_d and t_d, which an EMA generat
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from sarigan import distributed
 from sarigan.errors import InputError
+from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
@@ -105,3 +106,32 @@ def _half(means: Tensor) -> HalfInformation:
         num_dimensions=int(varies.sum()),
         num_constant=int((~varies).sum()),
     )
+
+
+class CodeInformation(Metric):
+    """Held-out R^2 of the Q head, for the halves of the codes."""
+
+    needs_data = False
+    needs_generator = True
+    name = "information"
+    summary = "R^2 of the codes of fresh images by the Q head, h and z apart"
+
+    def check(self, evaluation: Evaluation) -> None:
+        if evaluation.discriminator is None or evaluation.discriminator.recognition is None:
+            raise InputError("information needs a checkpoint with a Q head; this one has none (objective.information_weight=0)")
+        self._config(evaluation)
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        assert evaluation.discriminator is not None
+        config = self._config(evaluation)
+        advance = evaluation.progress(config.num_images, "information")
+        generator, target = evaluation.require_generator(), evaluation.information_target
+        found = information(generator, evaluation.discriminator, target, config, advance)
+        protocol = f"mean of 1 - MSE/Var over dimensions of {target}, {found.num_images} images"
+        return [
+            Result(f"information_r2_{name}", half.r_squared, protocol, details=asdict(half), higher_is_better=True)
+            for name, half in found.halves.items()
+        ]
+
+    def _config(self, evaluation: Evaluation) -> InformationConfig:
+        return InformationConfig(evaluation.config.num_images, evaluation.config.seed)

@@ -1,10 +1,14 @@
 """Kernel distance (Binkowski et al. 2018): unbiased squared MMD with the kernel (x.y / D + 1)^3, over random subsets."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
+from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
+from sarigan.metrics.feature_statistics import FeatureRequest
 from sarigan.seeding import derive_seed
 
 NUM_SUBSETS, SUBSET_SIZE = 100, 1000
@@ -42,3 +46,24 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
     within = (off_diagonal_sum(kernel(x, x)) + off_diagonal_sum(kernel(y, y))) / (n * (n - 1))
     return within - 2 * kernel(x, y).sum() / n**2
+
+
+class KernelDistance(FeatureMetric):
+    """KID, or the same in another network's features."""
+
+    def check(self, evaluation: Evaluation) -> None:
+        super().check(evaluation)
+        self.require_images(evaluation, 2, f"a subset of {self.name}")
+
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        return [FeatureRequest(self.network_of(evaluation), keep_features=True)]
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        name = self.network_of(evaluation)
+        generated, real = evaluation.generated(name).features, evaluation.real(name).features
+        assert generated is not None and real is not None
+        device = evaluation.moments_device
+        value, spread = kernel_distance(generated.to(device), real.to(device), seed=evaluation.config.seed)
+        size = min(SUBSET_SIZE, len(generated), len(real))
+        protocol = f"unbiased MMD^2, kernel (x.y/D + 1)^3, {NUM_SUBSETS} subsets of {size}"
+        return [self.result(evaluation, "kid", value, protocol, spread, (generated, real))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sarigan import distributed
-from sarigan.metrics.image_sets import GeneratedImages
+from sarigan.metrics.feature_statistics import GeneratedImages
 from sarigan.models.generator import Generator
 
 

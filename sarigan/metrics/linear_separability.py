@@ -7,27 +7,96 @@ Beside it: the same SVM's H(Y|X) on latents held out, and H(Y|X) when labels are
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sarigan import distributed
-from sarigan.errors import InputError
-from sarigan.metrics.attribute_entropy import AttributeSeparability, measure_attribute
+from sarigan.errors import InputError, require_at_least_1
+from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent, gather_rows, latent_batches
+from sarigan.models.feature_networks.attribute_classifiers import AttributeClassifier, classifier_hashes
 from sarigan.models.generator import Generator
+from sarigan.seeding import derive_seed
 
 
-class AttributeClassifier(Protocol):
-    """Images [N,3,R,R] in about -1..1 -> logits [N,A], positive where the named attribute is there."""
+@dataclass(frozen=True)
+class AttributeSeparability:
+    """Entropies of one attribute in one space, in nats."""
 
-    names: list[str]
+    name: str
+    entropy: float  # H(Y) of the kept labels: what a constant X leaves
+    conditional: float  # H(Y|X), fitted and counted on the same samples (the published protocol)
+    held_out: float  # H(Y|X) on samples that the fit has not seen
+    shuffled: float  # as `conditional`, with shuffled labels
+    positive_share: float  # among the kept
+    num_kept: int
 
-    def __call__(self, images: Tensor, /) -> Tensor: ...
+
+def conditional_entropy(x: np.ndarray, y: np.ndarray) -> float:
+    """H(Y|X) in nats by the 2x2 table of two boolean arrays."""
+    total = 0.0
+    for side in (False, True):
+        chosen = y[x == side]
+        for count in (int(chosen.sum()), len(chosen) - int(chosen.sum())):
+            if count:
+                total -= count / len(y) * math.log(count / len(chosen))
+    return total
+
+
+def measure_attribute(
+    name: str,
+    latents: np.ndarray,
+    logits: np.ndarray,
+    kept_share: float = 0.5,
+    held_out_share: float = 0.2,
+    smallest_class: int = 10,
+    seed: int = 0,
+) -> AttributeSeparability | str:
+    """The entropies for latents [N,D] and one attribute's logits [N], or why there are none."""
+    # softmax([l,-l]) is monotone in |l|, and saturates where |l| does not.
+    kept = np.argsort(-np.abs(logits), kind="stable")[: int(kept_share * len(logits))]
+    x, y = latents[kept], logits[kept] > 0
+    rarer = min(int(y.sum()), int((~y).sum()))
+    if rarer < smallest_class:
+        return f"{rarer} of {len(y)} kept samples are of the rarer class, {smallest_class} are needed"
+    random = np.random.default_rng(derive_seed("separability", seed, name))
+    test = _stratified(y, held_out_share, random)
+    return AttributeSeparability(
+        name=name,
+        entropy=conditional_entropy(np.zeros_like(y), y),
+        conditional=conditional_entropy(_sides(x, y, x), y),
+        held_out=conditional_entropy(_sides(x[~test], y[~test], x[test]), y[test]),
+        shuffled=conditional_entropy(_sides(x, shuffled := random.permutation(y), x), shuffled),
+        positive_share=float(y.mean()),
+        num_kept=len(y),
+    )
+
+
+def _stratified(y: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """A mask of samples to hold out: this share of each class, at least one and never all."""
+    test = np.zeros(len(y), dtype=bool)
+    for side in (False, True):
+        members = random.permutation(np.flatnonzero(y == side))
+        test[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
+    return test
+
+
+def _sides(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """On which side of the SVM's plane, fitted to x and y, the asked samples lie."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    # The primal problem has the same solution as the dual, is solved without random numbers, and is fast for N > D.
+    machine = LinearSVC(dual=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return machine.fit(x, y).predict(asked)
 
 
 @dataclass(frozen=True)
@@ -46,9 +115,7 @@ class SeparabilityConfig:
         for name in ("kept_share", "held_out_share"):
             if not 0 < getattr(self, name) < (1 if name == "held_out_share" else 1.0000001):
                 raise InputError(f"linear separability: {name} must be between 0 and 1, got {getattr(self, name)}")
-        for name in ("num_images", "samples_per_dimension", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"linear separability: {name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_images", "samples_per_dimension", "batch_size", prefix="linear separability: ")
         if self.smallest_class < 2:
             raise InputError(f"linear separability: smallest_class must be at least 2, got {self.smallest_class}")
 
@@ -167,3 +234,51 @@ def separability(
     if not kept:
         raise InputError("linear separability: no attribute has two classes among the kept samples; nothing can be separated")
     return SpaceSeparability(space, kept, {name: item for name in names if isinstance(item := found[name], str)})
+
+
+class LinearSeparability(Metric):
+    """exp sum H(Y|X) in z and in w, beside a held-out and a shuffled score."""
+
+    needs_data = False
+    needs_generator = True
+    name = "linear_separability"
+    summary = "linear separability of z and w by attribute classifiers"
+
+    def add_arguments(self, add: Callable[..., Any]) -> None:
+        add("--attribute-classifiers", default="avatars", metavar="FILES", help="avatars (default), or .npz and .onnx files")
+        add("--separability-images", type=int, help="images to classify; default as many as the protocol asks for")
+
+    def check(self, evaluation: Evaluation) -> None:
+        generator = evaluation.require_generator()
+        self._config(evaluation).check(max(generator.config.z_dim, generator.config.w_dim))
+        sources = self._sources(evaluation)
+        attribute_names([evaluation.classifier(source) for source in sources])
+        classifier_hashes(sources)
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        config, sources = self._config(evaluation), self._sources(evaluation)
+        classifiers = [evaluation.classifier(source) for source in sources]
+        advance = evaluation.progress(config.num_images, "images to classify")
+        spaces = linear_separability(evaluation.require_generator(), classifiers, config, advance)
+        hashes = "+".join(classifier_hashes(sources).values())
+        results = []
+        for space, found in spaces.items():
+            counts = f"{len(found.attributes)} attributes, {config.num_images} images, the most confident half kept"
+            for kind, name in (("conditional", ""), ("held_out", "_held_out"), ("shuffled", "_shuffled")):
+                results.append(
+                    Result(
+                        f"linear_separability_{space}{name}", found.score(kind), f"exp sum H(Y|X), {counts}",
+                        network="+".join(map(str, sources)), network_sha256=hashes,
+                        details=found.as_dict() if kind == "conditional" else {"per_attribute": found.per_attribute(kind)},
+                    )
+                )  # fmt: skip
+        return results
+
+    def _sources(self, evaluation: Evaluation) -> list[str]:
+        return (evaluation.arguments.get("attribute_classifiers") or "avatars").split(",")
+
+    def _config(self, evaluation: Evaluation) -> SeparabilityConfig:
+        generator, config = evaluation.require_generator(), evaluation.config
+        asked = evaluation.arguments.get("separability_images")
+        needed = SeparabilityConfig().required_images(max(generator.config.z_dim, generator.config.w_dim))
+        return SeparabilityConfig(asked or max(config.num_images, needed), batch_size=config.batch_size, seed=config.seed)

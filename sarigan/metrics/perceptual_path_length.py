@@ -6,21 +6,24 @@ with the same noise on both images, the mean taken over what lies between the 1s
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.errors import InputError
-from sarigan.metrics.image_sets import GeneratedImages
+from sarigan.editing.interpolation import slerp_direction
+from sarigan.errors import InputError, require_at_least_1
+from sarigan.metrics.evaluation import Evaluation, Metric, Result
+from sarigan.metrics.feature_statistics import GeneratedImages
 from sarigan.metrics.latent_sampling import broadcast_latent, gather_rows, latent_batches
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
 
+PATHS = ("z_full", "w_full", "z_end", "w_end")
 LARGEST_SIDE = 256  # of the images that are compared
 
 
@@ -49,9 +52,7 @@ class PathLengthConfig:
         for name, choices in {"space": ("z", "w"), "sampling": ("full", "end")}.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"path length: {name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("num_samples", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"path length: {name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_samples", "batch_size", prefix="path length: ")
         if not 0 < self.epsilon < 1:
             raise InputError(f"path length: epsilon must be between 0 and 1, got {self.epsilon}")
 
@@ -104,16 +105,6 @@ def between_percentiles(lengths: np.ndarray, low: float = 1, high: float = 99) -
     return lengths[(lengths >= bounds[0]) & (lengths <= bounds[1])]
 
 
-def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Along the great circle from a/|a| to b/|b|: [N,D], [N,D], t [N,1] -> [N,D] of unit length."""
-    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
-    cosine = (a * b).sum(dim=1, keepdim=True).clamp(-1, 1)
-    # A unit vector at right angles to a, in the plane of both.
-    c = F.normalize(b - cosine * a, dim=1)
-    angle = t * torch.acos(cosine)
-    return F.normalize(a * torch.cos(angle) + c * torch.sin(angle), dim=1)
-
-
 def compared_pixels(images: Tensor, face_crop: bool = False) -> Tensor:
     """[N,3,H,W] -> what the distance sees: the crop, then box averages until no side is longer than 256."""
     if face_crop:
@@ -137,7 +128,51 @@ def _latent_pair(
     """w at t and at t + epsilon."""
     later = t + config.epsilon
     if config.space == "z":
-        both = generator.mapping(torch.cat([slerp(first, second, t), slerp(first, second, later)]))
+        both = generator.mapping(torch.cat([slerp_direction(first, second, t), slerp_direction(first, second, later)]))
         return both.chunk(2)[0], both.chunk(2)[1]
     start, end = generator.mapping(torch.cat([first, second])).chunk(2)
     return torch.lerp(start, end, t), torch.lerp(start, end, later)
+
+
+class PerceptualPathLength(Metric):
+    """PPL along the paths asked for, in LPIPS or under the name of the distance there is."""
+
+    needs_data = False
+    needs_generator = True
+    name = "ppl"
+    summary = "perceptual path length in z and w, full and end; LPIPS where its weights are, else under another name"
+
+    def add_arguments(self, add: Callable[..., Any]) -> None:
+        add("--ppl-paths", default=",".join(PATHS), help=f"of {', '.join(PATHS)}, with commas between; default all")
+        add("--ppl-samples", type=int, help="pairs of images a path; default --num-images")
+        add("--ppl-face-crop", action="store_true", help="compare the middle of the picture, as StyleGAN did for faces")
+
+    def check(self, evaluation: Evaluation) -> None:
+        for path in self._paths(evaluation):
+            self._config(evaluation, path)
+        _ = evaluation.perceptual_distance
+
+    def compute(self, evaluation: Evaluation) -> Iterator[Result]:
+        distance = evaluation.perceptual_distance
+        for path in self._paths(evaluation):
+            config = self._config(evaluation, path)
+            advance = evaluation.progress(config.num_samples, f"path length, {path}")
+            found = perceptual_path_length(evaluation.require_generator(), distance, config, advance)
+            crop = ", middle of the picture" if config.face_crop else ""
+            protocol = f"{distance.name} over epsilon^2 = 1e-8, {found.num_kept} of {found.num_samples} pairs kept{crop}"
+            details = {"unfiltered": found.unfiltered}
+            yield Result(found.name, found.value, protocol, found.standard_error, distance.name, distance.sha256, details)
+
+    def _paths(self, evaluation: Evaluation) -> list[str]:
+        paths = [path for path in (evaluation.arguments.get("ppl_paths") or ",".join(PATHS)).split(",") if path]
+        for path in paths:
+            if path not in PATHS:
+                raise InputError(f"--ppl-paths must be of {', '.join(PATHS)}, got {path!r}")
+        return paths
+
+    def _config(self, evaluation: Evaluation, path: str) -> PathLengthConfig:
+        space, sampling = path.split("_")
+        count = evaluation.arguments.get("ppl_samples") or evaluation.config.num_images
+        crop = bool(evaluation.arguments.get("ppl_face_crop"))
+        batch = max(1, evaluation.config.batch_size // 2)
+        return PathLengthConfig(space, sampling, count, face_crop=crop, batch_size=batch, seed=evaluation.config.seed)

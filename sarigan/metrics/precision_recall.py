@@ -3,10 +3,15 @@
 Distances are made a block at a time: memory is N + M radii and one block, however many features there are.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
+from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
+from sarigan.metrics.feature_statistics import FeatureRequest
+from sarigan.models.feature_networks import vgg16
 
 NUM_NEIGHBORS = 3
 BLOCK = 2048
@@ -51,3 +56,32 @@ def _share_covered(points: Tensor, centers: Tensor, radii: Tensor) -> float:
 def _distances(a: Tensor, b: Tensor) -> Tensor:
     """Euclidean [n,m]."""
     return torch.cdist(a, b)
+
+
+class PrecisionRecall(FeatureMetric):
+    """Improved precision and recall; without a network of its own in VGG16 where its weights are, else EfficientNet."""
+
+    def network_of(self, evaluation: Evaluation) -> str:
+        """Its own network, else VGG16 where the weights are, else EfficientNet."""
+        if self.network_name:
+            return self.network_name
+        present = "vgg16" in evaluation.networks or vgg16.WEIGHTS.find() is not None
+        return "vgg16" if present else "efficientnet"
+
+    def check(self, evaluation: Evaluation) -> None:
+        super().check(evaluation)
+        self.require_images(evaluation, NUM_NEIGHBORS + 1, f"{self.name} with k={NUM_NEIGHBORS}")
+
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        return [FeatureRequest(self.network_of(evaluation), keep_features=True)]
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        name = self.network_of(evaluation)
+        generated, real = evaluation.generated(name).features, evaluation.real(name).features
+        assert generated is not None and real is not None
+        precision, recall = precision_recall(generated.to(evaluation.device), real.to(evaluation.device))
+        protocol = f"k={NUM_NEIGHBORS} nearest neighbours"
+        return [
+            self.result(evaluation, "precision", precision, protocol, kept=(generated, real)),
+            self.result(evaluation, "recall", recall, protocol, kept=(generated, real)),
+        ]

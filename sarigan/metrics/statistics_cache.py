@@ -6,8 +6,6 @@ array carries a checksum. A file that cannot be read, or whose key differs, coun
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sarigan import distributed
 from sarigan.errors import InputError
+from sarigan.files.atomic_file import replace_file
 from sarigan.files.reading import read_npz, reading
+from sarigan.metrics.feature_statistics import FeatureStatistics, Moments
 from sarigan.models.feature_networks.published_file import cache_folder
 
 VERSION = 1  # raise it when the same key gives other statistics
@@ -47,21 +48,32 @@ class StatisticsCache:
         """Keep arrays under a key. A full or read-only disk costs the cache, not the evaluation."""
         if self.folder is None:
             return
+        values: dict[str, Any] = {name: array.cpu().numpy() for name, array in arrays.items()}
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    values: dict[str, Any] = {name: array.cpu().numpy() for name, array in arrays.items()}
-                    np.savez(file, key=np.array(_text(key)), **values)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(partial, path)
-            finally:
-                Path(partial).unlink(missing_ok=True)
+            replace_file(path, lambda file: np.savez(file, key=np.array(_text(key)), **values), shared=True)
         except OSError:
             return
+
+    def find(self, key: Mapping[str, Any], keep_features: bool, device: torch.device) -> FeatureStatistics | None:
+        """What `keep` saved, its moments on the device; None on every process where one of them lacks a part."""
+        moments = self.load({"kind": "moments", **key})
+        kept = self.load({"kind": "features", **key}) if keep_features and moments else None
+        usable = moments is not None and (kept is not None or not keep_features)
+        # A pass over the images is the work of all processes: all of them need it or none.
+        if not all(distributed.gather_objects(usable)) or moments is None:
+            return None
+        found = Moments(int(moments["count"]), *(moments[name].to(device) for name in ("mean", "scatter")))
+        return FeatureStatistics(found, None if kept is None else kept["features"])
+
+    def keep(self, key: Mapping[str, Any], statistics: FeatureStatistics) -> None:
+        """Save moments, and features where there are any, under a key of their own each."""
+        found = statistics.moments
+        moments = {"count": torch.tensor(found.count), "mean": found.mean, "scatter": found.scatter}
+        self.save({"kind": "moments", **key}, moments)
+        if statistics.features is not None:
+            self.save({"kind": "features", **key}, {"features": statistics.features})
 
     def _path(self, key: Mapping[str, Any]) -> Path:
         assert self.folder is not None

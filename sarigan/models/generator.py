@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.device import to_device
-from sarigan.errors import InputError, require_at_most
+from sarigan.errors import InputError, require_at_least_1, require_at_most
 from sarigan.files.weights import floating_type, load_weights
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
@@ -42,9 +42,7 @@ class GeneratorConfig:
         for name, choices in {"synthesis": ("skip", "adain"), "form": ("weight", "activation")}.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"generator.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("z_dim", "style_dim", "mapping_layers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"generator.{name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "z_dim", "style_dim", "mapping_layers", prefix="generator.")
         require_at_most("generator", self, z_dim=16_384, style_dim=16_384, mapping_layers=64)
         if self.mapping_learning_rate_multiplier <= 0:
             raise InputError(

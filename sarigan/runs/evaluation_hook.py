@@ -16,13 +16,13 @@ from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry
 from sarigan.files.run_log import RunLogger
 from sarigan.files.run_record import read_log
-from sarigan.metrics.config import MetricsConfig
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
-from sarigan.metrics.metric import Result
+from sarigan.metrics.catalogue import evaluate
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation, Result
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.failure import is_communication_error
+from sarigan.training.config import MetricsConfig
 from sarigan.training.hooks import interval_steps
 from sarigan.training.trainer import Hook, StoppedInHookError, Trainer
 

@@ -1,9 +1,10 @@
 """What every run's configuration says of its training: length, batch, precision, bookkeeping."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sarigan.errors import InputError, require_at_most
+from sarigan.errors import InputError, require_at_least_1, require_at_most
+from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
 from sarigan.seeding import check_seed
 
 
@@ -36,9 +37,8 @@ class TrainingConfig:
     on_nonfinite: str = "stop"  # stop | roll_back: go on from the last checkpoint with other latents, three times at most
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples", "max_nonfinite_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        counts = ("batch_size", "accumulation_rounds", "num_checkpoints", "num_samples", "max_nonfinite_steps")
+        require_at_least_1(self, *counts, prefix="training.")
         for name in ("total_kimg", "tick_kimg", "sample_kimg", "checkpoint_kimg", "ema_half_life_kimg", "rank_timeout_seconds"):
             if getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive, got {getattr(self, name)}")
@@ -67,3 +67,28 @@ class TrainingConfig:
             raise InputError(f"training.on_nonfinite must be stop or roll_back, got {self.on_nonfinite!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
             raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Metrics of the averaged generator while it trains (docs/evaluation.md). They change nothing in the training."""
+
+    names: list[str] = field(default_factory=list)  # as in scripts/evaluate.py --metrics; empty: none
+    interval_kimg: float = 200.0  # also before the first step and after the last
+    num_images: int = 5000  # to generate each time
+    num_real_images: int | None = None  # at most; null: all
+    preprocessing: str = "tf"  # tf | clean | release
+    batch_size: int = 32
+    best: str | None = None  # result whose best checkpoint is kept, e.g. fd_efficientnet; null: the first
+
+    def __post_init__(self) -> None:
+        require_at_least_1(self, "num_images", "num_real_images", "batch_size", prefix="metrics.")
+        require_at_most("metrics", self, num_images=10**9, num_real_images=10**9, batch_size=1 << 20, interval_kimg=10**9)
+        if self.interval_kimg <= 0:
+            raise InputError(f"metrics.interval_kimg must be positive, got {self.interval_kimg}")
+        if self.preprocessing not in PREPROCESSINGS:
+            raise InputError(f"metrics.preprocessing must be one of {', '.join(PREPROCESSINGS)}, got {self.preprocessing!r}")
+        if self.names:
+            from sarigan.metrics.catalogue import metrics_named  # seconds of imports that most runs do without
+
+            metrics_named(self.names)

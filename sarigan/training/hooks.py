@@ -11,7 +11,7 @@ from sarigan import distributed
 from sarigan.files.run_log import RunLogger
 from sarigan.systems.system import Shard
 from sarigan.training.trainer import Hook, Trainer
-from sarigan.visualization.image_grid import save_grid
+from sarigan.visualization.sheet import save_grid
 
 # Small images are enlarged until the grid is about this wide, in pixels.
 SAMPLE_GRID_WIDTH = 768

@@ -10,9 +10,8 @@ import yaml
 
 from sarigan.data.loader import DataConfig
 from sarigan.errors import InputError
-from sarigan.metrics.config import MetricsConfig
 from sarigan.systems.system import System
-from sarigan.training.config import TrainingConfig
+from sarigan.training.config import MetricsConfig, TrainingConfig
 from sarigan.training.precision import Precision
 
 

@@ -1,14 +1,17 @@
-"""A figure: rows and columns of pictures with headings, a title and a caption, as a paper prints them."""
+"""Pictures in rows and columns: bare grids, and figures with headings, a title and a caption, as a paper prints them."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 from torch import Tensor
 
-from sarigan.visualization.image_grid import to_uint8
+from sarigan.models.feature_networks.feature_network import to_uint8
 
 Picture = np.ndarray | None  # uint8 [h,w,3]; None leaves the cell empty
 
@@ -17,11 +20,44 @@ MARGIN, GAP, LINE = 16, 4, 1.25
 TITLE_SIZE, LABEL_SIZE, CAPTION_SIZE = 22, 16, 15
 MIN_TILE = 96
 MAX_LABEL_WIDTH = 190
+# Black, violet, red, orange, pale yellow: lightness rises steadily, so that the order survives print and colour blindness.
+ANCHORS = np.array([(8, 6, 26), (74, 16, 108), (158, 42, 99), (226, 92, 52), (251, 174, 46), (252, 254, 190)], dtype=np.float64)
 
 
 def pictures(images: Tensor) -> list[np.ndarray]:
     """images [N,3,H,W] in -1..1 -> N pictures uint8 [H,W,3]."""
     return list(to_uint8(images).cpu().permute(0, 2, 3, 1).numpy())
+
+
+def heat_colors(values: np.ndarray) -> np.ndarray:
+    """values [...] in 0..1 (clamped) -> uint8 [...,3]."""
+    position = np.clip(values, 0, 1) * (len(ANCHORS) - 1)
+    low = np.minimum(position.astype(int), len(ANCHORS) - 2)
+    share = (position - low)[..., None]
+    return ((1 - share) * ANCHORS[low] + share * ANCHORS[low + 1]).round().astype(np.uint8)
+
+
+def make_grid(images: Tensor, num_columns: int | None = None) -> np.ndarray:
+    """images [N,3,H,W] in -1..1 or uint8 -> uint8 [rows*H, columns*W, 3], row by row; about square unless columns are given."""
+    n, c, h, w = images.shape
+    columns = num_columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    canvas = torch.zeros(rows * columns, c, h, w, dtype=torch.uint8)
+    canvas[:n] = to_uint8(images).cpu()
+    return canvas.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c).numpy()
+
+
+def save_grid(images: Tensor, path: Path, num_columns: int | None = None, min_width: int = 0) -> np.ndarray:
+    """Write the grid of `make_grid` as a PNG and return it.
+
+    Every pixel is repeated by the largest whole factor that keeps the grid within `min_width` pixels.
+    """
+    grid = make_grid(images, num_columns)
+    factor = max(1, min_width // grid.shape[1])
+    grid = grid.repeat(factor, axis=0).repeat(factor, axis=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid).save(path)
+    return grid
 
 
 def make_sheet(

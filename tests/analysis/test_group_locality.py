@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from sarigan.analysis.edit_locality import EditLocality, edit_locality
-from sarigan.analysis.group_labels import best_labels
 from sarigan.analysis.locality_report import verdict
-from sarigan.analysis.part_iou import IouScorer, part_iou
+from sarigan.analysis.part_iou import IouScorer, best_labels, part_iou
 from sarigan.analysis.part_masks import load_masks
-from sarigan.analysis.permutation_null import NullTest, null_test, random_partitions
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
+from sarigan.metrics.groups.permutation_null import NullTest
 from sarigan.models.generator import Generator, GeneratorConfig
 
 NUM_PARTS, NUM_GROUPS, NUM_CHANNELS = 6, 6, 30
@@ -70,15 +69,6 @@ def test_iou_is_that_of_a_slow_loop() -> None:
             here = masks.numpy() == part
             expected = (active & here).sum() / (active | here).sum()
             assert float(found[group, part]) == pytest.approx(expected, abs=0.02)  # ties of float32 against float64
-
-
-def test_null() -> None:
-    test = null_test(3.0, np.array([1.0, 2.0, 3.0, 4.0]))
-    assert test.p == pytest.approx(3 / 5) and test.z == pytest.approx(0.5 / np.std([1, 2, 3, 4], ddof=1))
-    groups = torch.tensor([0, 0, 0, 1, 2, 2])
-    partitions = random_partitions(groups, 50)
-    assert all(torch.equal(torch.bincount(p), torch.bincount(groups)) for p in partitions)
-    assert len({tuple(p.tolist()) for p in partitions}) > 20
 
 
 def small_generator() -> Generator:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from sarigan.data.loader import ImageDataset
 from sarigan.diagnosis.metrics_benchmark import write_random_inception
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.statistics_cache import StatisticsCache
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
 

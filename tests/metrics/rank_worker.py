@@ -11,9 +11,10 @@ from sarigan import distributed
 from sarigan.config import load_config
 from sarigan.data.content_hash import content_hash
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
-from sarigan.metrics.moments import StreamedMoments
+from sarigan.metrics.catalogue import evaluate
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
+from sarigan.metrics.feature_statistics import StreamedMoments
 from sarigan.metrics.statistics_cache import StatisticsCache
 from sarigan.models.generator import Generator
 

@@ -12,16 +12,16 @@ import torch
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.metrics import feature_statistics
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
-from sarigan.metrics.feature_statistics import FeatureRequest, collect
-from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
+from sarigan.metrics.catalogue import evaluate
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
+from sarigan.metrics.feature_statistics import DatasetImages, FeatureRequest, GeneratedImages, collect
 from sarigan.metrics.inception_score import ClassStatistics
 from sarigan.metrics.kid import kernel_distance
 from sarigan.metrics.latent_sampling import all_latents, latent_batches
 from sarigan.metrics.precision_recall import precision_recall
 from sarigan.models.feature_networks import vgg16
-from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS, preprocessing_named
+from sarigan.models.feature_networks.feature_network import PREPROCESSINGS, preprocessing_named
 from sarigan.training.state import TrainingState
 
 ALL = ["fd_efficientnet", "kid_efficientnet", "precision_recall_efficientnet", "classifier_score_efficientnet"]

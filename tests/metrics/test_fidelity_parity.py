@@ -12,8 +12,9 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from sarigan.metrics import kid
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.catalogue import evaluate
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.inception_score import ClassStatistics
 from sarigan.models.feature_networks.inception import InceptionV3
 

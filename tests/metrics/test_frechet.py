@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from sarigan.metrics.feature_statistics import Moments, StreamedMoments
 from sarigan.metrics.frechet import frechet_distance, root_trace
-from sarigan.metrics.moments import Moments, StreamedMoments
 
 
 def gaussian(mean: torch.Tensor, covariance: torch.Tensor, count: int = 11) -> Moments:

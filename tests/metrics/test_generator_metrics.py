@@ -13,11 +13,10 @@ from torch.overrides import TorchFunctionMode
 
 from sarigan.errors import InputError
 from sarigan.metrics import evaluation as evaluation_module
-from sarigan.metrics import generator_metrics
-from sarigan.metrics.catalogue import METRICS
-from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
-from sarigan.metrics.evaluator import Report, evaluate
-from sarigan.metrics.full_precision import full_precision
+from sarigan.metrics import linear_separability as linear_separability_module
+from sarigan.metrics.catalogue import METRICS, Report, evaluate, full_precision
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.groups.premise import PremiseConfig, premise_test
 from sarigan.metrics.groups.quality import energy_share, group_quality
 from sarigan.metrics.groups.stability import group_stability
@@ -156,7 +155,7 @@ class Planes:
 def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the six numbers is the one that its name says."""
     monkeypatch.setattr(evaluation_module, "open_attribute_classifiers", lambda sources, device: [Planes()])
-    monkeypatch.setattr(generator_metrics, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
+    monkeypatch.setattr(linear_separability_module, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
     report = evaluate(evaluation(state, arguments={"separability_images": 640}), ["linear_separability"])
     config = SeparabilityConfig(640, batch_size=8, seed=3)
     expected = linear_separability(state.system.generator, [Planes()], config)
@@ -186,7 +185,7 @@ def test_groups_and_their_stability(state: TrainingState) -> None:
     report = evaluate(evaluation(state, arguments=options, other_generator=state.system.generator), ["groups"])
     layers = group_quality(state.system.generator, seed=3)
     values = report.values()
-    assert values["groups_separation"] == pytest.approx(sum(q.separation.value for q in layers.values()) / len(layers))
+    assert values["groups_separation"] == pytest.approx(sum(q.separation.score for q in layers.values()) / len(layers))
     with_itself = group_stability(state.system.generator, state.system.generator)["8x8.up"]
     assert values["groups_stability"] == 1 == with_itself.adjusted_rand_index
     assert set(report.results[0].details) == set(layers) == set(report.results[-1].details)
@@ -201,16 +200,16 @@ def test_groups_by_name(state: TrainingState) -> None:
     premise = premise_test(state.system.generator, PremiseConfig(24, batch_size=8, seed=3))
     energy = energy_share(state.system.generator, seed=3)
     scores = {
-        "groups_separation": [q.separation.value for q in quality.values()],
-        "groups_silhouette": [q.silhouette.value for q in quality.values()],
+        "groups_separation": [q.separation.score for q in quality.values()],
+        "groups_silhouette": [q.silhouette.score for q in quality.values()],
         "groups_size_entropy": [q.size_entropy for q in quality.values()],
-        "groups_premise": [p.value for p in premise.values()],
+        "groups_premise": [p.score for p in premise.values()],
     }
     assert report.values() == pytest.approx({name: sum(found) / len(found) for name, found in scores.items()}, rel=1e-9)
-    wrong = [p.chance for p in premise.values()]
+    wrong = [p.null_mean for p in premise.values()]
     assert abs(sum(wrong) - sum(scores["groups_premise"])) > 1e-3
     details = report.results[0].details["8x8.up"]
-    assert details["premise"]["value"] == pytest.approx(premise["8x8.up"].value)
+    assert details["premise"]["score"] == pytest.approx(premise["8x8.up"].score)
     assert details["energy"]["mean"] == pytest.approx(energy["8x8.up"].mean)
     higher = {result.name for result in report.results if result.higher_is_better}
     assert higher == {"groups_separation", "groups_silhouette", "groups_premise"}
@@ -234,7 +233,8 @@ def test_what_would_fail_is_one_line_before_any_work(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("broken.npz").write_bytes(b"PK\x03\x04 cut off")
-    other = tiny_state(tiny_config("generator.channel_max=4")).generator if "stability_checkpoint" in arguments else None
+    narrow = tiny_state(tiny_config("generator.channel_max=4")).system.average.module
+    other = narrow if "stability_checkpoint" in arguments else None
     made = evaluation(state, arguments=arguments, other_generator=other)
     monkeypatch.setattr(Generator, "synthesize", None)  # no image can be made
     with pytest.raises(InputError, match=message.replace(".", r"\.")) as error:

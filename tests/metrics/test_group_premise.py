@@ -32,8 +32,8 @@ def test_spearman_against_scipy() -> None:
     upper = np.triu_indices(12, k=1)
     expected = spearmanr(a.numpy()[upper], b.numpy()[upper]).statistic
     found = mantel_spearman(a, b, num_permutations=300, seed=0)
-    assert found.value == pytest.approx(expected, rel=1e-10)
-    assert abs(found.chance) < 0.05 and found.z > 3
+    assert found.score == pytest.approx(expected, rel=1e-10)
+    assert abs(found.null_mean) < 0.05 and found.z > 3
 
 
 def test_chance_is_that_of_renamed_channels() -> None:
@@ -95,7 +95,7 @@ def test_kernels_that_are_alike_make_channels_that_are_alike(tiny_config: Build)
     with torch.no_grad():
         kernel[2:].copy_(kernel[:2].repeat(3, 1, 1, 1) + 0.1 * torch.randn_like(kernel[2:]))
     found = premise_test(generator, PremiseConfig(num_images=32, num_permutations=200))
-    assert found["8x8.conv"].z > 3 and found["8x8.conv"].value > 0.2
+    assert found["8x8.conv"].z > 3 and found["8x8.conv"].score > 0.2
 
 
 def test_wrong_input() -> None:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.metrics.attribute_entropy import conditional_entropy
-from sarigan.metrics.linear_separability import SeparabilityConfig, linear_separability, separability
+from sarigan.metrics.linear_separability import SeparabilityConfig, conditional_entropy, linear_separability, separability
 
 DIMENSIONS = 8
 

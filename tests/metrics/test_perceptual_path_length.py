@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from sarigan.editing.interpolation import slerp_direction
 from sarigan.errors import InputError
-from sarigan.metrics.image_sets import GeneratedImages
+from sarigan.metrics.feature_statistics import GeneratedImages
 from sarigan.metrics.perceptual_path_length import (
     PathLengthConfig,
     between_percentiles,
     compared_pixels,
     perceptual_path_length,
-    slerp,
 )
 from sarigan.seeding import derive_seed
 
@@ -130,11 +130,11 @@ def test_batch_size_and_processes_change_nothing(generator: LinearGenerator, mon
     assert float(between_percentiles((tables[0] + tables[1]).numpy()).mean()) == pytest.approx(whole, rel=1e-9)
 
 
-def test_slerp() -> None:
+def test_slerp_direction() -> None:
     a, b = torch.tensor([[2.0, 0.0]], dtype=torch.float64), torch.tensor([[0.0, 3.0]], dtype=torch.float64)
-    third = slerp(a, b, torch.tensor([[1 / 3]], dtype=torch.float64))
+    third = slerp_direction(a, b, torch.tensor([[1 / 3]], dtype=torch.float64))
     torch.testing.assert_close(third, torch.tensor([[3**0.5 / 2, 0.5]], dtype=torch.float64))
-    torch.testing.assert_close(slerp(a, b, torch.ones(1, 1, dtype=torch.float64)), b / 3)
+    torch.testing.assert_close(slerp_direction(a, b, torch.ones(1, 1, dtype=torch.float64)), b / 3)
 
 
 def test_percentiles_of_a_ramp() -> None:

@@ -11,12 +11,10 @@ from PIL import Image, ImageFilter
 
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.metrics.feature_statistics import FeatureRequest, collect
+from sarigan.metrics.feature_statistics import DatasetImages, FeatureRequest, Moments, collect
 from sarigan.metrics.frechet import frechet_distance
-from sarigan.metrics.image_sets import DatasetImages
-from sarigan.metrics.moments import Moments
 from sarigan.models.feature_networks.efficientnet import EfficientNet
-from sarigan.models.feature_networks.preprocessing import TF
+from sarigan.models.feature_networks.feature_network import TF
 
 COUNT = int(os.environ.get("SARIGAN_TEST_IMAGES", "128"))  # in each set; docs/evaluation.md has a larger run
 

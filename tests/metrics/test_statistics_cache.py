@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from sarigan.data.opening import open_images
+from sarigan.metrics.catalogue import evaluate
 from sarigan.metrics.evaluation import Evaluation
-from sarigan.metrics.evaluator import evaluate
 from sarigan.metrics.statistics_cache import StatisticsCache
 
 METRICS = ["fd_efficientnet", "kid_efficientnet"]

@@ -1,8 +1,10 @@
 """Feature networks: resizing against PIL and torch-fidelity, weights by their hash, names, perceptual distances."""
 
+import email.message
 import hashlib
 import io
 import math
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -17,19 +19,19 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from sarigan.errors import InputError
+from sarigan.metrics.evaluation import open_network
 from sarigan.models.feature_networks import inception, perceptual, published_file, vgg16
 from sarigan.models.feature_networks.efficientnet import EfficientNet
-from sarigan.models.feature_networks.feature_network import metric_name
-from sarigan.models.feature_networks.opening import open_network
-from sarigan.models.feature_networks.perceptual import EfficientNetDistance, Lpips, open_perceptual_distance
-from sarigan.models.feature_networks.preprocessing import (
+from sarigan.models.feature_networks.feature_network import (
     RELEASE,
     TF,
+    metric_name,
     resize_antialiased,
     resize_half_pixel,
     resize_tensorflow,
     to_uint8,
 )
+from sarigan.models.feature_networks.perceptual import EfficientNetDistance, Lpips, open_perceptual_distance
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def empty_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr(published_file.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
     return tmp_path
 
 
@@ -153,8 +155,8 @@ def test_wrong_weights(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_download_is_checked(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What arrives under the right name with the wrong content is not kept."""
     answer = io.BytesIO(b"an error page")
-    answer.headers = {}  # type: ignore[attr-defined]
-    monkeypatch.setattr(published_file.urllib.request, "urlopen", lambda *a, **k: answer)
+    answer.info = email.message.Message  # type: ignore[attr-defined]
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *a, **k: answer)
     with pytest.raises(InputError, match="could not be downloaded .what arrived has SHA256"):
         open_network("inception")
     assert list((empty_caches / "cache" / "weights").iterdir()) == []
@@ -278,15 +280,23 @@ def test_a_download_that_is_right_is_kept(empty_caches: Path, monkeypatch: pytes
     """Chunk by chunk into the cache, and found there the next time without a network."""
     content = bytes(range(256)) * 3
     answer = io.BytesIO(content)
-    answer.headers = {"Content-Length": str(len(content))}  # type: ignore[attr-defined]
+    headers = email.message.Message()
+    headers["Content-Length"] = str(len(content))
+    answer.info = lambda: headers  # type: ignore[attr-defined]
     file = published_file.PublishedFile(
         "weights", ("w.pth", "other.pth"), "http://x/w.pth", hashlib.sha256(content).hexdigest(), "SARIGAN_X", "nothing"
     )
-    assert file.find() is None
+
+    def open_late(request: object) -> io.BytesIO:
+        assert socket.getdefaulttimeout() == published_file.TIMEOUT  # a silent server is not waited for
+        return answer
+
+    assert file.find() is None and socket.getdefaulttimeout() is None
     with monkeypatch.context() as patch:
-        patch.setattr(published_file, "_CHUNK", 100)
-        patch.setattr(published_file.urllib.request, "urlopen", lambda url, timeout: answer)
+        patch.setattr(torch.hub, "READ_DATA_CHUNK", 100)
+        patch.setattr(torch.hub, "urlopen", open_late)
         path = file.fetch()
+    assert socket.getdefaulttimeout() is None
     assert path == empty_caches / "cache" / "weights" / "w.pth" and path.read_bytes() == content
     assert file.fetch() == file.find() == path and list(path.parent.iterdir()) == [path]
     path.rename(path.with_name("other.pth"))

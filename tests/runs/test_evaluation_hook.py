@@ -13,8 +13,8 @@ from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry, checkpoint_path, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.files.run_log import RunLogger
-from sarigan.metrics import evaluator
-from sarigan.metrics.metric import Result
+from sarigan.metrics import catalogue
+from sarigan.metrics.evaluation import Result
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
 from sarigan.runs import evaluation_hook
 from sarigan.runs.checkpoint_hook import CheckpointHook
@@ -83,8 +83,8 @@ def test_best_of_both_directions(
 ) -> None:  # fmt: skip
     values = iter([2.0, 1.0, 3.0, math.nan, 1.5])
 
-    def scripted(*arguments: object) -> evaluator.Report:
-        return evaluator.Report([Result("score", next(values), "", higher_is_better=higher)], {})
+    def scripted(*arguments: object) -> catalogue.Report:
+        return catalogue.Report([Result("score", next(values), "", higher_is_better=higher)], {})
 
     def train(kimg: float) -> None:
         config = tiny_config(*METRICS, f"training.total_kimg={kimg}")

@@ -17,8 +17,8 @@ from process_tools import DEADLINE, run_ranks
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
-from sarigan.metrics import generator_metrics
-from sarigan.metrics.evaluator import Report
+from sarigan.metrics import perceptual_path_length
+from sarigan.metrics.catalogue import Report
 from sarigan.training.state import TrainingState
 
 
@@ -90,7 +90,7 @@ def test_a_gpu_is_named_by_its_index(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", devices.append, raising=False)
-    monkeypatch.setitem(main.__globals__, "load_generator", load)
+    monkeypatch.setitem(main.__globals__, "load_system", load)
     for name, index in (("cuda", 0), ("auto", 0), ("cuda:1", 1)):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--checkpoint", str(checkpoint), "--device", name])
         with pytest.raises(SystemExit):
@@ -107,7 +107,7 @@ def test_a_gpu_is_named_by_its_index(
         (["--checkpoint", "RUN", "--data", "SMALL", "--inception-weights", "WRONG", "--metrics", "fid"], "its SHA256 is"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "fid", "--device", "gpu"], "--device must be"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "nonsense"], "there is no 'nonsense'"),
-        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "no EMA generator"),
+        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "no 'ema_generator'"),
         (["--checkpoint", "EMPTY", "--data", "SMALL"], "holds no checkpoint"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--device", "meta"], "--device must be auto, cpu"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", ","], "--metrics must name at least one of fid, kid"),
@@ -179,7 +179,7 @@ def test_metrics_that_were_finished_outlive_a_later_one(
         written.append(json.loads((tmp_path / "x.json").read_text()))
         raise failure
 
-    monkeypatch.setattr(generator_metrics, "perceptual_path_length", fail)
+    monkeypatch.setattr(perceptual_path_length, "perceptual_path_length", fail)
     monkeypatch.setenv("SARIGAN_CACHE", str(tmp_path / "cache"))
     arguments = ["--checkpoint", checkpoint, "--data", small_folder, "--output", tmp_path / "x.json", "--num-workers", "0"]
     arguments += ["--metrics", "groups,ppl,information", "--premise-images", "4"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from sarigan import load_generator
 from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.models.generator import Generator
-from sarigan.visualization.color_maps import heat_colors
+from sarigan.visualization.sheet import heat_colors
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 FIGURES = ("attention_maps", "editing_figures", "generation", "noise_variation", "style_mixing")

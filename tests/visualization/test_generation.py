@@ -49,7 +49,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def generator(tiny_config: Callable, tiny_state: Callable) -> Generator:
-    return tiny_state(tiny_config()).average.module.eval()
+    return tiny_state(tiny_config()).system.average.module.eval()
 
 
 @pytest.mark.parametrize("count", [7, 31])

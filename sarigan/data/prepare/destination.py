@@ -12,12 +12,9 @@ from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
+from sarigan.files.atomic_file import sync_folder
 from sarigan.files.input_path import kind_of
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from sarigan.files.lock import try_lock
 
 LISTING_NAME = "listing.sqlite"
 _LOCK_NAME = "preparing.lock"
@@ -29,11 +26,8 @@ _OWN_NAMES = re.compile(r"data\.mdb|lock\.mdb|listing\.sqlite|preparing\.lock|re
 def destination_lock(partial: Path) -> Iterator[None]:
     """InputError while another process holds it. POSIX record locks end with their process and are not inherited."""
     with open(partial / _LOCK_NAME, "w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(f"{partial}: another process is preparing this set") from None
+        if not try_lock(file):
+            raise InputError(f"{partial}: another process is preparing this set")
         yield
 
 
@@ -82,7 +76,7 @@ def publish(partial: Path, destination: Path) -> LmdbDataset:
             leftover.unlink()
     del dataset
     os.rename(partial, destination)
-    _sync_folder(destination.parent)
+    sync_folder(destination.parent)
     return LmdbDataset(destination)
 
 
@@ -95,13 +89,3 @@ def discard_if_empty(partial: Path) -> None:
             (partial / name).unlink(missing_ok=True)
         with suppress(OSError):  # an unpacked tar file stays
             partial.rmdir()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sarigan import distributed
-from sarigan.errors import InputError
+from sarigan.errors import require_at_least_1
 from sarigan.layers.grouping import kernel_similarity
-from sarigan.metrics.groups.quality import AgainstChance, against_chance, check_permutations, grouped_layers
+from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
+from sarigan.metrics.groups.quality import grouped_layers
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
@@ -32,9 +33,7 @@ class PremiseConfig:
 
     def __post_init__(self) -> None:
         check_permutations(self.num_permutations)
-        for name in ("num_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"groups: {name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "num_images", "batch_size", prefix="groups: ")
 
 
 class _Correlation:
@@ -94,7 +93,7 @@ def _watch(correlation: _Correlation) -> Callable[[nn.Module, tuple[Tensor, ...]
 @torch.no_grad()
 def premise_test(
     generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None
-) -> dict[str, AgainstChance]:
+) -> dict[str, NullTest]:
     """Spearman's correlation of kernel similarity and activation correlation, by layer name. InputError without groups."""
     correlations = activation_correlations(generator, config, advance)
     kernels = {layer.name: layer.kernel.detach().cpu().double() for layer in grouped_layers(generator)}
@@ -104,7 +103,7 @@ def premise_test(
     }
 
 
-def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> AgainstChance:
+def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> NullTest:
     """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], beside renamed channels."""
     first, second = _centred_ranks(a), _centred_ranks(b)
     scale = float(first.norm() * second.norm()) or 1.0
@@ -112,7 +111,7 @@ def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> A
     def spearman(order: Tensor) -> float:
         return float((first * second[order][:, order]).sum()) / scale
 
-    return against_chance(spearman, torch.arange(len(a)), num_permutations, seed)
+    return permutation_test(spearman, torch.arange(len(a)), num_permutations, seed)
 
 
 def _centred_ranks(matrix: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ Legend: c channels, g groups, S [c,c] cosine similarity of kernels (Eq. 1).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,18 +12,10 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import kernel_similarity
+from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import GroupedLayer
-
-
-@dataclass(frozen=True)
-class AgainstChance:
-    """A score, and the same score of random groups of the same sizes. z is NaN where chance has no spread."""
-
-    value: float
-    chance: float
-    z: float
 
 
 @dataclass(frozen=True)
@@ -33,8 +24,8 @@ class LayerGroups:
 
     within_cosine: float  # mean S of two channels of one group
     between_cosine: float
-    separation: AgainstChance  # within - between
-    silhouette: AgainstChance  # of the distance 1 - S
+    separation: NullTest  # within - between
+    silhouette: NullTest  # of the distance 1 - S
     size_entropy: float  # H(sizes) / log g: 1 for equal sizes, 0 for a single group
     num_nonempty: int
     num_groups: int
@@ -98,8 +89,8 @@ def cluster_quality(
 
     return LayerGroups(
         within, between,
-        against_chance(separation, labels, num_permutations, seed),
-        against_chance(tightness, labels, num_permutations, seed),
+        permutation_test(separation, labels, num_permutations, seed),
+        permutation_test(tightness, labels, num_permutations, seed),
         entropy, len(occupied), num_groups, target_error,
     )  # fmt: skip
 
@@ -131,21 +122,6 @@ def silhouette(distance: Tensor, labels: Tensor, num_groups: int) -> float:
     b = means.min(dim=1).values
     score = (b - a) / torch.maximum(a, b).clamp_min(1e-300)
     return float(torch.where(own > 1, score, 0.0).mean())
-
-
-def against_chance(score: Callable[[Tensor], float], labels: Tensor, num_permutations: int, seed: int) -> AgainstChance:
-    """A score of labels [c] beside its mean and spread under random relabellings of the channels."""
-    source = torch.Generator().manual_seed(seed)
-    shuffled = [labels[torch.randperm(len(labels), generator=source)] for _ in range(num_permutations)]
-    chance = torch.tensor([score(some) for some in shuffled], dtype=torch.float64)
-    value, spread = score(labels), float(chance.std())
-    return AgainstChance(value, float(chance.mean()), (value - float(chance.mean())) / spread if spread > 0 else math.nan)
-
-
-def check_permutations(num_permutations: int) -> None:
-    """InputError for fewer than two: they have no spread."""
-    if num_permutations < 2:
-        raise InputError(f"groups: num_permutations must be at least 2, got {num_permutations}")
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.metrics.groups.quality import AgainstChance, against_chance, check_permutations, group_labels, grouped_layers
+from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
+from sarigan.metrics.groups.quality import group_labels, grouped_layers
 from sarigan.models.generator import Generator
 
 
@@ -21,7 +22,7 @@ class LayerStability:
     """How one layer's groups differ between two generators."""
 
     adjusted_rand_index: float
-    churn: AgainstChance
+    churn: NullTest
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def partition_stability(a: Tensor, b: Tensor, num_permutations: int = 1000, seed
     from sklearn.metrics import adjusted_rand_score
 
     index = float(adjusted_rand_score(a.numpy(), b.numpy()))
-    return LayerStability(index, against_chance(lambda some: churn(a, some), b, num_permutations, seed))
+    return LayerStability(index, permutation_test(lambda some: churn(a, some), b, num_permutations, seed))
 
 
 def churn(a: Tensor, b: Tensor) -> float:

@@ -7,7 +7,7 @@ without it a file of one attribute is named after itself. Needs onnxruntime (`pi
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,14 @@ from sarigan.models.feature_networks.avatar_networks import (
 from sarigan.models.feature_networks.published_file import file_sha256
 
 BUILT_IN = {"avatars": CLASSIFIER_FILE}
+
+
+class AttributeClassifier(Protocol):
+    """Images [N,3,R,R] in about -1..1 -> logits [N,A], positive where the named attribute is there."""
+
+    names: list[str]
+
+    def __call__(self, images: Tensor, /) -> Tensor: ...
 
 
 class OnnxClassifier:

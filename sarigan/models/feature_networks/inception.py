@@ -8,8 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, BasicConv2d, FeatureExtractorInceptionV3
 
 from sarigan.errors import InputError
-from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
-from sarigan.models.feature_networks.preprocessing import RELEASE, Preprocessing
+from sarigan.models.feature_networks.feature_network import RELEASE, FeatureNetwork, Features, Preprocessing
 from sarigan.models.feature_networks.published_file import PublishedFile, file_sha256
 
 # The hash agrees with the eight digits that both published names carry; pytorch-fid's and torch-fidelity's are one file.

@@ -6,19 +6,19 @@ Looked for in this order: the path that the user gives, the path in an environme
 
 import hashlib
 import os
-import sys
+import socket
 import tempfile
-import urllib.request
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
+from ops import _cache
 from sarigan.errors import InputError
 
 _CHUNK = 1 << 20
+TIMEOUT = 15  # seconds without an answer
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PublishedFile:
         try:
             _download(self.url, target, self.sha256)
         except OSError as error:
-            reason = " ".join(str(error).split())[:100]
+            reason = " ".join(str(error).split())[:240]
             raise InputError(
                 f"{self.title}: {self.file_names[0]} is missing and could not be downloaded ({reason}); get {self.url}"
                 f" (SHA256 {self.sha256}) and name it in ${self.variable} or put it in {target.parent}; {self.instead}"
@@ -72,12 +72,10 @@ class PublishedFile:
 
 
 def cache_folder() -> Path:
-    """$SARIGAN_CACHE, else ~/.cache/sarigan."""
-    if chosen := os.environ.get("SARIGAN_CACHE"):
-        return Path(chosen).expanduser()
+    """The cache of the user; a temporary folder where there is no home directory."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sarigan"
-    except RuntimeError:
+        return _cache.cache_folder()
+    except OSError:
         return Path(tempfile.gettempdir()) / "sarigan"
 
 
@@ -102,18 +100,11 @@ def _file_sha256(path: Path, size: int, modified: int) -> str:
 def _download(url: str, target: Path, sha256: str) -> None:
     """Appears by one rename when whole and right, so that processes that start together do no harm. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # PyTorch names none, and would wait for a silent server for ever
     try:
-        with os.fdopen(descriptor, "wb") as file, urllib.request.urlopen(url, timeout=15) as answer:
-            total = int(answer.headers.get("Content-Length") or 0) or None
-            with tqdm(total=total, unit="B", unit_scale=True, desc=target.name, file=sys.stderr) as bar:
-                while chunk := answer.read(_CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-        if digest.hexdigest() != sha256:
-            raise OSError(f"what arrived has SHA256 {digest.hexdigest()}")
-        os.replace(partial, target)
+        torch.hub.download_url_to_file(url, str(target), hash_prefix=sha256)
+    except RuntimeError as error:
+        raise OSError(f"what arrived has SHA256 other than that: {error}") from None
     finally:
-        Path(partial).unlink(missing_ok=True)
+        socket.setdefaulttimeout(before)

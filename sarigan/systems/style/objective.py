@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sarigan.errors import InputError, require_at_most
+from sarigan.errors import InputError, require_at_least_1, require_at_most
 from sarigan.losses import adversarial
 from sarigan.losses.information import explained_variance_terms, information_loss
 from sarigan.losses.path_length import path_length_penalty, path_lengths
@@ -55,9 +55,7 @@ class ObjectiveConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"objective.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        for name in ("r1_interval", "path_length_interval", "path_length_batch_shrink"):
-            if getattr(self, name) < 1:
-                raise InputError(f"objective.{name} must be at least 1, got {getattr(self, name)}")
+        require_at_least_1(self, "r1_interval", "path_length_interval", "path_length_batch_shrink", prefix="objective.")
         intervals = dict.fromkeys(("r1_interval", "path_length_interval", "path_length_batch_shrink"), 1 << 20)
         require_at_most("objective", self, **intervals)
         for f in dataclasses.fields(self):

@@ -6,7 +6,7 @@ from functools import cache
 
 from PIL import Image
 
-from sarigan.analysis.group_labels import best_labels, layer_features, layer_part_iou
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import segmented_avatars
 from sarigan.editing.group_editing import scaling, toward
 from sarigan.editing.mixing import RANGES, latent_range
@@ -17,8 +17,7 @@ from sarigan.visualization.figures.attention_maps import attention_sheet
 from sarigan.visualization.figures.editing import groups_overview
 from sarigan.visualization.figures.mixing import halves_sheets, layer_sheets
 from sarigan.visualization.figures.noise import noise_sheet
-from sarigan.visualization.report.embedding import data_uri
-from sarigan.visualization.report.page import Section, figure
+from sarigan.visualization.report.page import Section, data_uri, figure
 
 ROWS, COLUMNS = range(3), range(8, 13)
 EDIT_SEEDS = range(6)

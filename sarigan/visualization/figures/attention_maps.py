@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from sarigan.editing.sampling import Sampling
 from sarigan.layers.intervention import check_place
 from sarigan.models.generator import Generator
 from sarigan.models.group_features import group_responses, record_layer_inputs
-from sarigan.visualization.color_maps import heat_overlay, stretch, upsample_maps
-from sarigan.visualization.sheet import Picture, make_sheet, pictures
+from sarigan.visualization.sheet import Picture, heat_colors, make_sheet, pictures
 
 
 @torch.no_grad()
@@ -62,3 +63,24 @@ def attention_sheet(
     return make_sheet(
         rows, [f"seed {seed}" for seed in seeds], names, f"What the groups of {layer} respond to", caption, separate_rows=[0]
     )
+
+
+def heat_overlay(picture: np.ndarray, values: np.ndarray, opacity: float = 0.62) -> np.ndarray:
+    """Heat over the greyscale of a picture uint8 [H,W,3]; values [H,W] in 0..1, strongest where they are high."""
+    grey = picture.astype(np.float64).mean(axis=2, keepdims=True).repeat(3, axis=2)
+    return ((1 - opacity) * grey + opacity * heat_colors(values)).round().astype(np.uint8)
+
+
+def upsample_maps(maps: Tensor, size: int) -> Tensor:
+    """[N,K,H,W] -> [N,K,size,size], bilinear; averaged where the size is smaller."""
+    if maps.shape[-1] >= size:
+        return F.adaptive_avg_pool2d(maps, size)
+    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def stretch(maps: Tensor, low: float = 0.01, high: float = 0.99) -> Tensor:
+    """[N,K,H,W] -> 0..1, from the low to the high quantile of every map index K over all N images."""
+    flat = maps.transpose(0, 1).flatten(start_dim=1)
+    bounds = torch.quantile(flat.float(), torch.tensor([low, high], device=maps.device), dim=1)
+    lower, upper = bounds[0][None, :, None, None], bounds[1][None, :, None, None]
+    return ((maps - lower) / (upper - lower).clamp_min(1e-12)).clamp(0, 1)

@@ -9,8 +9,7 @@ from sarigan.editing.edit_file import group_channels
 from sarigan.editing.group_editing import Family, difference_map, edited_images
 from sarigan.editing.sampling import Sampling
 from sarigan.models.generator import Generator
-from sarigan.visualization.color_maps import heat_colors
-from sarigan.visualization.sheet import Picture, make_sheet, pictures
+from sarigan.visualization.sheet import Picture, heat_colors, make_sheet, pictures
 
 
 def group_sheet(

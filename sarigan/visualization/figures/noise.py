@@ -9,8 +9,7 @@ from PIL import Image
 from sarigan.editing.rendering import render, rendered_batches
 from sarigan.editing.sampling import Sampling
 from sarigan.models.generator import Generator
-from sarigan.visualization.color_maps import heat_colors
-from sarigan.visualization.sheet import make_sheet, pictures
+from sarigan.visualization.sheet import heat_colors, make_sheet, pictures
 
 
 def noise_deviation(

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from sarigan.files.picture import opened_picture, read_picture
 from sarigan.files.reading import reading
-from sarigan.visualization.color_maps import heat_colors
-from sarigan.visualization.sheet import make_sheet, pictures
+from sarigan.visualization.sheet import heat_colors, make_sheet, pictures
 
 
 def load_target(path: Path, resolution: int) -> Tensor:

@@ -12,9 +12,9 @@ from sarigan.editing.rendering import rendered_batches
 from sarigan.editing.sampling import Sampling
 from sarigan.editing.seeds import LatentSource, latents_of_seeds, noise_of_seeds
 from sarigan.layers.intervention import Intervention
+from sarigan.models.feature_networks.feature_network import to_uint8
 from sarigan.models.generator import Generator
-from sarigan.visualization.image_grid import save_grid, to_uint8
-from sarigan.visualization.sheet import make_sheet, pictures
+from sarigan.visualization.sheet import make_sheet, pictures, save_grid
 from sarigan.visualization.video import save_video
 
 GRID_WIDTH = 1024  # small images are enlarged until the grid is about this wide

@@ -1,8 +1,12 @@
 """The page: sections in order, style and script inlined, no address but its own."""
 
+import base64
 import html
+import io
 from dataclasses import dataclass
 from importlib import resources
+
+from PIL import Image
 
 # Nothing may be fetched: the page is whole.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -55,6 +59,16 @@ def figure(picture: str, alt: str, caption: str = "", width: int | None = None) 
     text = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     image = f'<img src="{picture}" alt="{html.escape(alt, quote=True)}"{size}>'
     return f'<figure>{text}<div class="sheet" tabindex="0">{image}</div></figure>'
+
+
+def data_uri(image: Image.Image, quality: int = 86, max_side: int = 2400) -> str:
+    """The picture as WebP in an address of its own, so that the page holds it; reduced until its longer side fits."""
+    if max(image.size) > max_side:
+        image = image.copy()
+        image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "WEBP", quality=quality, method=5)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _asset(name: str) -> str:

@@ -10,8 +10,7 @@ from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import Curves
 from sarigan.visualization.report.charts import line_chart
-from sarigan.visualization.report.embedding import data_uri
-from sarigan.visualization.report.page import Section, facts, table
+from sarigan.visualization.report.page import Section, data_uri, facts, table
 
 MAX_FRAMES = 24
 FRAME_SIDE = 768

@@ -1,11 +1,11 @@
 """Write the page of a run."""
 
-import os
 from pathlib import Path
 
 from tqdm import tqdm
 
 from sarigan.errors import InputError
+from sarigan.files.atomic_file import replace_file
 from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import System
 from sarigan.visualization.report.page import Section, make_page
@@ -39,11 +39,9 @@ def write_report(
     page = make_page(f"Run {name}", introduction(run, method, resolution), sections, footer).encode()
     if len(page) > MAX_BYTES:
         raise InputError(f"{path}: the page would have {len(page) / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} MB are right")
-    partial = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(page)
-        os.replace(partial, path)
+        replace_file(path, lambda file: file.write(page))
     except OSError as error:
         raise InputError(f"{path}: cannot write the page ({error.strerror})") from None
     return len(page)

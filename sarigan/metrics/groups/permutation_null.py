@@ -1,10 +1,14 @@
-"""A score against chance: the same score of random groups of equal sizes (no number without its null)."""
+"""A score of a grouping against chance: the same score of random groups of equal sizes (no number without its null)."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sarigan.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class NullTest:
     null_mean: float
     null_deviation: float
     num_null: int
-    z: float  # (score - mean) / deviation
+    z: float  # (score - mean) / deviation; NaN where chance has no spread
     p: float  # one-sided: (1 + how many reach the score) / (1 + their number)
 
     @property
@@ -24,14 +28,27 @@ class NullTest:
         return self.p <= 0.05
 
 
+def permutation_test(score: Callable[[Tensor], float], groups: Tensor, num_permutations: int, seed: int) -> NullTest:
+    """The score of the groups [c] of the channels, tested against those of `random_partitions`."""
+    chance = [score(some) for some in random_partitions(groups, num_permutations, seed)]
+    return null_test(score(groups), np.array(chance, dtype=np.float64))
+
+
 def null_test(score: float, null_scores: np.ndarray) -> NullTest:
     """null_scores [P], P >= 2."""
     mean, deviation = float(null_scores.mean()), float(null_scores.std(ddof=1))
     p = (1 + int((null_scores >= score).sum())) / (1 + len(null_scores))
-    return NullTest(float(score), mean, deviation, len(null_scores), (float(score) - mean) / max(deviation, 1e-12), p)
+    z = (float(score) - mean) / deviation if deviation > 0 else math.nan
+    return NullTest(float(score), mean, deviation, len(null_scores), z, p)
 
 
 def random_partitions(groups: Tensor, num_partitions: int, seed: int = 0) -> list[Tensor]:
     """Shuffles of the groups [c] of the channels: other members, equal sizes."""
     source = torch.Generator().manual_seed(seed)
     return [groups.cpu()[torch.randperm(len(groups), generator=source)] for _ in range(num_partitions)]
+
+
+def check_permutations(num_permutations: int) -> None:
+    """InputError for fewer than two: they have no spread."""
+    if num_permutations < 2:
+        raise InputError(f"groups: num_permutations must be at least 2, got {num_permutations}")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sarigan.errors import InputError
-from sarigan.metrics.moments import StreamedMoments
+from sarigan.metrics.feature_statistics import StreamedMoments
 
 
 @pytest.mark.parametrize("sizes", [(100,), (1, 1, 98), (7,) * 14 + (2,), (64, 36)])

@@ -1,0 +1,80 @@
+"""The metric `groups`: quality, premise and stability of the semantic groups of a generator, as an evaluation offers them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from sarigan.metrics.evaluation import Evaluation, Metric, Result
+from sarigan.metrics.groups.premise import PremiseConfig, premise_test
+from sarigan.metrics.groups.quality import energy_share, group_quality, grouped_layers
+from sarigan.metrics.groups.stability import check_same_layers, group_stability
+
+
+class GroupQuality(Metric):
+    """Groups as clusters of kernels, against chance; whether kernels tell of activations; stability where there is a second."""
+
+    needs_data = False
+    needs_generator = True
+    name = "groups"
+    summary = "quality of the semantic groups, each score against random groups of the same sizes"
+
+    def add_arguments(self, add: Callable[..., Any]) -> None:
+        add("--stability-checkpoint", metavar="FILE", help="an earlier or later checkpoint to compare the groups with")
+        add("--premise-images", type=int, default=256, help="images whose activations are correlated (256)")
+
+    def check(self, evaluation: Evaluation) -> None:
+        generator = evaluation.require_generator()
+        grouped_layers(generator)
+        self._premise(evaluation)
+        if evaluation.other_generator is not None:
+            check_same_layers(generator, evaluation.other_generator)
+
+    def compute(self, evaluation: Evaluation) -> Sequence[Result]:
+        generator, seed = evaluation.require_generator(), evaluation.config.seed
+        quality = group_quality(generator, seed=seed)
+        energy = energy_share(generator, seed=seed)
+        premise_config = self._premise(evaluation)
+        advance = evaluation.progress(premise_config.num_images, "activations of groups")
+        premise = premise_test(generator, premise_config, advance)
+        over = f"mean over {len(quality)} layers"
+        layers = {
+            name: {**asdict(found), "energy": asdict(energy[name]), "premise": asdict(premise[name])}
+            for name, found in quality.items()
+        }
+        layers = _without_nan(layers)
+        results = [
+            Result(
+                "groups_separation", fmean(q.separation.score for q in quality.values()),
+                f"cosine of kernels within groups minus between, {over}", details=layers, higher_is_better=True,
+            ),
+            Result(
+                "groups_silhouette", fmean(q.silhouette.score for q in quality.values()), f"silhouette of kernels, {over}",
+                higher_is_better=True,
+            ),
+            Result("groups_size_entropy", fmean(q.size_entropy for q in quality.values()), f"H(sizes) / log g, {over}"),
+            Result(
+                "groups_premise", fmean(p.score for p in premise.values()),
+                f"Spearman of kernel similarity and activation correlation, {premise_config.num_images} images, {over}",
+                higher_is_better=True,
+            ),
+        ]  # fmt: skip
+        if evaluation.other_generator is not None:
+            stability = group_stability(generator, evaluation.other_generator, seed=seed)
+            details = _without_nan({name: asdict(found) for name, found in stability.items()})
+            index = fmean(found.adjusted_rand_index for found in stability.values())
+            protocol = f"adjusted Rand index with {evaluation.arguments.get('stability_checkpoint')}, {over}"
+            results.append(Result("groups_stability", index, protocol, details=details, higher_is_better=True))
+        return results
+
+    def _premise(self, evaluation: Evaluation) -> PremiseConfig:
+        count = evaluation.arguments.get("premise_images") or PremiseConfig().num_images
+        return PremiseConfig(count, batch_size=min(16, evaluation.config.batch_size), seed=evaluation.config.seed)
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: where chance has no spread, z is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
