@@ -1,6 +1,6 @@
 """scripts/evaluate.py: a whole evaluation, and one clear line for every wrong input."""
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -56,13 +56,9 @@ def evaluate(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.Com
 
 
 @pytest.fixture(scope="module")
-def main(project_root: Path) -> Callable[[], None]:
-    """The script's main function: as good as a process where nothing is computed, and faster."""
-    spec = importlib.util.spec_from_file_location("evaluate_script", project_root / "scripts" / "evaluate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def main() -> Callable[[], None]:
+    """The command's main function: as good as a process where nothing is computed, and faster."""
+    return importlib.import_module("sarigan.commands.evaluate").main
 
 
 def test_checkpoint(evaluate: Callable, checkpoint: Path, small_folder: Path, tmp_path: Path) -> None:
@@ -90,7 +86,7 @@ def test_a_gpu_is_named_by_its_index(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", devices.append, raising=False)
-    monkeypatch.setitem(main.__globals__, "load_generator", load)
+    monkeypatch.setitem(main.__globals__, "load_system", load)
     for name, index in (("cuda", 0), ("auto", 0), ("cuda:1", 1)):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--checkpoint", str(checkpoint), "--device", name])
         with pytest.raises(SystemExit):

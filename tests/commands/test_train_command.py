@@ -1,6 +1,6 @@
 """scripts/train.py as a user meets it: killed and started again, interrupted, and given wrong input."""
 
-import importlib.util
+import importlib
 import os
 import shutil
 import signal
@@ -102,10 +102,7 @@ def test_a_wrong_key_in_a_process_of_its_own(config_file: Path, tmp_path: Path) 
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
     """main(arguments...) -> exit code, stdout, lines of stderr."""
-    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("sarigan.commands.train")
 
     def run(*arguments: Any) -> tuple[int, str, list[str]]:
         monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
