@@ -14,7 +14,7 @@ from types import FrameType
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, KeyedDataset, open_dataset
+from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.errors import InputError
 from sarigan.files.lock import run_lock
 from sarigan.files.run_log import RunLogger
@@ -74,7 +74,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         return trainer
 
 
-def open_inputs(config: Config, run_dir: Path) -> tuple[KeyedDataset, Precision]:
+def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]:
     """The data set, and the precision that a run in this directory has; the configuration is that of all ranks."""
     recorded = distributed.from_main(recorded_precision(run_dir) if distributed.is_main() else None)
     with distributed.raise_on_all_ranks():
@@ -86,14 +86,14 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[KeyedDataset, Precision]
 
 
 @contextmanager
-def locked_state(config: Config, precision: Precision, dataset: KeyedDataset, run_dir: Path) -> Iterator[TrainingState]:
+def locked_state(config: Config, precision: Precision, dataset: ImageDataset, run_dir: Path) -> Iterator[TrainingState]:
     """The state that training begins with, or goes on with; the run directory is this job's while the block runs."""
     with ExitStack() as opened:
         with distributed.raise_on_all_ranks(), writing_to(run_dir):
             state = TrainingState(config, precision)
             state.num_images = len(dataset)
             if distributed.is_main():
-                state.data_key = dataset.content_key
+                state.data_key = getattr(dataset, "content_key", None)
                 opened.enter_context(run_lock(run_dir))
         with distributed.raise_on_all_ranks():
             resume_from_newest(state, run_dir)

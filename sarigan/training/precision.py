@@ -65,7 +65,7 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
     elif precision == "auto":
         precision = "bfloat16" if device.type == "cpu" and bfloat16_speedup() > WORTHWHILE_SPEEDUP else "float32"
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = config.tf32
+        torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = config.tf32
         torch.backends.cudnn.benchmark = True
     memory_format = config.memory_format

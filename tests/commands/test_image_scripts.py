@@ -136,7 +136,7 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("generate", "sarigan", ["--video", "film.avi"], "a film is a .mp4 or a .gif file"),
         ("generate", "sarigan", ["--video", "film.gif", "--seeds", "1"], "at least two seeds"),
         ("generate", "sarigan", ["--edit", "none.json"], "none.json: cannot read the edits"),
-        ("generate", "sarigan", ["--device", "cuda:99"], "--device cuda:99: this machine has"),
+        ("generate", "sarigan", ["--device", "cuda:99"], "PyTorch sees "),
         ("generate", "sarigan", ["--device", "tpu"], "--device must be"),
         ("generate", "sarigan", ["--batch-size", "0"], "--batch-size must be at least 1"),
         ("generate", "sarigan", ["--truncation-cutoff", "-1"], "--truncation-cutoff must not be negative, got -1"),

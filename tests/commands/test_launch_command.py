@@ -87,8 +87,7 @@ def test_asked_twice_it_ends_at_once(command: list[str], tmp_path: Path) -> None
     wait_until(lambda: not any(map(is_alive, ranks)), "the end of both")
 
 
-@pytest.mark.parametrize("reader", ["there", "gone"])
-@pytest.mark.parametrize("stopped", [None, "0", "1"])
+@pytest.mark.parametrize(("stopped", "reader"), [(None, "there"), ("0", "there"), ("1", "gone")])
 def test_a_killed_launcher_leaves_no_process(stopped: str | None, reader: str, command: list[str], tmp_path: Path) -> None:
     """Also one that was stopped, and when nobody reads stderr any more; all save what they have."""
     command = [*command, "training.rank_timeout_seconds=3600", "training.checkpoint_kimg=100"]

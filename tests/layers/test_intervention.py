@@ -222,7 +222,8 @@ def test_regrouping_keeps_the_image_and_hands_over_the_groups(variant: str) -> N
 
 
 def test_regroupings_that_do_not_fit() -> None:
-    for groups in (torch.zeros(31, dtype=torch.long), torch.full((32,), 6)):
+    one_too_many, negative = (torch.tensor([0] * 31 + [last]) for last in (6, -1))
+    for groups in (torch.zeros(31, dtype=torch.long), torch.full((32,), 6), one_too_many, negative):
         with pytest.raises(InputError, match="a regrouping has 32 groups of 0 to 5"):
             images(build("weight"), Regrouping(LAYER, groups))
     with pytest.raises(InputError, match="codes with biases cannot be regrouped"):

@@ -14,6 +14,7 @@ from sarigan.errors import InputError
 from sarigan.metrics import feature_statistics
 from sarigan.metrics.evaluation import Evaluation, EvaluationConfig
 from sarigan.metrics.evaluator import evaluate
+from sarigan.metrics.feature_statistics import FeatureRequest, collect
 from sarigan.metrics.image_sets import DatasetImages, GeneratedImages
 from sarigan.metrics.inception_score import ClassStatistics
 from sarigan.metrics.kid import kernel_distance
@@ -161,6 +162,45 @@ def test_feature_metrics_by_hand(
     assert values["classifier_score_small"] == pytest.approx(classes.score()[0], rel=1e-9)
     higher = {result.name for result in report.results if result.higher_is_better}
     assert higher == {"precision_small", "recall_small", "classifier_score_small"}
+
+
+def test_features_beyond_the_limit_are_a_fixed_sample(
+    two_sets: tuple, small_network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 images 9 keep their features, each in its own row; moments are those of all."""
+    monkeypatch.setattr(feature_statistics, "MAX_KEPT", 9)
+    positions = feature_statistics.kept_positions(40)
+    assert len(set(positions.tolist())) == 9 and positions.tolist() == sorted(positions.tolist()) != list(range(9))
+    assert feature_statistics.kept_positions(9).tolist() == list(range(9))
+    request = {small_network: FeatureRequest("small", keep_features=True)}
+    mode = preprocessing_named("tf")
+    found = collect(DatasetImages(two_sets[1]), request, mode, 7, torch.device("cpu"))[small_network]
+    features = small_network(torch.from_numpy(two_sets[1].images), mode).features
+    torch.testing.assert_close(found.features, features[positions], rtol=1e-5, atol=1e-6)
+    assert found.moments.count == 40 and found.classes is None
+    torch.testing.assert_close(found.moments.mean, features.double().mean(dim=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["precision_recall_efficientnet", "kid_efficientnet"])
+def test_a_metric_alone_has_the_features_that_it_needs(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, name: str
+) -> None:
+    alone = evaluate(evaluation_of(*two_sets), [name]).values()
+    together = evaluate(evaluation_of(*two_sets), ALL).values()
+    assert alone == pytest.approx({key: together[key] for key in alone})
+
+
+def test_psi_is_reported_of_generators_alone(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, generator: torch.nn.Module, small_network: torch.nn.Module
+) -> None:
+    report = evaluate(evaluation_of(*two_sets, truncation_psi=0.5), ["fd_efficientnet"])
+    assert report.context["truncation_psi"] is None and report.context["images"] == report.to_dict()["results"][0]["images"]
+    made = Evaluation(
+        EvaluationConfig(num_images=8, truncation_psi=0.5), torch.device("cpu"), generator=generator,
+        networks={"efficientnet": small_network},
+    )  # fmt: skip
+    context = evaluate(made, ["classifier_score_efficientnet"]).context
+    assert context["truncation_psi"] == 0.5 and context["data"] is None and context["num_real_images"] is None
 
 
 def test_images_of_another_size(evaluation_of: Callable[..., Evaluation], two_sets: tuple, smooth_images: Callable,

@@ -9,7 +9,13 @@ import torch
 from scipy.stats import spearmanr
 
 from sarigan.errors import InputError
-from sarigan.metrics.groups.premise import PremiseConfig, activation_correlations, mantel_spearman, premise_test
+from sarigan.metrics.groups.premise import (
+    PremiseConfig,
+    _Correlation,
+    activation_correlations,
+    mantel_spearman,
+    premise_test,
+)
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.generator import Generator
 
@@ -28,6 +34,34 @@ def test_spearman_against_scipy() -> None:
     found = mantel_spearman(a, b, num_permutations=300, seed=0)
     assert found.value == pytest.approx(expected, rel=1e-10)
     assert abs(found.chance) < 0.05 and found.z > 3
+
+
+def test_chance_is_that_of_renamed_channels() -> None:
+    """Mean and deviation of Spearman's correlation, by scipy, with the channels of one matrix renamed."""
+    a, b = symmetric(0, 7), symmetric(1, 7) + symmetric(0, 7)
+    upper = np.triu_indices(7, k=1)
+    source = torch.Generator().manual_seed(4)
+    chance = []
+    for _ in range(30):
+        order = torch.randperm(7, generator=source)
+        chance.append(spearmanr(a.numpy()[upper], b[order][:, order].numpy()[upper]).statistic)
+    found = mantel_spearman(a, b, num_permutations=30, seed=4)
+    assert found.chance == pytest.approx(np.mean(chance), rel=1e-9)
+    assert found.z == pytest.approx((found.value - np.mean(chance)) / np.std(chance, ddof=1), rel=1e-9)
+
+
+def test_channels_that_never_vary_correlate_with_none() -> None:
+    """Streamed in two parts; the constant channel's row is 0, not NaN."""
+    x = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 2] = 1.5
+    correlation = _Correlation(4, torch.device("cpu"))
+    for part in x.split(4):
+        correlation.update(part)
+    found = correlation.matrix().numpy()
+    varying = [0, 1, 3]
+    expected = np.corrcoef(x[:, varying].transpose(0, 1).flatten(start_dim=1).numpy())
+    np.testing.assert_allclose(found[np.ix_(varying, varying)], expected, atol=1e-12)
+    assert (found[2, varying] == 0).all() and (found[varying, 2] == 0).all()
 
 
 def test_channels_that_share_pairs_are_no_evidence() -> None:

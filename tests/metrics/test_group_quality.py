@@ -16,6 +16,7 @@ from sarigan.metrics.groups.quality import (
     against_chance,
     cluster_quality,
     energy_share,
+    group_labels,
     group_quality,
     silhouette,
     within_and_between,
@@ -67,6 +68,30 @@ def test_silhouette_against_scikit_learn() -> None:
     expected = silhouette_score(distance.numpy(), labels.numpy(), metric="precomputed")
     assert silhouette(distance, labels, 7) == pytest.approx(expected, rel=1e-9)
     assert math.isnan(silhouette(distance, torch.zeros(30, dtype=torch.long), 7))
+
+
+def test_silhouette_of_pairs() -> None:
+    """Groups of two have one other member each: a is its distance, not half of it."""
+    distance = torch.tensor([[0, 1, 4, 5], [1, 0, 6, 7], [4, 6, 0, 2], [5, 7, 2, 0]], dtype=torch.float64)
+    scores = [(b - a) / b for a, b in ((1, 4.5), (1, 6.5), (2, 5), (2, 6))]
+    assert silhouette(distance, torch.tensor([0, 0, 1, 1]), 2) == pytest.approx(np.mean(scores))
+
+
+def test_channels_without_a_group_are_left_out(tiny_config: Build) -> None:
+    """A tie that rounding leaves without a group: its label is -1, and the scores are those of the other channels."""
+    torch.manual_seed(0)
+    generator = Generator(tiny_config("generator.grouping.assignment=round").generator)
+    layer = generator.grouped_layers()[0]
+    with torch.no_grad():
+        layer.grouping.logits.copy_(torch.eye(3)[torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])] * 3)
+        layer.grouping.logits[4] = torch.tensor([1.0, 1.0, -1.0])
+    labels = group_labels(layer)
+    assert labels.tolist() == [0, 1, 2, 0, -1, 2, 0, 1]
+    kept = torch.tensor([0, 1, 2, 3, 5, 6, 7])
+    similarity = kernel_similarity(layer.kernel.detach().double())[kept][:, kept]
+    expected = within_and_between(similarity, labels[kept], 3)
+    found = group_quality(generator, num_permutations=5)[layer.name]
+    assert (found.within_cosine, found.between_cosine) == pytest.approx(expected, rel=1e-9)
 
 
 def test_size_entropy() -> None:

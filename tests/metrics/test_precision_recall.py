@@ -40,6 +40,13 @@ def test_far_from_the_origin() -> None:
     assert far == pytest.approx(near, abs=0.01)
 
 
+def test_a_point_on_the_edge_of_a_ball_is_inside() -> None:
+    """Of 0, 1, 2, 3 with k = 3 the balls reach 3, 2, 2, 3 far: exactly to -3 and 6."""
+    real = torch.arange(4.0)[:, None]
+    fake = torch.tensor([[-3.0], [-3.5], [6.0], [6.5], [7.0]])
+    assert precision_recall(fake, real)[0] == 2 / 5
+
+
 def test_apart_and_equal() -> None:
     fake, real = two_sets()
     assert precision_recall(fake + 100, real) == (0, 0)

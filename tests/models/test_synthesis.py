@@ -128,6 +128,24 @@ def test_against_a_literal_reimplementation() -> None:
     torch.testing.assert_close(generator.synthesize(latents, noise).images, image, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("form", ["weight", "activation"])
+def test_biases_and_codes_start_where_they_should(form: str) -> None:
+    """Biases of features and of RGB at 0, z at 1, h at 1, or at 1/sqrt(g) in the activation form, in weights and biases."""
+    generator = small(GroupingConfig(num_groups=4), form=form).float()
+    start = 0.5 if form == "activation" else 1.0
+    for name, parameter in generator.synthesis.named_parameters():
+        if name.endswith(("rgb.bias", "activation.bias", "noise.strength")):
+            assert (parameter == 0).all(), name
+        elif name.endswith("z_scale.bias"):
+            assert (parameter == 1).all(), name
+        elif name.endswith("h_scale.bias"):
+            assert (parameter == start).all(), name
+    weights = [layer.style.h_scale.weight for _, layer in generator.synthesis.named_layers() if layer.grouping is not None]
+    values = torch.cat([weight.detach().flatten() for weight in weights])
+    # 128 draws: the deviation's own relative deviation is 1/sqrt(256).
+    assert len(values) == 128 and float(values.std()) == pytest.approx(start, rel=4 / 16)
+
+
 def test_groups_follow_the_kernels_of_the_layer_before() -> None:
     generator = small()
     layers = dict(generator.synthesis.named_layers())
