@@ -151,5 +151,5 @@ class System(ABC):
             for name, optimizer in self.optimizers.items():
                 load_moments(optimizer, state[name])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
+            reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({reason[:200]})") from None

@@ -103,7 +103,7 @@ def test_a_gpu_is_named_by_its_index(
         (["--checkpoint", "RUN", "--data", "SMALL", "--inception-weights", "WRONG", "--metrics", "fid"], "its SHA256 is"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "fid", "--device", "gpu"], "--device must be"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "nonsense"], "there is no 'nonsense'"),
-        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "no EMA generator"),
+        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "it has no 'ema_generator'"),
         (["--checkpoint", "EMPTY", "--data", "SMALL"], "holds no checkpoint"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--device", "meta"], "--device must be auto, cpu"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", ","], "--metrics must name at least one of fid, kid"),
