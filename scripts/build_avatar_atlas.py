@@ -1,4 +1,4 @@
-"""Rebuild the avatar atlas (sarigan/data/atlas/avatars.npz) from the SVG parts of python-avatars (PyPI, MIT).
+"""Rebuild the avatar atlas (sarigan/data/avatars/atlas/avatars.npz) from the SVG parts of python-avatars (PyPI, MIT).
 
 Each part is rasterised alone on one common canvas. Painting is linear in the tint, so a black and a white rendering
 separate it into alpha, tint coverage and fixed colour: premultiplied colour = tint_coverage * tint + fixed.

@@ -100,7 +100,7 @@ class StepTimer:
 def counted_flops(call: Callable[[], object]) -> int:
     """Floating-point operations of a call by PyTorch's counter."""
     counter = FlopCounterMode(display=False)
-    # Counting by module would register backward hooks, which fail in R1's gradient of a leaf; only the total is wanted.
+    # Only the total is needed. Counts per module need backward hooks, which fail in R1's gradient of a leaf (the images).
     counter.mod_tracker = _NoModules()  # type: ignore[assignment]
     with counter:
         call()

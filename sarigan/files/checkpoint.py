@@ -185,7 +185,7 @@ def _seal(file: BinaryIO) -> None:
 
 
 def _check_seal(path: Path) -> bool:
-    """Whether the file ends with a checksum, which then holds; ValueError or BadZipFile when it, or a part's CRC, does not."""
+    """Whether the file ends with a checksum. ValueError when that checksum is wrong, BadZipFile when the CRC of a part is."""
     seal = _read_seal(path)
     if seal is None:  # formats before the seal: PyTorch's reader skips the CRCs of the parts
         with zipfile.ZipFile(path) as archive:

@@ -3,7 +3,7 @@
 import importlib
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,12 @@ def test_film(run: Callable[..., None], generator: Generator, monkeypatch: pytes
 
     frames: list[np.ndarray] = []
     save_video = generation.save_video
-    monkeypatch.setattr(generation, "save_video", lambda found, path: (frames.extend(found), save_video(found, path)))
+
+    def record(found: Iterable[np.ndarray], path: Path) -> None:
+        frames.extend(found)
+        save_video(frames, path)
+
+    monkeypatch.setattr(generation, "save_video", record)
     run("generate", "--seeds", "3,4", "--frames", 3, "--space", space, "--noise", "fixed", "--video", "film.gif")
     shares = [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]  # of the second seed
     if space == "w":
