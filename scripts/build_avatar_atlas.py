@@ -101,6 +101,7 @@ def separate(kind: str, style: str) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
+    """Rasterise every part and write the atlas."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ATLAS_PATH, help="the .npz file to write")
     arguments = parser.parse_args()
