@@ -80,9 +80,9 @@ def has_pending(process: int, number: signal.Signals) -> bool:
 
 
 @contextmanager
-def running(command: Sequence[object], **settings: Any) -> Iterator[subprocess.Popen]:
+def running(args: Sequence[object], **settings: Any) -> Iterator[subprocess.Popen]:
     """A process in a session of its own, which is killed with all its descendants at the end of the block."""
-    process = subprocess.Popen([str(part) for part in command], start_new_session=True, **settings)
+    process = subprocess.Popen([str(part) for part in args], start_new_session=True, **settings)
     try:
         yield process
     finally:
@@ -145,7 +145,7 @@ def kill(processes: Sequence[int]) -> None:
 
 
 @contextmanager
-def no_process_left() -> Iterator[None]:
+def no_process_left(grace: float = MINUTE / 4) -> Iterator[None]:
     """Kill at the end whatever the block has started and left, in whatever session and whoever its parent is now, and fail.
 
     Descendants, and those that inherited a mark in their environment and whose parent is gone.
@@ -161,7 +161,7 @@ def no_process_left() -> Iterator[None]:
         else:
             os.environ[MARK] = previous
         left = _left(mark, before)
-        deadline = time.monotonic() + MINUTE / 4  # those that are about to end
+        deadline = time.monotonic() + grace  # for those that are about to end
         while left and time.monotonic() < deadline:
             time.sleep(0.05)
             left = _left(mark, before)

@@ -44,7 +44,8 @@ class SmallNetwork(FeatureNetwork):
 
     def extract(self, x: Tensor) -> Features:
         self.seen += len(x)
-        features, logits = (x.flatten(start_dim=1) @ self.projection).tanh().split([5, 7], dim=1)
+        # Rounded once, at the end, so that the sums of another batch size give the same float32.
+        features, logits = (x.double().flatten(start_dim=1) @ self.projection.double()).tanh().float().split([5, 7], dim=1)
         return Features(features, logits)
 
 

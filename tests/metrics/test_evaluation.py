@@ -20,6 +20,7 @@ from sarigan.metrics.inception_score import ClassStatistics
 from sarigan.metrics.kid import kernel_distance
 from sarigan.metrics.latent_sampling import all_latents, latent_batches
 from sarigan.metrics.precision_recall import precision_recall
+from sarigan.models.feature_networks import vgg16
 from sarigan.models.feature_networks.preprocessing import PREPROCESSINGS, preprocessing_named
 from sarigan.training.state import TrainingState
 
@@ -188,6 +189,25 @@ def test_a_metric_alone_has_the_features_that_it_needs(
     alone = evaluate(evaluation_of(*two_sets), [name]).values()
     together = evaluate(evaluation_of(*two_sets), ALL).values()
     assert alone == pytest.approx({key: together[key] for key in alone})
+
+
+@pytest.mark.parametrize("weights", ["opened", "on the machine", "nowhere"])
+def test_precision_and_recall_in_vgg16_where_it_is(
+    evaluation_of: Callable[..., Evaluation], two_sets: tuple, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`precision` is VGG16's; elsewhere the name says so."""
+    evaluation = evaluation_of(*two_sets)
+    network = evaluation.networks["efficientnet"]
+    found = Path("vgg16.pth") if weights == "on the machine" else None
+    monkeypatch.setattr(type(vgg16.WEIGHTS), "find", lambda self, given=None: found)
+    monkeypatch.setattr("sarigan.metrics.evaluation.open_network", lambda name, device, path: {"vgg16": network}[name])
+    if weights == "opened":
+        evaluation.networks["vgg16"] = network
+    if weights != "nowhere":
+        network.name = "vgg16"
+    names = list(evaluate(evaluation, ["precision_recall"]).values())
+    assert names == (["precision_small", "recall_small"] if weights == "nowhere" else ["precision", "recall"])
+    assert ("vgg16" in evaluation.networks) == (weights != "nowhere")
 
 
 def test_psi_is_reported_of_generators_alone(

@@ -29,6 +29,7 @@ def test_layers_and_widths_of_config_e() -> None:
     assert list(widths) == ["256x256", "128x128", "64x64", "32x32", "16x16", "8x8"]
     assert widths["256x256"] == (128, 64) and widths["128x128"] == (256, 128) and widths["64x64"] == (512, 256)
     assert discriminator.conv.weight.shape == (512, 513, 3, 3)  # one map of minibatch statistics
+    assert discriminator.recognition is None  # unless the width of the codes is given
 
 
 @pytest.mark.parametrize("code_dim", [0, 6])

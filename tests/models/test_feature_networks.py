@@ -144,6 +144,8 @@ def test_wrong_weights(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> N
         open_network("inception")
     with pytest.raises(InputError, match="absent.pth: no such file"):
         open_network("inception", inception_weights="absent.pth")
+    with pytest.raises(InputError, match="wrong.pth: not torchvision's VGG16"):
+        vgg16.Vgg16(wrong)
     with pytest.raises(InputError, match="feature network must be one of inception, efficientnet, vgg16, got 'vgg'"):
         open_network("vgg")
 
@@ -171,6 +173,10 @@ def test_lpips_equals_torch_fidelity(tmp_path: Path) -> None:
     """With random weights in both files' formats."""
     torch.manual_seed(0)
     network = torchvision_vgg16(weights=None, init_weights=False)
+    for layer in network.features:  # so that all five layers tell images apart
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
     torch.save(network.state_dict(), tmp_path / "vgg.pth")
     linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate((64, 128, 256, 512, 512))}
     torch.save(linear, tmp_path / "lpips.pth")
@@ -183,6 +189,7 @@ def test_lpips_equals_torch_fidelity(tmp_path: Path) -> None:
     found = Lpips(tmp_path / "vgg.pth", tmp_path / "lpips.pth")
     expected = reference(a, b).flatten()
     torch.testing.assert_close(found(a / 127.5 - 1, b / 127.5 - 1), expected, rtol=1e-4, atol=1e-6)
+    assert not found.training and not any(parameter.requires_grad for parameter in found.parameters())
 
 
 def test_efficientnet_distance(empty_caches: Path) -> None:

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.layers.conv import EqualizedConv2d
+from sarigan.layers.grouping import block_diagonal_loss
 from sarigan.layers.modulation.demodulation import channel_affine
 from sarigan.layers.modulation.forms import WeightModulation
 from sarigan.layers.modulation.group_adagn import group_adagn
 from sarigan.layers.modulation.group_adain import group_adain
 from sarigan.layers.style import StyleCodes
+from sarigan.models.discriminator import Discriminator
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import ToRGB
 
@@ -122,6 +124,31 @@ def test_sum_of_skip_images_is_full_precision(tiny_config: Build) -> None:
     with bfloat16():
         images = generator(torch.randn(1, 8)).images
     torch.testing.assert_close(images[:, :, 6:10, 6:10], torch.full((1, 3, 4, 4), 1 + 2**-10), rtol=1e-6, atol=0)
+
+
+def test_discriminator_ends_in_float32_under_float16(tiny_config: Build) -> None:
+    """Blocks in float16; the last convolution, on features without a bound, and the dense layers in float32."""
+    config = tiny_config()
+    torch.manual_seed(0)
+    discriminator = Discriminator(config.discriminator, 8, 6)
+    seen: dict[str, torch.dtype] = {}
+    for name, module in discriminator.named_modules():
+        if isinstance(module, EqualizedConv2d):
+            module.register_forward_hook(lambda m, i, output, name=name: seen.update({name: output.dtype}))
+    with torch.autocast("cpu", dtype=torch.float16):
+        output = discriminator(torch.randn(4, 3, 8, 8))
+    assert seen.pop("conv") == output.logits.dtype == output.codes.dtype == torch.float32
+    assert set(seen.values()) == {torch.float16}
+
+
+def test_block_diagonal_loss_is_full_precision() -> None:
+    """Cosines of bfloat16 would be off by 2^-9."""
+    kernel = torch.randn(CHANNELS, 6, 3, 3, generator=torch.Generator().manual_seed(2))
+    groups = torch.arange(CHANNELS) // 2
+    with bfloat16():
+        found = block_diagonal_loss(kernel, groups)
+    expected = block_diagonal_loss(kernel.double(), groups)
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_adain_generator_and_discriminator_return_float32(tiny_config: Build, tiny_state: Build) -> None:
