@@ -60,13 +60,17 @@ def compile_operators(place: Path) -> None:
 
 
 def requirements(name: str) -> list[str]:
+    """The packages that a requirements file lists, without those of the files that it includes."""
     lines = (ROOT / name).read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-r"))]
 
 
+# requirements.txt is for work in the repository, where pytest is needed; the installed package does without.
+TEST_RUNNER = [line for line in requirements("requirements.txt") if line.startswith("pytest")]
+
 setup(
     name="sarigan",
-    version="0.1.0",
+    version="0.2.0",
     description="Reference PyTorch codebase for SariGAN: Learning Semantic-aware Normalization for GANs",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
@@ -79,11 +83,12 @@ setup(
         "sarigan.visualization.report": ["*.css", "*.js"],
         "ops": ["csrc/*"],
     },
+    entry_points={"console_scripts": ["sarigan = sarigan.commands:main"]},
     cmdclass={"build_py": BuildWithOperators},
     distclass=PlatformDistribution,
-    install_requires=requirements("requirements.txt"),
+    install_requires=[line for line in requirements("requirements.txt") if line not in TEST_RUNNER],
     extras_require={
-        "dev": requirements("requirements-dev.txt") + requirements("requirements-export.txt"),
+        "dev": TEST_RUNNER + requirements("requirements-dev.txt") + requirements("requirements-export.txt"),
         "export": requirements("requirements-export.txt"),
         "video": ["imageio-ffmpeg>=0.5"],
     },

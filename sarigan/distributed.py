@@ -84,8 +84,8 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
     try:
         yield
     except BaseException:
-        # The others may be gone, for whom an orderly end would wait; and torchrun, which sees one end, sends SIGTERM to those
-        # that are about to say why they do.
+        # No orderly end: it would wait for ranks that may be gone. When torchrun sees that one has ended, it sends SIGTERM to
+        # the others, which are about to print why they end: they ignore it.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise
@@ -126,7 +126,7 @@ def raise_on_all_ranks() -> Iterator[None]:
 
 
 def store_client() -> Any:
-    """A connection of its own to the launcher's store, for a thread to use, with keys of its own. Every process calls it."""
+    """A new connection to the launcher's store, for one thread, under a prefix that all ranks share. Every process calls it."""
     store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"], _integer("MASTER_PORT", 0), is_master=False, wait_for_workers=False
     )

@@ -1,8 +1,8 @@
 """A process that torchrun or scripts/launch.py started ends when its launcher is gone.
 
-A launcher that is killed cannot end its processes, which have sessions of their own: without it nobody restarts them, and none
-can be stopped with Ctrl-C. So each looks whether its parent is still there, and otherwise asks itself for an end by SIGTERM, as
-the launcher would have: a training saves first.
+A launcher that is killed cannot end its processes, which have sessions of their own. Without it nobody restarts them, and
+Ctrl-C does not reach them. So each process checks every second that its parent is still there. If not, it sends itself a
+SIGTERM, as the launcher would have done: a training saves first.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ _started = False
 
 
 def watch_launcher() -> None:
-    """Begin to look, once a process. Nothing without a launcher: a training that was started by hand may outlive its shell."""
+    """Start the check, once. Without a launcher there is none: a training that was started by hand may outlive its shell."""
     global _started
     if _started or "TORCHELASTIC_RUN_ID" not in os.environ:
         return

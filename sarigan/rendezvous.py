@@ -1,9 +1,9 @@
-"""How the processes of one start find each other, and nobody of an earlier start.
+"""The processes of one start find each other, and none of an earlier start.
 
-After a failure torchrun starts all processes again at the very store they met at before (pytorch/pytorch#135712), where the
-addresses of the dead still lie: whoever reads one of those waits in vain, and a restart is lost. Restarts cannot be counted
-either, since the launchers of several machines count on their own. So rank 0 draws a name for each start and tells it to every
-rank that asks under a name of its own, which no earlier process can have used:
+After a failure torchrun starts all processes again with the same store (pytorch/pytorch#135712). It still holds addresses of
+processes that have ended; a process that reads one of them waits until its timeout, and the restart fails. Restarts cannot be
+numbered, since the launchers of several machines count on their own. So rank 0 draws a name for each start and tells it to
+every rank. A rank asks under a random name, which no earlier process can have used:
 
     rank r: asks/<r> = <own name>       rank 0: answers/<own name> = <start>       rank r: heard/<start>/<r>
 """
@@ -23,7 +23,7 @@ STORE_SECONDS = 10.0  # for one request
 
 
 class AbsentError(RuntimeError):
-    """Some ranks did not come in time."""
+    """Some ranks did not join in time."""
 
 
 def meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:

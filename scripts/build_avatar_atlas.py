@@ -1,4 +1,4 @@
-"""Rebuild the avatar atlas (sarigan/data/atlas/avatars.npz) from the SVG parts of python-avatars (PyPI, MIT).
+"""Rebuild the avatar atlas (sarigan/data/avatars/atlas/avatars.npz) from the SVG parts of python-avatars (PyPI, MIT).
 
 Each part is rasterised alone on one common canvas. Painting is linear in the tint, so a black and a white rendering
 separate it into alpha, tint coverage and fixed colour: premultiplied colour = tint_coverage * tint + fixed.
@@ -101,6 +101,7 @@ def separate(kind: str, style: str) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
+    """Rasterise every part and write the atlas."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ATLAS_PATH, help="the .npz file to write")
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Processes that decode images for a `DataLoader`: deaf to what only the training process may act on, gone when it is.
+"""Processes that decode images for a `DataLoader`: they ignore SIGTERM and Ctrl-C, and end when the training process ends.
 
-SIGTERM and Ctrl-C reach the whole process group. A worker that died of them would fail the step that is to be finished and
-saved. So workers ignore both, and three things see to it that none stays: the kernel kills them with their parent, PyTorch
-ends them through their queues, and what is left after a grace is killed.
+Both signals reach the whole process group. A worker that died of one would fail the step that the training process finishes
+before it saves. Three things end the workers: the kernel kills them with their parent, PyTorch ends them through their queues,
+and those that are left after some seconds are killed.
 """
 
 import ctypes

@@ -175,7 +175,7 @@ def _seal(file: BinaryIO) -> None:
 
 
 def _check_seal(path: Path) -> bool:
-    """Whether the file ends with a checksum, which then holds; ValueError or BadZipFile when it, or a part's CRC, does not."""
+    """Whether the file ends with a checksum. ValueError when that checksum is wrong, BadZipFile when the CRC of a part is."""
     seal = _read_seal(path)
     with zipfile.ZipFile(path) as archive:
         if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):

@@ -17,7 +17,7 @@ def ema_decay(batch_size: int, half_life_kimg: float, seen_kimg: float, ramp_up:
 
 
 class ExponentialMovingAverage(Generic[ModuleT]):
-    """Keeps `module`, a copy of the source whose parameters (group logits included) trail behind it; buffers are its own."""
+    """Holds `module`, a copy whose parameters (group logits included) are averages of the source's. Buffers are not."""
 
     def __init__(self, source: ModuleT) -> None:
         # Tensors are cloned beforehand, because `deepcopy` cannot copy those without contents (`diagnosis.scaling`).

@@ -1,4 +1,4 @@
-"""Checkpoints beside the training: a copy to host memory, then a thread that writes, points, and clears away."""
+"""Checkpoints beside the training: a copy to host memory, then a thread writes it, updates the pointer and deletes old ones."""
 
 import threading
 from contextlib import suppress
@@ -16,7 +16,7 @@ from sarigan.training.trainer import Hook, Trainer
 
 
 class CheckpointWriter:
-    """At most one checkpoint is on its way to the disk; whatever goes wrong there surfaces at the next call."""
+    """Writes one checkpoint at a time in a thread; an error of the thread is raised at the next call."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
@@ -33,16 +33,16 @@ class CheckpointWriter:
 
     @property
     def busy(self) -> bool:
-        """Whether a checkpoint is on its way."""
+        """Whether a checkpoint is being written."""
         return self._thread is not None and self._thread.is_alive()
 
     def poll(self) -> None:
-        """Raise what went wrong, if the thread has come to an end with it."""
+        """Raise the error of the thread, if it has ended with one."""
         if not self.busy:
             self.wait()
 
     def wait(self, timeout_seconds: float | None = None) -> None:
-        """Until the file is on the disk; InputError when it cannot be."""
+        """Wait until the file is on the disk; InputError when it cannot be written."""
         if self._thread is None:
             return
         self._thread.join(timeout_seconds)
@@ -69,7 +69,7 @@ class CheckpointWriter:
 
 
 def to_host(value: Any) -> Any:
-    """A copy in host memory that further training leaves alone; what is no tensor stays itself. Waits for the device, once."""
+    """A copy with all tensors in host memory, which further training does not change. Waits for the device, once."""
     gpus: set[torch.device] = set()
     copy = _copy(value, gpus)
     for gpu in gpus:
@@ -78,7 +78,7 @@ def to_host(value: Any) -> Any:
 
 
 def _copy(value: Any, gpus: set[torch.device]) -> Any:
-    """The same, not yet there of the tensors on a GPU, which is noted."""
+    """As `to_host` without waiting: copies from a GPU may be under way, and the GPU is added to `gpus`."""
     if isinstance(value, Tensor):
         value = value.detach()
         if not value.is_cuda:
@@ -113,7 +113,7 @@ class CheckpointHook(Hook):
 
     def before_training(self, trainer: Trainer) -> None:
         self.interval = interval_steps(self.checkpoint_kimg, trainer.batch_size)
-        self.saved_step = trainer.state.step or None  # what a run goes on from is saved
+        self.saved_step = trainer.state.step or None  # the checkpoint that the run goes on from exists
 
     def after_step(self, trainer: Trainer) -> None:
         self.writer.poll()
@@ -121,7 +121,7 @@ class CheckpointHook(Hook):
             self.save(trainer)
 
     def save(self, trainer: Trainer) -> None:
-        """Begin to write <folder>/checkpoint-<step>.pt, unless that step's is; rank 0 writes for all."""
+        """Start writing <folder>/checkpoint-<step>.pt, unless this step is saved already; rank 0 writes for all."""
         if self.saved_step == trainer.state.step:
             return
         trainer.check_finite()

@@ -1,7 +1,7 @@
 """What may change in the configuration of a run that goes on, field by field.
 
-Most of it: lengths, logging, devices, learning rates and loss weights act from the next step on and are said. What fixes the
-shape of a weight, or what stands at a position of the data order, may not.
+Lengths, logging, devices, learning rates and loss weights may change: the new value acts from the next step on, and the log
+names it. A field that fixes the shape of a weight, or which image stands at a position of the data order, may not change.
 """
 
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
 
-# What image stands where, and what is drawn for it.
+# These decide which image stands at a position, and what is drawn for it.
 DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "training.seed")
-# Nothing that is trained depends on these, nor on the section `metrics`.
+# Changes of these are not logged: no weight depends on them, nor on the section `metrics`.
 SILENT = (
     "data.path", "data.num_workers", "training.total_kimg", "training.max_minutes", "training.device", "training.tick_kimg",
     "training.sample_kimg", "training.checkpoint_kimg", "training.num_checkpoints", "training.num_samples",

@@ -1,6 +1,6 @@
-"""Imported first by a script that trains: until it has something to save, SIGTERM ends it with 0, Ctrl-C with 130.
+"""Imported first by a command that trains: until there is something to save, SIGTERM ends it with 0, Ctrl-C with 130.
 
-So does the death of its launcher, as by SIGTERM.
+The end of its launcher counts as a SIGTERM.
 """
 
 import os
@@ -22,13 +22,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _insist(code: int) -> None:
-    """An import that happens to be under way may catch the SystemExit, as some optional ones do."""
+    """End the process even if an import that is under way catches the SystemExit, as some optional imports do."""
     time.sleep(INSIST_SECONDS)
     os._exit(code)
 
 
 def install() -> None:
-    """Until `sarigan.runs.run` takes signals over."""
+    """Handle signals until `sarigan.runs.run` installs its own handlers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _leave)

@@ -1,4 +1,4 @@
-"""From an exception on one of several processes to an end of all of them, with one line."""
+"""When one of several processes raises an exception, all of them end, and one prints the line."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Out of memory: how many images a pass would fit, found by trying."""
+"""Out of memory: smaller passes are tried, to name the number of images that fits."""
 
 import traceback
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def explained_out_of_memory(trainer: Trainer) -> Iterator[None]:
-    """Around `trainer.run`: want of memory becomes an InputError that names the setting which helps."""
+    """Around `trainer.run`: turn an out-of-memory error into an InputError that names the setting that helps."""
     hook = None
     try:
         yield
@@ -38,7 +38,7 @@ def explained_out_of_memory(trainer: Trainer) -> Iterator[None]:
 
 
 def hook_out_of_memory(trainer: Trainer, hook: Hook) -> InputError:
-    """One line for what happens beside the steps, which have run with the memory there is."""
+    """One line for an error outside the steps, in a hook: the steps themselves have enough memory."""
     name = type(hook).__name__
     remedy = f"lower {hook.memory_setting}" if hook.memory_setting else "free some"
     return InputError(f"out of memory on {trainer.device} in {name}, after step {trainer.state.step}; {remedy}")

@@ -1,4 +1,7 @@
-"""What one process knows of another: its last beat, where it was, and for how long it has not moved. By the own clock."""
+"""What one process knows of another: its last heartbeat, its position, and for how long neither has changed.
+
+Times are measured by the clock of the process that watches.
+"""
 
 import time
 from collections.abc import Collection, Sequence
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class RankStatus:
-    """Updated from the beats of a rank; a rank that never beat counts from when the watching began."""
+    """Updated from the heartbeats of a rank. For a rank that sent none, times count from the start of the watch."""
 
     rank: int
     count: int = 0
@@ -19,7 +22,7 @@ class RankStatus:
     move_time: float = field(default_factory=time.monotonic)
 
     def update(self, count: int, position: int, where: str, process: int, host: str) -> None:
-        """Take in a beat; one that was seen before changes nothing."""
+        """Record a heartbeat; one that was recorded before changes nothing."""
         now = time.monotonic()
         if count != self.count:
             self.count, self.beat_time = count, now
@@ -28,15 +31,15 @@ class RankStatus:
         self.where, self.process, self.host = where, process, host
 
     def restart(self) -> None:
-        """Measure from now on."""
+        """Start both measurements anew."""
         self.beat_time = self.move_time = time.monotonic()
 
     def silent_seconds(self) -> float:
-        """Since the last beat."""
+        """Seconds since the last heartbeat."""
         return time.monotonic() - self.beat_time
 
     def still_seconds(self) -> float:
-        """Since its main thread came a step further."""
+        """Seconds since its main thread reached another position."""
         return time.monotonic() - self.move_time
 
     def describe(self, what: str) -> str:
@@ -46,7 +49,10 @@ class RankStatus:
 
 
 def furthest_behind(statuses: Sequence[RankStatus], timeout_seconds: float, unlimited: Collection[str]) -> list[RankStatus]:
-    """The ranks that all others wait for, when none has moved for the timeout; nobody otherwise, or when none is behind."""
+    """The ranks with the lowest position, if no rank has moved for the timeout: all others wait for them.
+
+    Empty when a rank has moved, when all have the same position, or when one of the lowest is where time is unlimited.
+    """
     if any(status.still_seconds() <= timeout_seconds for status in statuses):
         return []
     least = min(status.position for status in statuses)

@@ -1,4 +1,4 @@
-"""Going on from the newest checkpoint that is whole."""
+"""Resuming: find the newest checkpoint that is not damaged, check that it fits, and restore it."""
 
 import logging
 import socket
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def newest_good_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, and its state; damaged ones are set aside with a warning. None: there is none.
+    """The newest checkpoint that can be read, and its state, or None. Damaged ones are set aside with a warning.
 
     InputError when there are checkpoints and all of them are damaged.
     """
@@ -45,7 +45,7 @@ def newest_good(folder: Path) -> tuple[Path, dict[str, Any], list[tuple[Path, In
 
 
 def resume_summary(config: Config, run_dir: Path) -> str | None:
-    """Lines on what a run in this directory would go on from, None when it would begin; changes nothing.
+    """Lines on the checkpoint that a run in this directory would go on from; None when it would start anew. Changes nothing.
 
     InputError when the directory is another configuration's, of other images, or in use.
     """

@@ -1,4 +1,4 @@
-"""A run and its directory: start it or go on with it, and leave everything there.
+"""A run and its directory: start the run, or go on with it.
 
 <run>/config.yaml  environment.json  log.jsonl  tensorboard/  samples/<images>.png  checkpoints/checkpoint-<step>.pt
 """
@@ -75,7 +75,10 @@ def _train(config: Config, run_dir: Path) -> Trainer:
 
 
 def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]:
-    """The data set, and the precision that a run in this directory has; the configuration is that of all ranks."""
+    """The data set and the precision, after a check that all ranks have the same configuration.
+
+    A run that goes on keeps the precision that its directory records.
+    """
     recorded = distributed.from_main(recorded_precision(run_dir) if distributed.is_main() else None)
     with distributed.raise_on_all_ranks():
         require_one_config(config)
@@ -87,7 +90,7 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]
 
 @contextmanager
 def locked_state(config: Config, precision: Precision, dataset: ImageDataset, run_dir: Path) -> Iterator[TrainingState]:
-    """The state that training begins with, or goes on with; the run directory is this job's while the block runs."""
+    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs."""
     with ExitStack() as opened:
         with distributed.raise_on_all_ranks(), writing_to(run_dir):
             state = TrainingState(config, precision)
@@ -101,7 +104,7 @@ def locked_state(config: Config, precision: Precision, dataset: ImageDataset, ru
 
 
 def open_directory(config: Config, state: TrainingState, dataset: ImageDataset, run_dir: Path) -> RunLogger | None:
-    """Write what the directory says of the run, and say what a person should know before the first step. Rank 0's log."""
+    """Write configuration and environment, open the log, and print what a person should know. Returns the log, on rank 0."""
     logger = None
     with distributed.raise_on_all_ranks(), writing_to(run_dir):
         if distributed.is_main():
@@ -127,7 +130,7 @@ def build_hooks(
 
 @contextmanager
 def writing_to(run_dir: Path) -> Iterator[None]:
-    """Turn a failure to write into one line."""
+    """Turn an OSError into an InputError that names the run directory."""
     try:
         yield
     except OSError as error:
@@ -160,7 +163,7 @@ def announce(config: Config, state: TrainingState, dataset: ImageDataset) -> Non
 
 
 class StopRequest:
-    """Whether somebody has asked for an end before there is a trainer to ask."""
+    """Records a request to stop that arrives before there is a trainer."""
 
     stop_requested = False
 

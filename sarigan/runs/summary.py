@@ -1,4 +1,4 @@
-"""What a configuration amounts to, for a person: the model table, the data, and warnings."""
+"""Texts about a configuration for a person: the model table, the data, warnings, the dry run's report."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ PAPER_RANKS = 8
 
 
 def model_table(state: TrainingState) -> str:
-    """Parameters of every part, and what there is to say of it."""
+    """A table: the number of parameters of every part, and a remark."""
     rows = state.system.describe()
     width = max(len(name) for name, _, _ in rows)
     return "\n".join(f"{name:<{width}}  {count:>12,}  {text}".rstrip() for name, count, text in rows)
@@ -39,7 +39,7 @@ def data_summary(config: Config, required: bool = False) -> str:
 
 
 def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
-    """A line when a small set is shown so often that the discriminator may learn it by heart."""
+    """A warning when a small set is shown so often that the discriminator may overfit to it; None otherwise."""
     epochs = total_kimg * 1000 / num_images
     if num_images >= SMALL_SET or epochs <= LONG_EPOCHS:
         return None

@@ -1,4 +1,4 @@
-"""What watches over the trainer of a run: the watchdog hears where it is, and a bad row of steps goes back to a checkpoint."""
+"""The supervisor of a run: it tells the watchdog the trainer's position, and rolls back to a checkpoint after bad steps."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ MAX_ROLLBACKS = 3
 
 
 class RunSupervisor(Supervisor):
-    """Of a run in a directory; `logger` is rank 0's, None elsewhere."""
+    """Supervises a run in a directory; `logger` is None on all ranks but 0."""
 
     def __init__(self, watchdog: Watchdog, checkpoints: CheckpointHook, logger: RunLogger | None, run_dir: Path) -> None:
         self.watchdog, self.checkpoints, self.logger, self.run_dir = watchdog, checkpoints, logger, run_dir
@@ -27,7 +27,7 @@ class RunSupervisor(Supervisor):
         self.watchdog.post("stopped in an evaluation, as asked; what was trained is saved", code=0)
 
     def roll_back(self, trainer: Trainer, error: NonfiniteError) -> bool:
-        """Back to the last checkpoint with other latents, if the configuration wants it and it was not done too often."""
+        """Restore the last checkpoint and go on with other latents, if the configuration allows it, three times at most."""
         state = trainer.state
         attempt = state.num_rollbacks + 1
         if state.config.training.on_nonfinite != "roll_back" or attempt > MAX_ROLLBACKS:

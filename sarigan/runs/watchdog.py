@@ -1,8 +1,8 @@
-"""Who is missing: a heartbeat of every process through the launcher's store, and an end by name when one stops.
+"""Every process sends heartbeats through the launcher's store; when one stops, the others name it and end.
 
-Collectives cannot tell whom they wait for. Two threads in every process can: one beats, reports where its main thread is and
-looks for a posted end; the other measures how long the beats of the others, and its own access to the store, stand still. Only
-its own clock counts, and a pause of its own (a suspended machine) starts all measurements anew.
+A collective cannot tell which rank it waits for. Two threads in every process can. One sends heartbeats with the position of
+its main thread and looks for a posted end. The other measures for how long the heartbeats of the others, and its own access to
+the store, have not changed. It uses its own clock alone; after a pause of its process (a suspended machine) it measures anew.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from sarigan.runs.rank_status import RankStatus, furthest_behind
 from sarigan.time_limit import within, write_error
 
 FAILURE_CODE = 1
-# A rank in one of these may take its time: nobody knows how long an evaluation or a compilation is.
+# Places without a time limit: nobody knows how long an evaluation or a compilation takes.
 UNLIMITED = ("starting", "hooks", "finished")
 # Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
 HURRIED_SECONDS = 12.0
@@ -57,12 +57,12 @@ class Watchdog:
                 thread.start()
 
     def mark(self, where: str) -> None:
-        """The main thread has come to a point that every rank comes to; cheap."""
+        """Record that the main thread has reached a point that every rank reaches; cheap."""
         self.position += 1
         self.where = where
 
     def close(self) -> None:
-        """This process needs no watching any more."""
+        """End the watch of this process: it has finished."""
         self.mark("finished")
         self._end.set()
         if self._threads:
@@ -75,7 +75,7 @@ class Watchdog:
                 self._post(line, code, missing=[])
 
     def explain(self, error: Exception) -> str | None:
-        """Why a collective failed: a posted line, or the rank that no longer beats; None when neither is found in time."""
+        """Find out why a collective failed, and end: a posted line, or a rank without heartbeats. None when it is neither."""
         deadline = time.monotonic() + max(self.timeout, 4 * self.interval)
         while time.monotonic() < deadline:
             self._end.wait(self.interval / 4)
@@ -94,7 +94,7 @@ class Watchdog:
         return f"{self._prefix}/{name}"
 
     def _pulse(self) -> None:
-        """Beat, read the others, look for a post: the only thread that waits for the store."""
+        """Send heartbeats, read those of the others, look for a posted end: the only thread that waits for the store."""
         count = 0
         while True:
             count += 1
@@ -123,12 +123,12 @@ class Watchdog:
             now = time.monotonic()
             self._look_for_signals()
             with self._lock:
-                if now - before > 3 * self.interval + 1:  # this process itself was away
+                if now - before > 3 * self.interval + 1:  # this process itself was suspended
                     self._contact = now
                     for status in self._statuses.values():
                         status.restart()
                 before = now
-                reach = now - self._contact < 3 * self.interval  # without it, no beat says anything
+                reach = now - self._contact < 3 * self.interval  # without it, heartbeats tell nothing
                 patience = min(self.timeout, HURRIED_SECONDS) if self.hurried else self.timeout
                 silent = [s for s in self._others() if s.silent_seconds() > patience and reach]
                 stuck = furthest_behind(list(self._statuses.values()), self.timeout, UNLIMITED)
@@ -164,7 +164,7 @@ class Watchdog:
 
     def _obey(self, end: dict[str, Any]) -> None:
         if end["code"] == 0 and self._end.wait(STOP_SECONDS):
-            return  # it was asked as well, and has ended by itself
+            return  # it was asked to stop as well, and has ended by itself
         self._leave(end["line"], end["code"], prints=end["printer"] == self.rank)
 
     def _leave(self, line: str, code: int, prints: bool) -> None:

@@ -33,7 +33,7 @@ class Draws(Protocol):
 
 @dataclass
 class Shard:
-    """What one round of a phase on one rank sees."""
+    """What a loss sees in one round of a phase on one rank."""
 
     batch: Batch | None  # real images in -1..1, and what the data set has beside them
     draws: Any | None  # what the phase's `draw` returned, a shard of it
@@ -92,7 +92,7 @@ class System(ABC):
         return []
 
     def example_batch(self, num_images: int, device: torch.device, dtype: torch.dtype) -> Batch:
-        """A batch of black images, for passes whose result nobody wants."""
+        """A batch of grey images, for passes whose result is discarded."""
         return Batch(torch.zeros(num_images, 3, self.resolution, self.resolution, device=device, dtype=dtype))
 
     @abstractmethod
@@ -104,7 +104,7 @@ class System(ABC):
         return
 
     def log_values(self, means: dict[str, float]) -> dict[str, float]:
-        """What a log line shows: the mean scalars since the last line, and what the networks themselves tell."""
+        """The values of a log line: `means` of the scalars since the last line, and what is read from the networks."""
         return means
 
     def describe(self) -> list[tuple[str, int, str]]:
@@ -151,5 +151,5 @@ class System(ABC):
             for name, optimizer in self.optimizers.items():
                 load_moments(optimizer, state[name])
         except Exception as error:  # what PyTorch raises for a crafted state is any of a dozen
-            reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+            reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({reason[:200]})") from None

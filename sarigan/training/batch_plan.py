@@ -13,7 +13,7 @@ from sarigan.training.config import TrainingConfig
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The cut of one run's steps."""
+    """How the steps of one run are cut."""
 
     batch_size: int
     num_ranks: int
@@ -25,7 +25,7 @@ class BatchPlan:
         return self.batch_size // (self.num_ranks * self.num_rounds)
 
     def describe(self) -> str:
-        """The arithmetic, for a person."""
+        """The arithmetic in one line."""
         return (
             f"{self.batch_size} images a step = {self.num_ranks} process(es) x {self.num_rounds} round(s)"
             f" x {self.images_per_pass} images"

@@ -31,7 +31,7 @@ class WarmUpHook(Hook):
     num_passes = 2
 
     def before_training(self, trainer: Trainer) -> None:
-        """Nothing in a single process."""
+        """Make the passes; a single process makes none."""
         if distributed.world_size() == 1:
             return
         first = {phase.network: phase for phase in reversed(trainer.phases)}  # of every network, its first phase

@@ -14,11 +14,11 @@ from sarigan.errors import InputError
 
 
 class NonfiniteError(InputError):
-    """Too many steps in a row were skipped, or the weights are spoilt already."""
+    """Too many steps in a row were skipped, or weights are not finite."""
 
 
 def poison_nonfinite(loss: Tensor, weight: float) -> Tensor:
-    """weight * loss; of a loss that is not finite, NaN times it, so that its gradients are NaN too."""
+    """weight * loss. NaN * loss where the loss is not finite, so that its gradients are NaN, too."""
     return loss * (0 * loss.detach() + weight)  # 0 * infinity is NaN
 
 

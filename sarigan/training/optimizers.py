@@ -13,7 +13,7 @@ def lazy_adam(
     epsilon: float,
     regularization_interval: int | None = None,
 ) -> torch.optim.Adam:
-    """Adam whose k + 1 updates in k steps, the regulariser's among them, move and forget as k plain ones would.
+    """Adam for k + 1 updates in k steps, one of them the regulariser's: together they act as k updates of plain Adam.
 
     With c = k / (k + 1): learning rate * c, beta1^c, beta2^c. regularization_interval None: no regulariser, c = 1.
     """

@@ -22,7 +22,7 @@ WORTHWHILE_SPEEDUP = 1.3
 
 @dataclass(frozen=True)
 class Precision:
-    """Where and in what a run computes."""
+    """Device, number format and memory layout of a run."""
 
     device: torch.device
     name: str  # float32 | bfloat16 | float16 | float64
@@ -30,22 +30,22 @@ class Precision:
 
     @property
     def parameter_dtype(self) -> torch.dtype:
-        """Weights, optimiser state and inputs."""
+        """The type of weights, optimiser state and inputs."""
         return torch.float64 if self.name == "float64" else torch.float32
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
-        """Features under autocast; None: no autocast."""
+        """The type of features under autocast; None: no autocast."""
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.name)
 
     @property
     def loss_scale(self) -> float:
-        """Losses are multiplied and gradients divided by it."""
+        """The factor by which losses are multiplied and gradients divided."""
         return HALF_LOSS_SCALE if self.name == "float16" else 1.0
 
     @property
     def layout(self) -> torch.memory_format:
-        """Of images, features and kernels."""
+        """The memory format of images, features and kernels."""
         return torch.contiguous_format if self.memory_format == "contiguous" else torch.channels_last
 
     def place(self, module: ModuleT) -> ModuleT:
@@ -54,7 +54,7 @@ class Precision:
 
 
 def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Precision:
-    """Settle `auto` of training.device, precision and memory_format; InputError when CUDA is asked for and absent.
+    """Resolve `auto` in training.device, precision and memory_format; InputError when CUDA is asked for and absent.
 
     `recorded` is the precision a run that goes on was started with: `auto` keeps it.
     """

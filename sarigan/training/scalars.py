@@ -1,4 +1,4 @@
-"""Means of logged scalars, summed up on the device so that no step waits for it, over ranks only when they are read."""
+"""Means of logged scalars: summed up on the device, so that no step waits for it, and over ranks only when they are read."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from sarigan.systems.system import Scalars
 
 
 class ScalarSums:
-    """Sums of scalars since the last look: a vector on the device for those that come together, their count its last entry."""
+    """Sums since the last reading. Scalars that are added together share a vector on the device; its last entry counts them."""
 
     def __init__(self) -> None:
         self.vectors: dict[tuple[str, ...], Tensor] = {}
@@ -26,7 +26,7 @@ class ScalarSums:
         self._add(tuple(scalars), vector)
 
     def merge(self, other: "ScalarSums", skip: Tensor) -> None:
-        """Take in the sums of another, or, where the boolean scalar `skip` is true, nothing."""
+        """Add the sums of another, or nothing where the boolean scalar `skip` is true."""
         for names, vector in other.vectors.items():
             self._add(names, vector.masked_fill(skip, 0))
 

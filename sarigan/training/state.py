@@ -1,4 +1,4 @@
-"""Everything a run is at a step: its system and its position. Saving and restoring it is exact."""
+"""The state of a run at a step: its system and its position. Saving and restoring it is exact."""
 
 import math
 import platform
@@ -68,7 +68,7 @@ class TrainingState:
 
 
 def _position(state: dict[str, Any]) -> tuple[int, float, int]:
-    """Step, seconds and number of rollbacks; ValueError naming what none can be."""
+    """Step, seconds and number of rollbacks; ValueError naming a value that is impossible."""
     step, seconds, num_rollbacks = state["step"], state["seconds"], state.get("num_rollbacks", 0)
     for name, count in (("step", step), ("num_rollbacks", num_rollbacks)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:

@@ -30,7 +30,7 @@ class StopReason(enum.IntEnum):
 
 
 class StoppedInHookError(Exception):
-    """A hook that communicates was asked to stop: the run ends here, on this rank without another word to the others."""
+    """Raised by a hook that communicates when it was asked to stop: this rank ends the run without further communication."""
 
 
 class Hook:
@@ -53,16 +53,16 @@ class Hook:
 
 
 class Supervisor:
-    """Who watches over a trainer. This one does nothing; `sarigan.runs.supervisor` has the one of a run."""
+    """What a trainer reports to. This one does nothing; `sarigan.runs.supervisor` has the one that a run uses."""
 
     def report_position(self, where: str) -> None:
-        """This process has come to a point that every rank comes to. Called several times a step: cheap."""
+        """Record that this process has reached a point that every rank reaches. Called several times a step: cheap."""
 
     def report_stop(self) -> None:
-        """This process stops, as it was asked to, while others may wait for it."""
+        """Record that this process stops, as it was asked to, while other ranks may wait for it."""
 
     def roll_back(self, trainer: "Trainer", error: NonfiniteError) -> bool:
-        """Put the state of an earlier step in place after too many steps that were not finite; whether that was done."""
+        """After too many steps that were not finite, restore the state of an earlier step. Returns whether that was done."""
         return False
 
 
@@ -111,7 +111,7 @@ class Trainer:
                 hook.after_training(self)
 
     def _train(self) -> bool:
-        """Steps to the end: true; or until a roll-back: false."""
+        """Make steps until the end (returns true) or until a roll-back (returns false)."""
         batches = training_batches(
             self.dataset, self.state.config.data, self.state.config.training.seed, self.state.seen_images,
             self.batch_size, distributed.rank(), distributed.world_size(), self.rounds, self.device.type == "cuda",
@@ -219,7 +219,7 @@ class Trainer:
         return self.stopping == StopReason.REQUEST
 
     def _stop_reason(self) -> StopReason:
-        """Of this rank alone."""
+        """The reason that this rank alone has for stopping."""
         if self.stop_requested:
             return StopReason.REQUEST
         limit = self.state.config.training.max_minutes

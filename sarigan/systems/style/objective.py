@@ -148,8 +148,8 @@ class GanObjective:
     def grouping_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """Eq. 2 and the learned threshold's loss, summed over the layers; for the grouping parameters, from the kernels.
 
-        A function of the weights alone, which are equal on all ranks. So are the gradients, but for the rounding of unlike
-        processors, which groups and their training would blow up: the trainer averages them.
+        A function of the weights alone, which are equal on all ranks. The gradients differ by the rounding of unlike
+        processors. The trainer averages them, because training would amplify the difference to unlike groups.
         """
         found = [layer.grouping.loss(layer.kernel) for layer in self.generator.grouped_layers()]
         losses = [item for item in found if item is not None]

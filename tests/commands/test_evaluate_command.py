@@ -1,6 +1,6 @@
 """scripts/evaluate.py: a whole evaluation, and one clear line for every wrong input."""
 
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -56,13 +56,9 @@ def evaluate(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.Com
 
 
 @pytest.fixture(scope="module")
-def main(project_root: Path) -> Callable[[], None]:
-    """The script's main function: as good as a process where nothing is computed, and faster."""
-    spec = importlib.util.spec_from_file_location("evaluate_script", project_root / "scripts" / "evaluate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def main() -> Callable[[], None]:
+    """The command's main function: as good as a process where nothing is computed, and faster."""
+    return importlib.import_module("sarigan.commands.evaluate").main
 
 
 def test_checkpoint(evaluate: Callable, checkpoint: Path, small_folder: Path, tmp_path: Path) -> None:
@@ -107,7 +103,7 @@ def test_a_gpu_is_named_by_its_index(
         (["--checkpoint", "RUN", "--data", "SMALL", "--inception-weights", "WRONG", "--metrics", "fid"], "its SHA256 is"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "fid", "--device", "gpu"], "--device must be"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "nonsense"], "there is no 'nonsense'"),
-        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "no 'ema_generator'"),
+        (["--checkpoint", "NOEMA", "--data", "SMALL", "--metrics", "fd_efficientnet"], "it has no 'ema_generator'"),
         (["--checkpoint", "EMPTY", "--data", "SMALL"], "holds no checkpoint"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--device", "meta"], "--device must be auto, cpu"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", ","], "--metrics must name at least one of fid, kid"),

@@ -1,6 +1,6 @@
 """scripts/train.py as a user meets it: killed and started again, interrupted, and given wrong input."""
 
-import importlib.util
+import importlib
 import os
 import shutil
 import signal
@@ -37,13 +37,11 @@ def config_file(tmp_path: Path, tiny_config: Build, png_folder: Path) -> Path:
     return path
 
 
-def command(config_file: Path, run_dir: Path, *arguments: str) -> dict[str, Any]:
-    """Arguments of `subprocess` for the script, from this checkout, on one thread, with the operators every machine has."""
+def command(config_file: Path, run_dir: Path, *arguments: str) -> tuple[list[str], dict[str, Any]]:
+    """The command, and settings of `subprocess` for it: this checkout, one thread, the operators of every machine."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "SARIGAN_OPS": "reference", "PYTHONPATH": str(SCRIPT.parents[1])}
-    return {
-        "args": [sys.executable, str(SCRIPT), "--config", str(config_file), "--run-dir", str(run_dir), *arguments],
-        "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
-    }  # fmt: skip
+    line = [sys.executable, str(SCRIPT), "--config", str(config_file), "--run-dir", str(run_dir), *arguments]
+    return line, {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
 def stop_after_new_checkpoint(process: subprocess.Popen, run_dir: Path, number: int) -> None:
@@ -57,14 +55,15 @@ def stop_after_new_checkpoint(process: subprocess.Popen, run_dir: Path, number: 
 def test_killed_and_interrupted_runs_go_on_as_if_nothing_had_happened(config_file: Path, tmp_path: Path) -> None:
     """kill -9 after a checkpoint, the same command, Ctrl-C, the same command: the weights of an uninterrupted run."""
     run_dir = tmp_path / "run"
-    with running(**command(config_file, run_dir)) as process:
+    line, settings = command(config_file, run_dir)
+    with running(line, **settings) as process:
         stop_after_new_checkpoint(process, run_dir, signal.SIGKILL)
         process.communicate(timeout=DEADLINE)
     assert process.returncode == -signal.SIGKILL
     killed_at = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])["step"]
     assert 8 <= killed_at < 40
 
-    with running(**command(config_file, run_dir)) as process:
+    with running(line, **settings) as process:
         stop_after_new_checkpoint(process, run_dir, signal.SIGINT)
         output, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
@@ -72,7 +71,7 @@ def test_killed_and_interrupted_runs_go_on_as_if_nothing_had_happened(config_fil
     interrupted_at = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])["step"]
     assert killed_at < interrupted_at < 40
 
-    done = subprocess.run(**command(config_file, run_dir), timeout=DEADLINE)
+    done = subprocess.run(line, **settings, timeout=DEADLINE)
     assert done.returncode == 0 and "finished at 0.3 kimg" in done.stdout, done.stderr
     with implementation("reference"):
         uninterrupted = train(load_config(config_file), tmp_path / "uninterrupted").state.state_dict()
@@ -89,10 +88,11 @@ def test_killed_and_interrupted_runs_go_on_as_if_nothing_had_happened(config_fil
 
 def test_a_wrong_key_in_a_process_of_its_own(config_file: Path, tmp_path: Path) -> None:
     """What a shell sees: exit code 2, one line on stderr, nothing on stdout, no run directory."""
-    done = subprocess.run(**command(config_file, tmp_path / "run", "training.batchsize=4"), timeout=DEADLINE)
+    line, settings = command(config_file, tmp_path / "run", "training.batchsize=4")
+    done = subprocess.run(line, **settings, timeout=DEADLINE)
     assert done.returncode == 2 and done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: argument 'training.batchsize=4'") and "Did you mean: 'batch_size'" in line
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: argument 'training.batchsize=4'") and "Did you mean: 'batch_size'" in error
     assert not (tmp_path / "run").exists()
 
 
@@ -102,10 +102,7 @@ def test_a_wrong_key_in_a_process_of_its_own(config_file: Path, tmp_path: Path) 
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
     """main(arguments...) -> exit code, stdout, lines of stderr."""
-    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module("sarigan.commands.train")
 
     def run(*arguments: Any) -> tuple[int, str, list[str]]:
         monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])

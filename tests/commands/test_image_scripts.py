@@ -1,6 +1,6 @@
 """The image-making scripts as a user meets them: what they write, and one clear line for what is wrong."""
 
-import importlib.util
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from PIL import Image
 from sarigan import load_generator
 from sarigan.runs.checkpoint_hook import CheckpointHook
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 Build = Callable[..., Any]
 Main = Callable[..., tuple[int, str, list[str]]]
 
@@ -40,10 +39,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     monkeypatch.chdir(tmp_path)
 
     def run(script: str, *arguments: Any) -> tuple[int, str, list[str]]:
-        spec = importlib.util.spec_from_file_location(f"{script}_script", SCRIPTS / f"{script}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = importlib.import_module(f"sarigan.commands.{script}")
         monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
         capsys.readouterr()
         code = 0

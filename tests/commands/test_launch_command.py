@@ -130,3 +130,17 @@ def rank_number(process: int) -> str:
 def test_wrong_input_is_one_line(override: str, line: str, command: list[str]) -> None:
     done = subprocess.run([*command, override], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 2 and done.stderr.startswith(line) and done.stderr.count("\n") == 1
+
+
+def test_without_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the package is installed: `sarigan launch ... -m sarigan train`, in any folder."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    config = tmp_path / "config.yaml"
+    config.write_text(drill_config(tmp_path, 4).to_yaml())
+    launcher = [sys.executable, "-m", "sarigan", "launch", "--standalone", "--nproc_per_node=2", "-m", "sarigan", "train"]
+    command = [*launcher, "--config", str(config), "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0 and "finished at" in done.stdout, done.stderr
+    wrong = subprocess.run([*command, "data.path=nowhere"], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    assert (wrong.returncode, wrong.stderr) == (2, "error: nowhere: no such file or folder\n")

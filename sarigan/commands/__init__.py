@@ -1,0 +1,47 @@
+"""The command line: `sarigan COMMAND ...`, `python -m sarigan COMMAND ...`, and scripts/COMMAND.py in a checkout.
+
+One module of this folder is one command: it parses, calls the library and prints. A module is imported when its command is
+called, so that `sarigan --help` and `sarigan prepare_data` do not wait for PyTorch.
+"""
+
+import difflib
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train a generator, or go on with a stopped run",
+    "launch": "start a training on several processes: torchrun that checks the input first",
+    "evaluate": "compute metrics of a checkpoint, or of any set of images",
+    "generate": "make images: files, a grid, a truncation sweep, a film",
+    "report": "write one HTML page that shows a run",
+    "attention_maps": "draw what each semantic group responds to",
+    "edit_groups": "edit the codes of semantic groups",
+    "style_mixing": "mix the styles of two sets of images",
+    "group_locality": "compare the locality of a layer's groups with that of random groups",
+    "project": "find the latents of a given image",
+    "export": "write a generator as safetensors, and as ONNX",
+    "prepare_data": "convert pictures to a prepared data set (LMDB)",
+    "doctor": "check this machine and a configuration before a run",
+    "benchmark": "measure speed, or count work and memory",
+    "drill": "break a run or a preparation on purpose, and check that nothing is lost",
+    "train_avatar_networks": "train the classifier and the segmenter of the built-in avatars",
+}
+USAGE_ERROR = 2
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print("usage: sarigan COMMAND [OPTIONS]      sarigan COMMAND --help shows the options\n")
+        for command, summary in COMMANDS.items():
+            print(f"  {command:<22} {summary}")
+        return
+    command = name.replace("-", "_")
+    if command not in COMMANDS:
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "see sarigan --help"
+        print(f"error: no command {name[:80]!r}; {hint}", file=sys.stderr)
+        raise SystemExit(USAGE_ERROR)
+    sys.argv = [f"sarigan {command}", *arguments]  # argparse takes the name that it prints from here
+    importlib.import_module(f"sarigan.commands.{command}").main()

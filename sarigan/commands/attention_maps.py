@@ -1,0 +1,73 @@
+"""What each semantic group responds to (docs/editing.md): SariGAN Fig. 3, a sheet a layer.
+
+sarigan attention_maps runs/quickstart
+sarigan attention_maps runs/quickstart --layers 16x16.up --absolute --seeds 0-5
+For models of avatars every group is labelled with the part it matches best; `--parts masks.npz` brings other masks.
+"""
+
+import argparse
+from pathlib import Path
+
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
+from sarigan.analysis.part_masks import load_masks, segmented_avatars
+from sarigan.device import resolve_device
+from sarigan.editing.rendering import render
+from sarigan.editing.seeds import parse_seeds
+from sarigan.errors import InputError, exit_on_input_error
+from sarigan.files.checkpoint import resolve_checkpoint
+from sarigan.files.output_path import output_folder
+from sarigan.pretrained import load_generator_and_record
+from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
+from sarigan.visualization.figures.attention_maps import attention_sheet
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Draw what the semantic groups of each layer respond to.")
+    add_sampling_options(parser)
+    parser.add_argument("--layers", default="all", help="names separated by commas, or all")
+    parser.add_argument("--seeds", default="0-7", help="images to show; default 0-7")
+    parser.add_argument("--absolute", action="store_true", help="mean absolute feature instead of the paper's mean feature")
+    parser.add_argument("--parts", default="auto", help="auto: the segmenter for models of avatars; none; FILE.npz with masks")
+    parser.add_argument("--part-images", type=int, default=64, help="images (seeds 0, 1, ...) the parts are matched on")
+    parser.add_argument("--permutations", type=int, default=1000, help="random groups that each match is compared with")
+    parser.add_argument("--output", type=Path, default=Path("out/attention_maps"), metavar="DIR")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    with exit_on_input_error(), output_folder(options.output):
+        seeds, sampling = parse_seeds(options.seeds), sampling_of(options)
+        for name, least in (("part_images", 2), ("permutations", 2)):
+            if getattr(options, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
+        file = resolve_checkpoint(options.checkpoint)
+        generator, record = load_generator_and_record(file, resolve_device(options.device, "--device"))
+        layers = parse_layers(options.layers, generator)
+        parts = options.parts
+        if parts == "auto":
+            parts = "avatars" if record["config"]["data"]["name"] == "avatars" else "none"
+        masks = None
+        if parts != "none":
+            latents = sampling.latents(generator, range(options.part_images))
+            images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
+            size = generator.config.resolution
+            masks = segmented_avatars(images) if parts == "avatars" else load_masks(Path(parts), len(images), size)
+            features = layer_features(generator, layers, latents, sampling.batch_size)
+        for layer in layers:
+            labels, note = None, ""
+            if masks is not None:
+                iou = layer_part_iou(generator, layer, features[layer], masks, options.permutations, show_progress=True)
+                labels = best_labels(iou, masks.names)
+                note = "Beside each group: the part its mean absolute feature matches best, and their IoU over"
+                note += f" {options.part_images} images ({masks.source}); * random groups do as well."
+                best = iou.best
+                print(
+                    f"{layer}: mean best IoU {best.score:.3f}; random groups {best.null_mean:.3f} +- {best.null_deviation:.3f}"
+                    f" (z {best.z:+.1f}, p {best.p:.3f}); groups: "
+                    + ", ".join(f"{group} {text}" for group, text in labels.items())
+                )
+            path = options.output / f"{layer}.png"
+            attention_sheet(generator, sampling, seeds, layer, options.absolute, labels, note).save(path)
+            print(path)

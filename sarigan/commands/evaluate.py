@@ -1,0 +1,143 @@
+"""Evaluate a checkpoint, or any set of images, against a data set (docs/evaluation.md).
+
+sarigan evaluate --checkpoint runs/quickstart --metrics fd_efficientnet,precision_recall
+sarigan evaluate --images FOLDER_OR_LMDB --data DATASET --metrics fid,kid
+torchrun --nproc-per-node 8 -m sarigan evaluate ...   shares the work; the result does not depend on the number.
+"""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from sarigan import distributed, load_generator
+from sarigan.config import Config
+from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.opening import open_images
+from sarigan.device import resolve_device
+from sarigan.errors import InputError
+from sarigan.files.checkpoint import resolve_checkpoint
+from sarigan.files.output_path import output_file
+from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
+from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.evaluation import Evaluation
+from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
+from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
+from sarigan.pretrained import load_system
+
+
+def main() -> None:
+    options = parse()
+    try:
+        with distributed.exit_on_input_error(), distributed.process_group():
+            run(options)
+    except KeyboardInterrupt:
+        print("stopped; metrics and statistics of real images that were finished are kept", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Open what the options name, evaluate, print and write."""
+    with ExitStack() as opened:
+        with distributed.raise_on_all_ranks():
+            names = names_of(options.metrics)
+            evaluation = open_evaluation(options, names)
+            path = options.output or default_output(options)
+            if distributed.is_main():
+                opened.enter_context(output_file(path))
+        publish(evaluate(evaluation, names, lambda report: keep(report, path)), path)
+
+
+def keep(report: Report, path: Path) -> None:
+    """Write what is finished so far, in case something ends this process; with a failure, print it as well."""
+    if report.failure is not None:
+        publish(report, path)
+    elif distributed.is_main():
+        with suppress(InputError):  # the last one to write says so, after the table
+            report.write(path)
+
+
+def publish(report: Report, path: Path) -> None:
+    """Print and write, on rank 0."""
+    if distributed.is_main():
+        print(report.table(), flush=True)  # first of all: hours of work, and the disk may be full by now
+        report.write(path)
+        print(f"written to {path}", flush=True)
+
+
+def names_of(text: str) -> list[str]:
+    """Names of metrics separated by commas; InputError for none, or one that is not there."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"--metrics must name at least one of {', '.join(METRICS)}, got {text!r}")
+    metrics_named(names)
+    return names
+
+
+def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evaluation:
+    """Everything that the options name, opened."""
+    device = resolve_device(options.device, "--device")
+    config = EvaluationConfig(
+        options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
+        options.batch_size, options.num_workers, options.inception_weights,
+    )  # fmt: skip
+    system, trained_with = load_system(options.checkpoint, device) if options.checkpoint else (None, None)
+    return Evaluation(
+        config,
+        device,
+        images=open_images(options.images) if options.images else None,
+        data=open_data(options, trained_with),
+        cache=StatisticsCache(None if options.no_cache else default_folder()),
+        show_progress=True,
+        arguments=vars(options),
+        other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
+        **(system.evaluation_inputs() if system is not None else {}),
+    )
+
+
+def open_data(options: argparse.Namespace, trained_with: Config | None) -> ImageDataset | None:
+    """--data, else what the checkpoint was trained on, as training saw it but not mirrored."""
+    if trained_with is not None:
+        resolution = trained_with.resolution
+        return open_images(options.data, resolution) if options.data else open_dataset(trained_with.data, resolution)
+    return open_images(options.data, open_images(options.images).resolution) if options.data else None
+
+
+def default_output(options: argparse.Namespace) -> Path:
+    """<run>/evaluation/<checkpoint>-<time>.json, evaluation-<time>.json here for a set of images."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    if not options.checkpoint:
+        return Path(f"evaluation-{now}.json")
+    file = resolve_checkpoint(options.checkpoint)
+    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
+    return folder / "evaluation" / f"{file.stem}-{now}.json"
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    listed = "\n".join(f"  {metric.name:30}{metric.summary}" for metric in METRICS.values())
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], epilog=f"metrics:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    judged = parser.add_mutually_exclusive_group(required=True)
+    judged.add_argument("--checkpoint", type=Path, help="a checkpoint file, or a run directory: its newest")
+    judged.add_argument("--images", type=Path, help="a folder, a zip file or a prepared set of images, of any model")
+    parser.add_argument("--data", help="real images: folder, zip file, prepared set, or avatars; default: what was trained on")
+    parser.add_argument("--metrics", default="fid,kid,precision_recall", help="names with commas between, see below")
+    parser.add_argument("--num-images", type=int, default=50_000, help="images to generate, or to take of --images at most")
+    parser.add_argument("--num-real-images", type=int, help="at most; default: all")
+    parser.add_argument("--preprocessing", default="tf", help=f"{', '.join(PREPROCESSINGS)}; default tf")
+    parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 (default): none, as in the papers' numbers")
+    parser.add_argument("--inception-weights", type=Path, help="file of weights for fid, kid and inception_score")
+    parser.add_argument("--seed", type=int, default=0, help="of latents, noise and subsets")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at a time in each process")
+    parser.add_argument("--num-workers", type=int, default=2, help="processes that decode images")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--no-cache", action="store_true", help="compute the statistics of real images anew, keep nothing")
+    parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory")
+    for metric in METRICS.values():
+        metric.add_arguments(parser.add_argument_group(metric.name).add_argument)
+    return parser.parse_args()

@@ -1,0 +1,93 @@
+"""Prepare a data set: sarigan prepare_data SOURCE DEST --resolution 256. The same command goes on after a stop.
+
+SOURCE is a folder, zip file, tar file or LMDB of pictures (LSUN's export), a set that is prepared already (to make a
+smaller one), or the word `avatars`. docs/datasets.md has the commands for the data sets of the paper.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.lmdb.encodings import ENCODINGS
+from sarigan.data.lmdb.recipe import ALPHAS, CROPS, FILTERS, Recipe
+from sarigan.data.prepare.inspection import contact_sheet_path, report_text, save_contact_sheet, verify
+from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.options import Options
+from sarigan.errors import exit_on_input_error
+
+STOPPED = 130  # exit code after Ctrl-C, as shells have it
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line; exits with 2 when it is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", nargs="?", metavar="SOURCE")
+    parser.add_argument("destination", nargs="?", type=Path, metavar="DEST")
+    parser.add_argument("--resolution", type=int, nargs="+", metavar="R", help="one or several; all are stored")
+    parser.add_argument("--crop", choices=CROPS, default="center", help="center_wide is 4:3, padded (default center)")
+    parser.add_argument("--filter", choices=FILTERS, default="lanczos", help="of resizing, antialiased (default lanczos)")
+    parser.add_argument("--alpha", choices=ALPHAS, default="white", help="transparent pixels (default: over white)")
+    parser.add_argument("--enlarge", action="store_true", help="enlarge small pictures instead of leaving them out")
+    parser.add_argument("--encoding", choices=ENCODINGS, default="raw", help="lossless both (default raw)")
+    parser.add_argument("--attributes", metavar="FILE", help="CSV or dataset.json; none ignores the source's own")
+    parser.add_argument("--labels", choices=("auto", "none"), default="auto", help="none: subfolders are no classes")
+    parser.add_argument("--num-images", type=int, metavar="N", help="at most N (avatars: N, default 100000)")
+    parser.add_argument("--seed", type=int, default=0, help="of avatars")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    parser.add_argument("--commit-megabytes", type=float, default=16.0, metavar="MB", help="saved at least so often (16)")
+    parser.add_argument("--strict", action="store_true", help="stop at the first broken picture")
+    parser.add_argument("--max-broken", type=int, default=1000, metavar="N", help="stop when more are broken (default 1000)")
+    parser.add_argument("--verify", type=Path, metavar="DEST", help="check every record of a set against its hash, then stop")
+    parser.add_argument("--info", type=Path, metavar="DEST", help="print a set's header, save a contact sheet, then stop")
+    arguments = parser.parse_args()
+    inspecting = arguments.verify or arguments.info
+    if inspecting and arguments.source:
+        parser.error("--verify and --info take no SOURCE")
+    if not inspecting and not (arguments.source and arguments.destination and arguments.resolution):
+        parser.error("SOURCE, DEST and --resolution are needed")
+    return arguments
+
+
+def main() -> None:
+    """Parse, then prepare, verify or describe."""
+    arguments = parse_arguments()
+    with exit_on_input_error():
+        if arguments.verify:
+            header = verify(arguments.verify)
+            print(f"{arguments.verify}: {header.num_images} images, all records match the hash {header.content_hash}")
+        if arguments.info:
+            dataset = LmdbDataset(arguments.info)
+            print(report_text(dataset.header, dataset.report(), dataset.skipped()), end="")
+            sheet = contact_sheet_path(arguments.info)
+            save_contact_sheet(dataset, sheet)
+            print(f"contact sheet: {sheet}")
+        if arguments.source:
+            _prepare(arguments)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    recipe = Recipe(
+        tuple(arguments.resolution),
+        crop=arguments.crop,
+        resize_filter=arguments.filter,
+        alpha=arguments.alpha,
+        enlarge=arguments.enlarge,
+        encoding=arguments.encoding,
+    )
+    options = Options(
+        num_workers=arguments.workers,
+        strict=arguments.strict,
+        max_broken=arguments.max_broken,
+        num_images=arguments.num_images,
+        attributes=arguments.attributes,
+        labels=arguments.labels,
+        seed=arguments.seed,
+        commit_megabytes=arguments.commit_megabytes,
+    )
+    outcome = prepare(arguments.source, arguments.destination, recipe, options)
+    if outcome.header is None:
+        print(f"stopped after {outcome.num_entries} of {outcome.num_all}; the same command goes on")
+        raise SystemExit(STOPPED)
+    print(report_text(outcome.header, outcome.report, []), end="")
+    print(f"{arguments.destination}: {outcome.header.num_images} images, hash {outcome.header.content_hash}")
