@@ -19,7 +19,6 @@ from sarigan.data.lmdb.file import is_lmdb
 from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
 from sarigan.data.workers import WorkerEnd, dead_worker_error, start_worker
 from sarigan.errors import InputError, require_at_most
-from sarigan.seeding import check_seed
 
 
 class ImageDataset(Protocol):
@@ -67,8 +66,7 @@ class DataConfig:
             raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
         if self.num_images < 1:
             raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
-        require_at_most("data", self, num_images=10**9, num_workers=1024)
-        check_seed("data.seed", self.seed)
+        require_at_most("data", self, seed=2**63 - 1, num_images=10**9, num_workers=1024)
         if self.num_workers < 0:
             raise InputError(f"data.num_workers must not be negative, got {self.num_workers}")
 

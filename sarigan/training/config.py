@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
-from sarigan.seeding import check_seed
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,10 @@ class TrainingConfig:
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive or null, got {getattr(self, name)}")
         require_at_most(
-            "training", self, batch_size=1 << 20, num_samples=1 << 20, num_checkpoints=1 << 20, max_nonfinite_steps=1 << 20,
-            total_kimg=10**9, max_minutes=10**9, rank_timeout_seconds=10**7, max_images_per_pass=1 << 20,
-            tick_kimg=10**9, sample_kimg=10**9, checkpoint_kimg=10**9, ema_half_life_kimg=10**9,
+            "training", self, seed=2**63 - 1, batch_size=1 << 20, num_samples=1 << 20, num_checkpoints=1 << 20,
+            max_nonfinite_steps=1 << 20, max_images_per_pass=1 << 20, total_kimg=10**9, max_minutes=10**9,
+            rank_timeout_seconds=10**7, tick_kimg=10**9, sample_kimg=10**9, checkpoint_kimg=10**9, ema_half_life_kimg=10**9,
         )  # fmt: skip
-        check_seed("training.seed", self.seed)
         if self.batch_size % self.accumulation_rounds:
             raise InputError(
                 f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
