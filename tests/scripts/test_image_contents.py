@@ -20,7 +20,7 @@ from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import heat_colors
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-FIGURES = ("attention_maps", "editing_figures", "generation", "noise_variation", "style_mixing")
+FIGURES = ("attention_maps", "editing", "samples", "noise", "mixing")
 PSI = 0.7  # of all scripts but generate.py
 Build = Callable[..., Any]
 Drawn = Callable[..., list[list[np.ndarray | None]]]
@@ -65,7 +65,7 @@ def drawn(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """drawn(script, arguments...): the cells of the one sheet that it makes, row by row."""
     sheets: list[list[list[np.ndarray | None]]] = []
     for name in FIGURES:
-        module = importlib.import_module(f"sarigan.visualization.{name}")
+        module = importlib.import_module(f"sarigan.visualization.figures.{name}")
 
         def record(rows: Sequence[Sequence], *arguments: Any, make_sheet: Any = module.make_sheet, **options: Any) -> Any:
             sheets.append([list(row) for row in rows])
@@ -147,7 +147,7 @@ def test_film(run: Callable[..., None], generator: Generator, monkeypatch: pytes
 
     frames: list[np.ndarray] = []
     save_video = generation.save_video
-    monkeypatch.setattr(generation, "save_video", lambda found, path: (frames.extend(found), save_video(found, path)))
+    monkeypatch.setattr(generation, "save_video", lambda found, path: (frames.extend(found), save_video(frames, path)))
     run("generate", "--seeds", "3,4", "--frames", 3, "--space", space, "--noise", "fixed", "--video", "film.gif")
     shares = [0, 1 / 3, 2 / 3, 1, 2 / 3, 1 / 3]  # of the second seed
     if space == "w":
@@ -187,7 +187,7 @@ def test_mixing_by_layers(drawn: Drawn, generator: Generator, layers: str) -> No
 def test_mixing_by_halves(
     run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
-    from sarigan.editing import mixing as style_mixing
+    from sarigan.visualization.figures import mixing as style_mixing
 
     sheets = {}
     make_sheet = style_mixing.make_sheet
