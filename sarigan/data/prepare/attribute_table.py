@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sarigan.errors import InputError
+from sarigan.files.reading import reading
 
 LABEL_COLUMN = "label"
 JSON_NAME = "dataset.json"
@@ -25,17 +26,12 @@ class AttributeTable:
         self.where = where
         self.label_names: list[str] | None = None
         self.attributes: dict[str, str] = {}
-        try:
+        with reading(where, "attribute table"):
             text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{where}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-        self.rows = self._from_json(text) if where.endswith(".json") else self._from_csv(text)
+            self.rows = self._from_json(text) if where.endswith(".json") else self._from_csv(text)
 
     def _from_json(self, text: str) -> list[tuple[str, int | None, dict[str, Any] | None]]:
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{self.where}: not valid JSON ({error})") from None
+        values = json.loads(text)
         if isinstance(values, dict) and set(values) == {"labels"}:
             return [*self._labels(values["labels"] or [])]
         if not isinstance(values, dict) or not all(isinstance(row, dict) for row in values.values()):

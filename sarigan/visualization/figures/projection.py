@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
+from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
 from sarigan.visualization.color_maps import heat_colors
 from sarigan.visualization.sheet import make_sheet, pictures
 
@@ -16,8 +16,7 @@ from sarigan.visualization.sheet import make_sheet, pictures
 def load_target(path: Path, resolution: int) -> Tensor:
     """An image file -> [1,3,R,R] in -1..1: centre square, resized. InputError naming the file."""
     try:
-        with opened_picture(read_picture(path)) as file:
-            picture = file.convert("RGB")
+        picture, _ = decode_picture(read_picture(path))
     except (BrokenPicture, OSError) as error:
         raise InputError(f"{path}: not a readable image ({getattr(error, 'strerror', None) or error})") from None
     side = min(picture.size)
