@@ -14,8 +14,7 @@ from pathlib import Path
 
 from sarigan import distributed, load_generator
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, open_dataset
-from sarigan.data.opening import open_images
+from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import resolve_checkpoint

@@ -9,12 +9,11 @@ import os
 from pathlib import Path
 
 from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.encodings import ENCODINGS
-from sarigan.data.lmdb.recipe import ALPHAS, CROPS, FILTERS, Recipe
+from sarigan.data.lmdb.format import CROPS, ENCODINGS, FILTERS, Recipe
 from sarigan.data.prepare.inspection import contact_sheet_path, report_text, save_contact_sheet, verify
-from sarigan.data.prepare.job import prepare
-from sarigan.data.prepare.options import Options
+from sarigan.data.prepare.job import Options, prepare
 from sarigan.errors import exit_on_input_error
+from sarigan.files.picture import ALPHAS
 
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
 

@@ -1,22 +1,23 @@
 """A folder or a zip file of images as a data set, in the order of their POSIX paths.
 
-Images are turned as their EXIF orientation says; grey ones become RGB; transparency is composited over white.
+`sarigan.files.picture` says how a file becomes pixels; transparency is composited over white.
 """
 
 import hashlib
 import os
 import zipfile
-import zlib
+from collections.abc import Iterator
 from operator import index as as_int
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from sarigan.errors import InputError
-from sarigan.files.folder_walk import files_below
 from sarigan.files.input_path import kind_of
-from sarigan.files.picture import BrokenPicture, check_file_bytes, opened_picture, read_picture
+from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
+from sarigan.files.reading import reason_of
+from sarigan.files.zip_file import ZipPictures
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CROPS = ("none", "center")
@@ -39,7 +40,7 @@ class ImageFolderDataset:
         self.path = Path(path)
         self.resolution = resolution
         self.crop = crop
-        self._archive: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
+        self._zip = ZipPictures(self.path)
         kind = kind_of(self.path)
         if kind is None:
             raise InputError(f"{self.path}: no such file or folder")
@@ -86,14 +87,14 @@ class ImageFolderDataset:
         digest = hashlib.sha256(repr(self.names).encode())
         for name in self.names[:: -(-len(self.names) // KEY_IMAGES)]:
             try:
-                with self._zip().open(name) if self.is_zip else open(self.path / name, "rb") as file:
-                    digest.update(file.read(KEY_BYTES))
-            except (OSError, RuntimeError, NotImplementedError, ValueError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-                raise InputError(f"{self.path}: {name}: cannot be read ({error})") from None
+                if self.is_zip:
+                    digest.update(self._zip.read(name, KEY_BYTES))
+                else:
+                    with open(self.path / name, "rb") as file:
+                        digest.update(file.read(KEY_BYTES))
+            except (OSError, BrokenPicture) as error:
+                raise InputError(f"{self.path}: {name}: cannot be read ({reason_of(error)})") from None
         return f"image_folder-{digest.hexdigest()[:16]}-r{self.resolution}-{self.crop}"
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_archive": None}
 
     def _list_folder(self) -> list[str]:
         return sorted(filter(is_image_name, files_below(self.path)))
@@ -101,37 +102,18 @@ class ImageFolderDataset:
     def _list_zip(self) -> list[str]:
         if self.path.suffix.lower() != ".zip" and not zipfile.is_zipfile(self.path):
             raise InputError(f"{self.path}: neither a folder nor a zip file")
-        return sorted({name for name in self._zip().namelist() if is_image_name(name)})
-
-    def _zip(self) -> zipfile.ZipFile:
-        # A forked process would share the file position with its parent: each opens its own.
-        if self._archive is None or self._archive[0] != os.getpid():
-            try:
-                self._archive = (os.getpid(), zipfile.ZipFile(self.path))
-            except Exception as error:  # damaged bytes make zipfile raise anything
-                raise InputError(f"{self.path}: not a readable zip file ({_reason(error)})") from None
-        return self._archive[1]
+        return sorted(filter(is_image_name, self._zip.names()))
 
     def _load(self, index: int) -> Image.Image:
         """The upright RGB image, its size checked."""
         name = self.names[index]
         where = f"{self.path}: {name}" if self.is_zip else str(self.path / name)
         try:
-            data = self._read_member(name) if self.is_zip else read_picture(self.path / name)
-            with opened_picture(data) as opened:
-                image = _to_rgb(ImageOps.exif_transpose(opened))
+            image, _ = decode_picture(self._zip.read(name) if self.is_zip else read_picture(self.path / name))
         except (BrokenPicture, OSError) as error:
-            raise InputError(f"{where}: not a readable image ({_reason(error)})") from None
+            raise InputError(f"{where}: not a readable image ({reason_of(error)})") from None
         self._check_size(where, image.size)
         return image
-
-    def _read_member(self, name: str) -> bytes:
-        archive = self._zip()
-        check_file_bytes(archive.getinfo(name).file_size)
-        try:
-            return archive.read(name)
-        except Exception as error:  # damaged, encrypted or unsupported: zipfile raises anything
-            raise BrokenPicture(_reason(error)) from None
 
     def _check_size(self, where: str, size: tuple[int, int]) -> None:
         found = f"{size[0]}x{size[1]}"
@@ -151,16 +133,33 @@ def is_image_name(name: str) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating-point pixels; 8-bit or 16-bit integers are right")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+def files_below(root: Path) -> Iterator[str]:
+    """POSIX paths of the files below `root`, in any order. InputError for a folder that cannot be listed.
+
+    A link to a folder is followed, but not to one that it lies in: that would never end.
+    """
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]  # with the folders on the way to it
+    while waiting:
+        relative, above = waiting.pop()
+        folder = root / relative
+        try:
+            status = folder.stat()
+            entries = [*os.scandir(folder)]
+        except OSError as error:
+            raise InputError(f"{folder}: cannot list the folder ({error.strerror})") from None
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            continue
+        for entry in entries:
+            path = f"{relative}/{entry.name}" if relative else entry.name
+            if _is_folder(entry):
+                waiting.append((path, above | {here}))
+            else:
+                yield path
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -43,6 +43,9 @@ class KeyedDataset(ImageDataset, Protocol):
         """Another one for other images."""
 
 
+NUM_AVATARS = 100_000
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """The training images. The resolution is the generator's."""
@@ -50,7 +53,7 @@ class DataConfig:
     name: str = "avatars"  # avatars (built in, procedural) | folder (a folder or a zip file of images) | lmdb (prepared)
     path: str | None = None  # of `folder` and `lmdb`
     crop: str = "none"  # of `folder`: none (images are square and of one size) | center
-    num_images: int = 100_000  # of `avatars`
+    num_images: int = NUM_AVATARS  # of `avatars`
     seed: int = 0  # of `avatars`
     flip: bool = True  # mirror half of the images
     num_workers: int = 2  # processes that decode images; 0: the training process itself
@@ -81,6 +84,28 @@ def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
     if is_lmdb(Path(config.path)):
         raise InputError(f"{config.path}: an LMDB, such as a prepared set; data.name=lmdb reads it, got data.name=folder")
     return ImageFolderDataset(config.path, resolution, config.crop)
+
+
+def open_images(source: str | Path, resolution: int | None = None) -> ImageDataset:
+    """A set by its path alone: a prepared set, a folder or a zip file of square images, or `avatars`. Nothing is resized.
+
+    resolution: the size that is wanted, None takes what there is (of a prepared set the largest). InputError names the
+    source when it holds images of another size, or none.
+    """
+    if str(source) == "avatars":
+        if resolution is None:
+            raise InputError("avatars: are drawn in any size; here something else has to tell which")
+        return AvatarDataset(resolution, NUM_AVATARS)
+    path = Path(source)
+    if is_lmdb(path) or path.suffix == ".lmdb":
+        return LmdbDataset(path, resolution)
+    size = ImageFolderDataset(path, 1).first_size
+    if resolution is not None and size != (resolution, resolution):
+        raise InputError(
+            f"{path}: its images are {size[0]}x{size[1]}, wanted {resolution}x{resolution}; prepare a set of that size:"
+            f" scripts/prepare_data.py {path} NEW --resolution {resolution}"
+        )
+    return ImageFolderDataset(path, size[0])
 
 
 class _Samples(torch.utils.data.Dataset):

@@ -21,11 +21,9 @@ from PIL import Image
 
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.encodings import encode
-from sarigan.data.lmdb.recipe import Recipe
+from sarigan.data.lmdb.format import Recipe, encode
 from sarigan.data.loader import DataConfig, ImageDataset, training_batches
-from sarigan.data.prepare.job import prepare
-from sarigan.data.prepare.options import Options
+from sarigan.data.prepare.job import Options, prepare
 from sarigan.diagnosis.encoding_benchmark import compare_encodings
 from sarigan.diagnosis.scale_benchmark import measure_scale
 from sarigan.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sarigan.data.lmdb.encodings import decode, encode
+from sarigan.data.lmdb.format import decode, encode
 
 Codec = tuple[Callable[[Image.Image], bytes], Callable[[bytes], np.ndarray]]
 

@@ -15,9 +15,8 @@ import lmdb
 from PIL import Image
 
 from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.recipe import Recipe
-from sarigan.data.prepare.job import prepare
-from sarigan.data.prepare.options import Options
+from sarigan.data.lmdb.format import Recipe
+from sarigan.data.prepare.job import Options, prepare
 
 _RESOLUTION = 8
 _NUM_READ = 10_000

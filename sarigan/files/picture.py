@@ -1,4 +1,11 @@
-"""Picture files: every one is opened here, by its content, in formats that run no program, and within bounds on memory."""
+"""Picture files: every one is opened here, by its content, in formats that run no program, and within bounds on memory.
+
+`decode_picture` is the one way from a file to pixels, for image folders, zip files, data preparation and projection alike:
+an upright 8-bit RGB picture. EXIF orientation is applied. Grey values repeat in all channels, palettes are looked up, 16-bit
+grey is value * 255 / 65535, rounded; of 16-bit colours Pillow keeps the high byte. CMYK is converted without its profile.
+Transparency is composited over white unless the caller chooses otherwise. Refused, because any guess could be silently wrong:
+Lab, floating-point and 32-bit pixels, animations, and decompression bombs.
+"""
 
 import io
 import stat
@@ -8,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from sarigan.errors import InputError
@@ -20,6 +28,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 MAX_PIXELS = 2 * 8192**2
 MAX_SIDE = 65_535  # of JPEG; decoders hold whole rows
 MAX_FILE_BYTES = 4 * MAX_PIXELS  # 512 MiB: as many pixels with alpha, uncompressed. A zip member can unpack to a thousandfold
+ALPHAS = ("white", "black", "drop", "refuse")  # transparent pixels: over white | over black | ignore alpha | BrokenPicture
+_REFUSED_MODES = {"LAB": "Lab", "HSV": "HSV", "F": "floating-point"}
+_EXIF_ORIENTATION = 0x0112
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -50,6 +61,48 @@ def opened_picture(data: bytes) -> Iterator[ImageFile]:
         raise BrokenPicture(f"{bounds}, perhaps a decompression bomb") from None
     except Exception as error:  # damaged bytes make decoders raise anything
         raise BrokenPicture(" ".join(str(error).split())[:200] or type(error).__name__) from None
+
+
+def decode_picture(data: bytes, alpha: str = "white") -> tuple[Image.Image, list[str]]:
+    """The bytes of a file -> an upright RGB picture, and what had to be converted (`grey`, `palette`, ...). BrokenPicture."""
+    with opened_picture(data) as image:
+        num_frames = getattr(image, "n_frames", 1)
+        if num_frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with previews behind it
+            raise BrokenPicture(f"an animation or a stack of {num_frames} pictures")
+        if image.mode in _REFUSED_MODES:
+            raise BrokenPicture(f"{_REFUSED_MODES[image.mode]} pixels; convert it to 8-bit RGB first")
+        has_16_bits = image.mode.startswith("RGB") and any("16" in str(tile[3]) for tile in image.tile)
+        image.load()
+        notes = []
+        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+            notes.append("turned as EXIF says")
+        picture = _to_rgb(image, alpha, notes)
+    return picture, notes + ["16-bit colour"] * has_16_bits
+
+
+def _to_rgb(image: Image.Image, alpha: str, notes: list[str]) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int32)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise BrokenPicture("32-bit pixels; convert it to 8-bit RGB first")
+        notes.append("16-bit grey")
+        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8)).convert("RGB")  # 65535 = 255 * 257, odd: no ties
+    if image.mode in ("P", "CMYK"):
+        notes.append({"P": "palette"}.get(image.mode, image.mode))
+    elif image.mode in ("1", "L", "LA", "La"):
+        notes.append("grey")
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if np.asarray(image.getchannel("A")).min() < 255:
+            if alpha == "refuse":
+                raise BrokenPicture("transparent pixels (--alpha says what to do with them)")
+            notes.append("alpha dropped" if alpha == "drop" else f"transparency over {alpha}")
+            if alpha != "drop":
+                image = Image.alpha_composite(Image.new("RGBA", image.size, alpha), image)
+    return image.convert("RGB")
 
 
 def read_picture(path: Path) -> bytes:

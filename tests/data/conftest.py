@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.recipe import Recipe
-from sarigan.data.prepare.job import prepare
-from sarigan.data.prepare.options import Options
+from sarigan.data.lmdb.format import Recipe
+from sarigan.data.prepare.job import Options, prepare
 
 
 @pytest.fixture(scope="session")

@@ -189,7 +189,7 @@ def test_wrong_paths(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     fails_with(tmp_path / "notes.txt", r".*/notes\.txt: neither a folder nor a zip file")
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut off")
-    fails_with(tmp_path / "broken.zip", r".*/broken\.zip: not a readable zip file \(.+\)")
+    fails_with(tmp_path / "broken.zip", r".*/broken\.zip: not a readable zip file \(.+\); copy or download it again")
     fails_with(tmp_path, r".*: no images found; looked for \.png .*\.tiff")
 
 

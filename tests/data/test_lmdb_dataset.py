@@ -18,8 +18,7 @@ from PIL import Image
 
 from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.file import LmdbFile
-from sarigan.data.lmdb.format import FORMAT_VERSION, Header, header_from_json, image_key, info_key, to_json
-from sarigan.data.lmdb.recipe import Recipe
+from sarigan.data.lmdb.format import FORMAT_VERSION, Header, Recipe, header_from_json, image_key, info_key, to_json
 from sarigan.data.loader import DataConfig, open_dataset, training_batches
 from sarigan.errors import InputError
 
@@ -90,10 +89,10 @@ def test_batches_are_the_samplers(prepared: Path) -> None:
     alone = [*islice(training_batches(dataset, DataConfig(num_workers=0), 7, 0, 4), 8)]
     workers = [*islice(training_batches(dataset, DataConfig(num_workers=2), 7, 0, 4), 8)]
     later = [*islice(training_batches(dataset, DataConfig(num_workers=2), 7, 12, 4), 5)]
-    assert all(torch.equal(a, b) for a, b in zip(alone, workers, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(alone[3:], later, strict=True))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(alone, workers, strict=True))
+    assert all(torch.equal(a.images, b.images) for a, b in zip(alone[3:], later, strict=True))
     flips = {bytes(image): index for index in range(12) for image in (dataset[index], dataset[index][:, :, ::-1].copy())}
-    epoch = [flips[bytes(image.numpy())] for batch in alone[:3] for image in batch]
+    epoch = [flips[bytes(image.numpy())] for batch in alone[:3] for image in batch.images]
     assert sorted(epoch) == list(range(12))
 
 
@@ -125,14 +124,18 @@ def test_headers_survive_json_and_newer_ones_are_refused() -> None:
     for values, message in (
         ({"format_version": FORMAT_VERSION + 1}, "x: format version 2, this version of sarigan reads 1; update sarigan"),
         ({"format_version": 0}, "x: format version 0, this version of sarigan reads 1; prepare it again"),
-        ({"format": "other"}, "x: not a prepared image set, or a damaged header (format 'other')"),
-        ({"encoding": "avif"}, "x: damaged header (encoding must be one of raw, webp, got 'avif')"),
+        ({"format": "other"}, "x: not a readable header of a prepared image set (format 'other')"),
+        ({"num_images": "x"}, "x: not a readable header of a prepared image set (num_images 'x')"),
+        ({"resolutions": ["a"]}, "x: not a readable header of a prepared image set ('<=' not supported between instances of"),
+        ({"label_names": [1]}, "x: not a readable header of a prepared image set (label_names are no list of names)"),
+        ({"attributes": []}, "x: not a readable header of a prepared image set (attributes or content_hash are of another"),
+        ({"encoding": "avif"}, "x: not a readable header of a prepared image set (encoding must be one of raw, webp, got"),
     ):
         with pytest.raises(InputError) as caught:
             header_from_json(to_json({**header.to_dict(), **values}), "x")
-        assert str(caught.value) == message
+        assert str(caught.value).startswith(message)
     for data in (b"", b"[]", b"\xff", to_json({"format": "sarigan image set"})):
-        with pytest.raises(InputError, match="^x: not a prepared image set, or a damaged header"):
+        with pytest.raises(InputError, match="^x: not a readable header of a prepared image set "):
             header_from_json(data, "x")
 
 
@@ -171,6 +174,23 @@ def test_wrong_files(prepared: Path, tmp_path: Path) -> None:
     fails(holes, f"{holes}: record 00000004/00016 is damaged (", 4)
     with pytest.raises(InputError, match="record 00000005/info is missing"):
         LmdbDataset(holes).info(5)
+
+
+def test_records_of_the_wrong_kind(prepared: Path, tmp_path: Path) -> None:
+    odd = write(
+        shutil.copytree(prepared, tmp_path / "odd"),
+        {b".report": b"[]", info_key(1): b"[" * 100_000, info_key(2): b'{"sha256": ""}', b".skipped/x": b"\xff"},
+    )
+    dataset = LmdbDataset(odd)
+    for name, read in (
+        (".report", dataset.report),
+        (".skipped/x", dataset.skipped),
+        ("record 00000001/info", lambda: dataset[1]),
+        ("record 00000002/info", lambda: dataset[2]),
+    ):
+        with pytest.raises(InputError) as caught:
+            read()
+        assert str(caught.value).startswith(f"{odd}: {name}") and "\n" not in str(caught.value)
 
 
 SAME, REFUSED, OTHER = range(3)

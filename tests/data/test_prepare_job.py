@@ -28,17 +28,14 @@ from PIL import Image
 from process_tools import DEADLINE, wait_until
 
 from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb.format import image_key, info_key
-from sarigan.data.lmdb.recipe import Recipe
+from sarigan.data.lmdb.format import Recipe, image_key, info_key
 from sarigan.data.prepare import job
 from sarigan.data.prepare.destination import destination_lock
 from sarigan.data.prepare.inspection import save_contact_sheet, verify
-from sarigan.data.prepare.job import prepare
+from sarigan.data.prepare.job import Options, prepare
 from sarigan.data.prepare.listing import Item
-from sarigan.data.prepare.options import Options
-from sarigan.data.prepare.run_ahead import run_ahead
 from sarigan.data.prepare.sources.source import FileSource
-from sarigan.data.prepare.worker_pool import Prepared
+from sarigan.data.prepare.worker_pool import Prepared, run_ahead
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
 

@@ -3,19 +3,23 @@
 import io
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.data.lmdb.encodings import decode, encode
-from sarigan.data.lmdb.recipe import Recipe
-from sarigan.data.prepare.fit import fit_picture
-from sarigan.data.prepare.picture import UnfitPicture, open_picture
+from sarigan.data.image_folder import ImageFolderDataset
+from sarigan.data.lmdb.dataset import LmdbDataset
+from sarigan.data.lmdb.format import Recipe, decode, encode
+from sarigan.data.prepare.fit import UnfitPicture, fit_picture
+from sarigan.data.prepare.job import Options, prepare
 from sarigan.errors import InputError
-from sarigan.files.picture import BrokenPicture
+from sarigan.files.picture import BrokenPicture, decode_picture
+from sarigan.visualization.figures.projection import load_target
 
 Noise = Callable[..., np.ndarray]
 
@@ -37,7 +41,7 @@ def png(width: int, height: int, bits: int, color_type: int, rows: bytes) -> byt
 
 
 def opened(data: bytes, alpha: str = "white") -> tuple[np.ndarray, list[str]]:
-    image, notes = open_picture(data, alpha)
+    image, notes = decode_picture(data, alpha)
     assert image.mode == "RGB"
     return np.asarray(image), notes
 
@@ -93,6 +97,41 @@ def test_sixteen_bits(noise: Noise) -> None:
     assert notes == ["16-bit colour"]
 
 
+def test_every_entrance_decodes_alike(noise: Noise, tmp_path: Path) -> None:
+    """A folder, a zip file, a preparation and a projection: 16-bit grey, CMYK, EXIF orientation, transparency over white."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype(np.uint16)
+    ink = Image.fromarray(noise(16, 16)).convert("CMYK")
+    rgba, turned = noise(16, 16, 1, channels=4), noise(16, 16, 2)
+    alpha = rgba[..., 3:] / 255
+    expected = [
+        np.rint(grey * 255.0 / 65535)[..., None].repeat(3, 2),
+        np.asarray(ink.convert("RGB")),
+        alpha * rgba[..., :3] + (1 - alpha) * 255,
+        np.rot90(turned, -1),
+    ]
+    root = tmp_path / "pictures"
+    root.mkdir()
+    Image.fromarray(grey).save(root / "0.png")
+    ink.save(root / "1.tif")
+    Image.fromarray(rgba).save(root / "2.png")
+    Image.fromarray(turned).save(root / "3.png", exif=exif)
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for path in root.iterdir():
+            archive.write(path, path.name)
+    prepare(str(root), tmp_path / "set", Recipe((16,)), Options(num_workers=1))
+    folder, zipped = (ImageFolderDataset(path, 16) for path in (root, tmp_path / "z.zip"))
+    prepared = LmdbDataset(tmp_path / "set")
+    for index, pixels in enumerate(expected):
+        assert np.abs(folder[index].transpose(1, 2, 0) - pixels).max() <= (index == 2)
+        np.testing.assert_array_equal(zipped[index], folder[index])
+        np.testing.assert_array_equal(prepared[index], folder[index])
+        target = load_target(root / folder.names[index], 16)[0]
+        np.testing.assert_array_equal(((target + 1) * 127.5).round().numpy(), folder[index])
+    assert prepared.report()["converted"]["CMYK"] == 1
+
+
 def test_transparency_follows_the_recipe(noise: Noise) -> None:
     rgba = noise(8, 8, channels=4)
     data, alpha = to_bytes(Image.fromarray(rgba)), rgba[..., 3:] / 255
@@ -131,7 +170,6 @@ def test_refused_pictures_have_a_reason(noise: Noise) -> None:
         "empty file": [b""],
         "unknown or damaged image format": [b"this is no image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n"],
         r".*truncated.*|.*decode.*|.*read.*|.*damaged.*": [data[: len(data) // 2] for data in whole.values()],
-        "CMYK pixels; convert it to 8-bit RGB first": [to_bytes(picture.convert("CMYK"), "JPEG")],
         "Lab pixels; convert it to 8-bit RGB first": [to_bytes(picture.convert("LAB"), "TIFF")],
         "floating-point pixels; convert.*": [to_bytes(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF")],
         "32-bit pixels; convert.*": [to_bytes(Image.fromarray(np.full((4, 4), 2**20, np.int32)), "TIFF")],
@@ -145,7 +183,7 @@ def test_refused_pictures_have_a_reason(noise: Noise) -> None:
     for reason, files in refused.items():
         for data in files:
             with pytest.raises(BrokenPicture) as caught:
-                open_picture(data, "white")
+                decode_picture(data, "white")
             message = str(caught.value)
             assert re.fullmatch(reason, message), message
             assert "\n" not in message

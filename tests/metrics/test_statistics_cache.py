@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sarigan.data.opening import open_images
+from sarigan.data.loader import open_images
 from sarigan.metrics.catalogue import evaluate
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.statistics_cache import StatisticsCache

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from sarigan.config import Config
-from sarigan.data.lmdb.recipe import Recipe
-from sarigan.data.prepare.job import prepare
-from sarigan.data.prepare.options import Options
+from sarigan.data.lmdb.format import Recipe
+from sarigan.data.prepare.job import Options, prepare
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.runs.run import train

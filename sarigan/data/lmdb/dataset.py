@@ -1,14 +1,12 @@
 """A prepared set as a data set: images by index out of one LMDB, opened lazily in each process."""
 
 import hashlib
-import json
 from operator import index as as_int
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sarigan.data.lmdb.encodings import decode
 from sarigan.data.lmdb.file import LmdbFile
 from sarigan.data.lmdb.format import (
     DIGEST_HEAD,
@@ -17,9 +15,11 @@ from sarigan.data.lmdb.format import (
     SKIPPED_PREFIX,
     STATE_KEY,
     Header,
+    decode,
     header_from_json,
     image_key,
     info_key,
+    json_object,
 )
 from sarigan.errors import InputError
 from sarigan.files.input_path import kind_of
@@ -74,11 +74,8 @@ class LmdbDataset:
         record = self._file.get(key)
         if record is None:
             raise self._missing(key)
-        try:
-            info = json.loads(record)
-        except ValueError:
-            raise self._damaged(key, "no JSON") from None
-        heads = info.get("sha256") if isinstance(info, dict) else None
+        info = json_object(record, f"{self.path}: record {key.decode()}")
+        heads = info.get("sha256")
         if not isinstance(heads, list) or len(heads) != len(self.header.recipe.resolutions):
             raise self._damaged(key, "no sha256 of every resolution")
         return info
@@ -89,12 +86,11 @@ class LmdbDataset:
 
     def report(self) -> dict[str, Any]:
         """What the preparation noted: source, what was skipped, converted and ignored, versions. Not part of the hash."""
-        report: dict[str, Any] = json.loads(self._file.get(REPORT_KEY) or b"{}")
-        return report
+        return json_object(self._file.get(REPORT_KEY) or b"{}", f"{self.path}: {REPORT_KEY.decode()}")
 
     def skipped(self) -> list[dict[str, str]]:
         """`name`, `kind` (broken, unfit) and `reason` of the pictures that were left out, up to some thousands."""
-        return [json.loads(record) for _, record in self._file.items(SKIPPED_PREFIX)]
+        return [json_object(record, f"{self.path}: {key.decode()}") for key, record in self._file.items(SKIPPED_PREFIX)]
 
     def describe(self) -> str:
         recipe, size = self.header.recipe, f"{self.resolution}x{self.resolution}"

@@ -4,7 +4,8 @@
     .report            JSON: source, what was left out and converted, versions; not part of the hash
     .skipped/<number>  JSON: name and reason of a picture that was left out; not part of the hash
     .state             only while the preparation is unfinished
-    00000000/00256     image 0 at 256 px (`sarigan.data.lmdb.encodings`)
+    00000000/00256     image 0 at 256 px: `raw` or `webp`, both exact (docs/datasets.md compares them with others)
+                       raw: the planes R, G, B as they are, uint8 [3,R,R]. webp: lossless WebP, about 0.37 of raw, slower
     00000000/info      JSON: name in the source, label, attributes, head of each image's SHA-256
 
 Hash: c_0 = 32 zero bytes; c_{i+1} = SHA-256(c_i, key_i, SHA-256(record_i)) over the records in key order;
@@ -13,19 +14,70 @@ content_hash = SHA-256(canonical header without content_hash, c_n). It can go on
 
 import dataclasses
 import hashlib
+import io
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
-from sarigan.data.lmdb.recipe import Recipe
+import numpy as np
+from PIL import Image
+
 from sarigan.errors import InputError
+from sarigan.files.picture import ALPHAS
+from sarigan.files.reading import reading
 
 FORMAT = "sarigan image set"
 FORMAT_VERSION = 1
 HEADER_KEY, REPORT_KEY, STATE_KEY, SKIPPED_PREFIX = b".header", b".report", b".state", b".skipped/"
 MAX_IMAGES = 10**8  # keys have eight digits: a ninth would sort before them
 EMPTY_CHAIN = bytes(32)
+_KIND = "header of a prepared image set"
 DIGEST_HEAD = 16  # hexadecimal digits of an image's SHA-256 in its info
+CROPS = ("none", "center", "center_wide", "pad")
+FILTERS = ("lanczos", "box")
+MAX_RESOLUTION = 8192
+ENCODINGS = ("raw", "webp")
+# Effort 0 of 6: within 8 % of the size of effort 4 at a fifteenth of its time, and the fastest to decode.
+_WEBP_EFFORT = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What turns pictures into the images of a set: everything that decides a pixel. `InputError` names a wrong field.
+
+    crop: none (the picture is square) | center (the middle square) | center_wide (the middle 4:3 rectangle, black
+    above and below) | pad (the whole picture, black beside it). Resizing is always antialiased.
+    """
+
+    resolutions: tuple[int, ...]  # ascending
+    crop: str = "center"
+    resize_filter: str = "lanczos"
+    alpha: str = "white"  # transparent pixels: over white | over black | drop (ignore alpha) | refuse (list as broken)
+    enlarge: bool = False  # False: pictures smaller than the largest resolution are left out
+    encoding: str = "raw"
+    resized_from: int | None = None  # of a set made from a prepared one: the resolution that was read there
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolutions", tuple(sorted(self.resolutions)))
+        for resolution, following in pairwise(self.resolutions):
+            if resolution == following:
+                raise InputError(f"--resolution names {resolution} twice; once is right")
+        for resolution in self.resolutions:
+            if not 1 <= resolution <= MAX_RESOLUTION:
+                raise InputError(f"--resolution must be in 1..{MAX_RESOLUTION}, got {resolution}")
+        if not self.resolutions:
+            raise InputError("--resolution needs at least one number of pixels, got none")
+        for name, choices in {
+            "crop": CROPS, "resize_filter": FILTERS, "alpha": ALPHAS, "encoding": ENCODINGS,
+        }.items():  # fmt: skip
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of one image's pixels, all resolutions together."""
+        return sum(3 * resolution**2 for resolution in self.resolutions)
 
 
 @dataclass(frozen=True)
@@ -59,23 +111,37 @@ class Header:
 
 def header_from_json(data: bytes, where: str) -> Header:
     """Read `.header`; InputError naming `where` when it is damaged or of another format or version."""
-    try:
+    with reading(where, _KIND):
         values = json.loads(data)
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r}")
         version = values["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: not a prepared image set, or a damaged header ({error})") from None
     if version != FORMAT_VERSION:
         remedy = "update sarigan" if isinstance(version, int) and version > FORMAT_VERSION else "prepare it again"
         raise InputError(f"{where}: format version {version}, this version of sarigan reads {FORMAT_VERSION}; {remedy}")
-    try:
-        names = [f.name for f in dataclasses.fields(Recipe)]
-        fields: dict[str, Any] = {name: values[name] for name in names}
-        recipe = Recipe(**fields | {"resolutions": tuple(fields["resolutions"])})
-        return Header(values["num_images"], recipe, values["label_names"], values["attributes"], values["content_hash"])
-    except (KeyError, TypeError, InputError) as error:
-        raise InputError(f"{where}: damaged header ({error})") from None
+    with reading(where, _KIND):
+        recipe = {f.name: values[f.name] for f in dataclasses.fields(Recipe)}
+        names, attributes = values["label_names"], values["attributes"]
+        if type(values["num_images"]) is not int or not 1 <= values["num_images"] <= MAX_IMAGES:
+            raise ValueError(f"num_images {values['num_images']!r}")
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise ValueError("label_names are no list of names")
+        if not isinstance(attributes, dict) or not isinstance(values["content_hash"], str):
+            raise ValueError("attributes or content_hash are of another kind")
+        try:
+            made = Recipe(**recipe | {"resolutions": tuple(recipe["resolutions"])})
+        except InputError as error:
+            raise ValueError(error) from None
+        return Header(values["num_images"], made, names, attributes, values["content_hash"])
+
+
+def json_object(data: bytes, where: str, kind: str = "record of a prepared image set") -> dict[str, Any]:
+    """A record that is a JSON object; InputError naming `where` when it is anything else."""
+    with reading(where, kind):
+        values = json.loads(data)
+        if not isinstance(values, dict):
+            raise ValueError(f"a {type(values).__name__} where an object is right")
+        return values
 
 
 def image_key(index: int, resolution: int) -> bytes:
@@ -96,3 +162,23 @@ def extend_chain(chain: bytes, key: bytes, record_digest: bytes) -> bytes:
 def to_json(values: Any) -> bytes:
     """Canonical: sorted keys, no spaces, ASCII."""
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def encode(image: Image.Image, encoding: str) -> bytes:
+    """The record of an RGB picture of R x R pixels."""
+    if encoding == "raw":
+        return np.asarray(image).transpose(2, 0, 1).tobytes()
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, quality=0, method=_WEBP_EFFORT)
+    return buffer.getvalue()
+
+
+def decode(record: bytes | memoryview, resolution: int, encoding: str) -> np.ndarray:
+    """uint8 [3,R,R], a copy of its own. ValueError or OSError when the record is no such picture."""
+    if encoding == "raw":
+        return np.frombuffer(record, np.uint8).reshape(3, resolution, resolution).copy()
+    with Image.open(io.BytesIO(record), formats=("WEBP",)) as picture:
+        pixels = np.asarray(picture)
+    if pixels.shape != (resolution, resolution, 3):
+        raise ValueError(f"pixels are {pixels.shape}, not {(resolution, resolution, 3)}")
+    return np.array(pixels.transpose(2, 0, 1), order="C")

@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from sarigan.data.lmdb.recipe import Recipe
-from sarigan.data.prepare.picture import UnfitPicture
+from sarigan.data.lmdb.format import Recipe
 from sarigan.files.picture import BrokenPicture
 
 _RESAMPLING = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
+
+
+class UnfitPicture(Exception):
+    """This picture is fine, but the recipe leaves it out; the message is the reason."""
 
 
 class Fit(NamedTuple):

@@ -93,7 +93,7 @@ def _check_info(path: Path, record: bytes, resolutions: tuple[int, ...], index: 
         name, expected = info["name"], info["sha256"]
         if len(expected) != len(heads):
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError(f"{path}: record {info_key(index).decode()} is damaged; prepare the set again") from None
     for resolution, head, wanted in zip(resolutions, heads, expected, strict=True):
         if head != wanted:

@@ -1,13 +1,17 @@
 """One preparation from start to end, or from wherever the last one was stopped."""
 
 import datetime
+import math
 import platform
+import signal
 import sqlite3
 import sys
 import threading
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import PIL
@@ -15,23 +19,51 @@ from tqdm import tqdm
 
 from sarigan.data.avatars.dataset import RESOLUTIONS as AVATAR_RESOLUTIONS
 from sarigan.data.lmdb.dataset import partial_path
-from sarigan.data.lmdb.format import MAX_IMAGES, Header
-from sarigan.data.lmdb.recipe import Recipe
+from sarigan.data.lmdb.format import MAX_IMAGES, Header, Recipe
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
-from sarigan.data.prepare.options import Options
-from sarigan.data.prepare.run_ahead import run_ahead
 from sarigan.data.prepare.sources.avatars import AvatarSource
+from sarigan.data.prepare.sources.lmdb import PreparedSource
 from sarigan.data.prepare.sources.opening import open_source
-from sarigan.data.prepare.sources.prepared import PreparedSource
 from sarigan.data.prepare.sources.source import Source
-from sarigan.data.prepare.stop_flag import stop_flag
-from sarigan.data.prepare.worker_pool import Skipped, WorkerPool
+from sarigan.data.prepare.worker_pool import Skipped, WorkerPool, run_ahead
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
 
 AVATARS = "avatars"
 _CHUNKS_AHEAD = 16  # of about 2 MB
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a set is prepared, apart from what decides its pixels.
+
+    Validated when made; `InputError` names the option of scripts/prepare_data.py.
+    """
+
+    num_workers: int = 2
+    strict: bool = False  # stop at the first broken picture
+    max_broken: int = 1000  # stop when there are more
+    num_images: int | None = None  # at most so many, the first by key; None: all
+    attributes: str | None = None  # a CSV or JSON file | none | None: the source's own
+    labels: str = "auto"  # auto | none
+    seed: int = 0  # of avatars
+    commit_megabytes: float = 16.0  # of records that a kill can cost, at most
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.commit_megabytes) and self.commit_megabytes > 0):
+            raise InputError(f"--commit-megabytes must be a positive number, got {self.commit_megabytes}")
+        for option, value, lowest in (
+            ("--workers", self.num_workers, 1),
+            ("--max-broken", self.max_broken, 0),
+            ("--num-images", self.num_images, 1),
+        ):
+            if value is not None and value < lowest:
+                raise InputError(f"{option} must be at least {lowest}, got {value}")
+        if self.num_images is not None and self.num_images > MAX_IMAGES:
+            raise InputError(f"--num-images must be at most {MAX_IMAGES}, all that a set can hold, got {self.num_images}")
+        if self.labels not in ("auto", "none"):
+            raise InputError(f"--labels must be auto or none, got {self.labels!r}")
 
 
 @dataclass(frozen=True)
@@ -163,6 +195,26 @@ def _run(pool: WorkerPool, writer: SetWriter, listing: Listing, options: Options
         example = f"; the first, {first['name']}: {first['reason']}" if first else ""
         raise InputError(f"{listing.source.description}: none of its {state.num_entries} pictures is usable{example}")
     return True
+
+
+@contextmanager
+def stop_flag() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second Ctrl-C stops at once."""
+    stop = threading.Event()
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+        yield stop
+        return
+    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _report(writer: SetWriter, listing: Listing) -> dict[str, Any]:

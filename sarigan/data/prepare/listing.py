@@ -19,6 +19,8 @@ from sarigan.data.image_folder import EXTENSIONS, is_image_name
 from sarigan.data.prepare.attribute_table import JSON_NAME, AttributeTable
 from sarigan.data.prepare.sources.source import Entry, Source
 from sarigan.errors import InputError
+from sarigan.files.picture import BrokenPicture
+from sarigan.files.reading import reason_of
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -130,7 +132,12 @@ class Listing:
         if len(near) > 1:
             names = ", ".join(sorted(entry.name for entry in near))
             raise InputError(f"{self.source.description}: more than one attribute table ({names}); name it with --attributes")
-        return AttributeTable(self.source.read(near[0].locator), near[0].name) if near else None
+        if not near:
+            return None
+        try:
+            return AttributeTable(self.source.read(near[0].locator), near[0].name)
+        except (BrokenPicture, OSError) as error:
+            raise InputError(f"{self.source.description}: {near[0].name}: cannot be read ({reason_of(error)})") from None
 
     def _add_table(self, table: AttributeTable) -> None:
         if not table.rows:

@@ -23,11 +23,13 @@ from sarigan.data.lmdb.format import (
     extend_chain,
     image_key,
     info_key,
+    json_object,
     to_json,
 )
 from sarigan.data.prepare.listing import Item
 from sarigan.data.prepare.worker_pool import Prepared, Result
 from sarigan.errors import InputError
+from sarigan.files.reading import reading
 
 _COMMIT_SECONDS = 10.0
 _FIRST_MAP_BYTES = 1 << 30
@@ -59,10 +61,16 @@ class SetWriter:
         with self._named_errors():
             self._lmdb = lmdb.open(str(folder), map_size=_FIRST_MAP_BYTES, max_readers=8)
             with self._lmdb.begin() as transaction:
-                stored = json.loads(transaction.get(STATE_KEY, b"{}"))
+                stored = json_object(transaction.get(STATE_KEY, b"{}"), f"{folder}: {STATE_KEY.decode()}")
                 self.is_finished = transaction.get(HEADER_KEY) is not None
         self.task: dict[str, Any] | None = stored.get("task")  # None: nothing is written yet
-        self.state = State(**stored.get("state", {}))
+        with reading(folder, "unfinished preparation", hint="delete it to start over"):
+            self.state = State(**stored.get("state", {}))
+            bytes.fromhex(self.state.key + self.state.chain)
+            if type(self.state.num_images) is not int or type(self.state.num_entries) is not int:
+                raise ValueError("numbers of images or entries")
+            if not isinstance(self.task, dict | None):
+                raise ValueError("no task")
 
     def start(self, task: dict[str, Any]) -> None:
         """Begin anew: remember what is being prepared, and from what."""

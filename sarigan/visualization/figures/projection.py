@@ -7,15 +7,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sarigan.files.picture import opened_picture, read_picture
+from sarigan.files.picture import decode_picture, read_picture
 from sarigan.files.reading import reading
 from sarigan.visualization.sheet import heat_colors, make_sheet, pictures
 
 
 def load_target(path: Path, resolution: int) -> Tensor:
     """An image file -> [1,3,R,R] in -1..1: centre square, resized. InputError naming the file."""
-    with reading(path, "image"), opened_picture(read_picture(path)) as file:
-        picture = file.convert("RGB")
+    with reading(path, "image"):
+        picture, _ = decode_picture(read_picture(path))
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))

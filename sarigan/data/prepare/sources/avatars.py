@@ -8,7 +8,7 @@ from PIL import Image
 
 from sarigan.data.avatars.attributes import AvatarAttributes
 from sarigan.data.avatars.dataset import AvatarDataset
-from sarigan.data.lmdb.recipe import Recipe
+from sarigan.data.lmdb.format import Recipe
 from sarigan.data.prepare.sources.source import Entry, Source
 
 

@@ -5,24 +5,23 @@ from pathlib import Path
 
 from sarigan.data.lmdb.file import LmdbFile, is_lmdb
 from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY
-from sarigan.data.prepare.sources.folder import FolderSource
-from sarigan.data.prepare.sources.lsun import LsunSource
-from sarigan.data.prepare.sources.prepared import PreparedSource
-from sarigan.data.prepare.sources.source import Source
+from sarigan.data.prepare.sources.lmdb import LsunSource, PreparedSource
+from sarigan.data.prepare.sources.source import FolderSource, Source, ZipSource
 from sarigan.data.prepare.sources.tar import TarSource, is_tar
-from sarigan.data.prepare.sources.zip import ZipSource
 from sarigan.errors import InputError
+from sarigan.files.input_path import kind_of
 
 
 def open_source(path: Path, workspace: Path) -> Source:
     """The source at a path; a compressed tar file is unpacked in the workspace. InputError when it is none."""
-    if not path.exists():
+    kind = kind_of(path)
+    if kind is None:
         raise InputError(f"{path}: no such file or folder; a source is a folder, zip, tar or LMDB of pictures, or `avatars`")
     if is_lmdb(path):
         file = LmdbFile(path)
         prepared = file.get(HEADER_KEY) is not None or file.get(STATE_KEY) is not None
         return PreparedSource(path) if prepared else LsunSource(path)
-    if path.is_dir():
+    if kind == "folder":
         return FolderSource(path)
     if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
         return ZipSource(path)

@@ -1,17 +1,21 @@
-"""What a preparation reads from: entries that can be listed once and loaded in any process, in any order."""
+"""What a preparation reads from: entries that can be listed once and loaded in any process, in any order.
+
+Here also the plain ones, folders and zip files.
+"""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
-from sarigan.data.lmdb.recipe import Recipe
+from sarigan.data.image_folder import files_below
+from sarigan.data.lmdb.format import Recipe
 from sarigan.data.prepare.fit import fit_picture
-from sarigan.data.prepare.picture import open_picture
-from sarigan.files.picture import BrokenPicture, check_file_bytes
+from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
+from sarigan.files.zip_file import ZipPictures
 
 
 class Entry(NamedTuple):
@@ -60,29 +64,45 @@ class FileSource(Source):
     def read(self, locator: bytes) -> bytes: ...
 
     def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
-        picture, notes = open_picture(self.read(locator), recipe.alpha)
+        picture, notes = decode_picture(self.read(locator), recipe.alpha)
         return [fit_picture(picture, recipe, resolution) for resolution in recipe.resolutions], notes
 
 
-class ArchiveFile:
-    """A file read at given offsets. Each process has its own position in it: opened on first use, pickles to its path."""
+class FolderSource(FileSource):
+    """A folder of pictures, with its subfolders. Keys are POSIX paths relative to it, in the file system's bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: tuple[int, BinaryIO] | None = None
+        self.description = f"folder {path}"
 
-    def read(self, offset: int, size: int) -> bytes:
-        """At most `size` bytes; fewer at the end of the file. BrokenPicture when that is too large to be held."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), open(self.path, "rb"))  # noqa: SIM115 - kept open
-        file = self._opened[1]
-        left = os.fstat(file.fileno()).st_size - offset  # a damaged archive names places that no file has
-        if left <= 0:
-            return b""
-        size = min(size, left)
-        check_file_bytes(size)
-        file.seek(offset)
-        return file.read(size)
+    def scan(self) -> Iterator[Entry]:
+        for path in files_below(self.path):
+            key = os.fsencode(path)
+            yield Entry(key, key.decode("utf-8", "backslashreplace"), key, _stamp(self.path / path))
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_opened": None}
+    def read(self, locator: bytes) -> bytes:
+        return read_picture(self.path / os.fsdecode(locator))
+
+
+class ZipSource(FileSource):
+    """A zip file of pictures. Keys are member names in UTF-8."""
+
+    def __init__(self, path: Path) -> None:
+        self.description = f"zip file {path}"
+        self._zip = ZipPictures(path)
+
+    def scan(self) -> Iterator[Entry]:
+        for name in self._zip.names():
+            key = name.encode("utf-8", "surrogateescape")
+            yield Entry(key, key.decode("utf-8", "backslashreplace"), key, self._zip.stamp(name))
+
+    def read(self, locator: bytes) -> bytes:
+        return self._zip.read(locator.decode("utf-8", "surrogateescape"))
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size} {status.st_mtime_ns}"
