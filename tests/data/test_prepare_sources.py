@@ -183,7 +183,7 @@ def test_labels_and_attributes_from_tables(pictures: Path, tmp_path: Path, make_
     ("name", "text", "message"),
     [
         ("dataset.json", "{", "dataset.json: not a readable JSON file"),
-        ("dataset.json", '{"labels": 5}', "dataset.json: not a readable JSON file ('int' object is not iterable)"),
+        ("dataset.json", '{"labels": 5}', "dataset.json: labels must be a list of [file, label], got int"),
         ("dataset.json", "[" * 100_000, "dataset.json: not a readable JSON file"),
         ("a.csv", "file,age\nx," + "y" * 200_000, "a.csv: not a readable CSV file"),
         ("dataset.json", "[1]", 'dataset.json: must be {"labels": [[file, label], ...]} or'),
