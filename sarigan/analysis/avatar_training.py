@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from sarigan.data.avatars.attributes import BINARY_ATTRIBUTES, binary_labels
 from sarigan.data.avatars.dataset import PART_NAMES, AvatarDataset
-from sarigan.data.avatars.labels import BINARY_ATTRIBUTES, binary_labels
 from sarigan.errors import InputError, require_at_least_1
 from sarigan.models.feature_networks.avatar_networks import RESOLUTION, AvatarClassifier, AvatarSegmenter
 from sarigan.seeding import check_seed

@@ -1,8 +1,20 @@
-"""Batches of training images, from the configuration to tensors."""
+"""Batches of training images: their infinite order, the processes that decode them, and the way from configuration to batch.
 
+SIGTERM and Ctrl-C reach the whole process group. A data worker that died of them would fail the step that is to be finished and
+saved, so workers ignore both. None of them outlives the training: the kernel kills a worker with its parent, PyTorch ends
+it through its queue, and what is left after `GRACE_SECONDS` is killed.
+"""
+
+import ctypes
+import multiprocessing
+import re
+import signal
 import sys
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
@@ -16,9 +28,106 @@ from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
 from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.file import is_lmdb
-from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
-from sarigan.data.workers import WorkerEnd, dead_worker_error, start_worker
 from sarigan.errors import InputError, require_at_most
+from sarigan.seeding import derive_seed
+
+GRACE_SECONDS = 5.0
+_PR_SET_PDEATHSIG = 1
+_DEATH = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.*)")
+
+
+def start_worker(worker: int) -> None:
+    """First thing in a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    torch.set_num_threads(1)
+
+
+class WorkerEnd:
+    """The worker processes that start between `__init__` and `started`, to be ended by `close`."""
+
+    def __init__(self) -> None:
+        self._before = {process.pid for process in multiprocessing.active_children()}
+        self._mine: list[BaseProcess] = []
+
+    def started(self) -> None:
+        """All of them are there."""
+        self._mine = [process for process in multiprocessing.active_children() if process.pid not in self._before]
+
+    def close(self) -> None:
+        """After the loader's own end: kill whatever is left after the grace, so that no exit waits for it."""
+        deadline = time.monotonic() + GRACE_SECONDS
+        for process in self._mine:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def dead_worker_error(error: RuntimeError) -> InputError | None:
+    """The line for a worker that died, None for any other error."""
+    found = _DEATH.search(" ".join(str(error).split()))
+    if found is None:
+        return None
+    end = re.search(r"killed by signal: ([^.]+)\.", found[2])
+    how = f"was killed by signal {end[1].strip()}" if end else "ended unexpectedly"
+    return InputError(
+        f"data worker process {found[1].strip()} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
+        " its error; the same command goes on from the last checkpoint"
+    )
+
+
+# (index of the image, whether to mirror it)
+Sample = tuple[int, bool]
+
+
+class InfiniteSampler:
+    """Position p is image perm_e[p mod n] of epoch e = p // n, mirrored by a coin of its own.
+
+    Neither the number of ranks, accumulation rounds nor a restart changes what stands at a position.
+    """
+
+    def __init__(self, num_images: int, seed: int, flip: bool) -> None:
+        self.num_images, self.seed, self.flip = num_images, seed, flip
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+
+    def _draw_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+        def source(purpose: str) -> torch.Generator:
+            return torch.Generator().manual_seed(derive_seed(self.seed, purpose, epoch))
+
+        order = torch.randperm(self.num_images, generator=source("data order"))
+        coins = torch.rand(self.num_images, generator=source("data flip")) < 0.5
+        return order, coins
+
+    def __getitem__(self, position: int) -> Sample:
+        epoch, offset = divmod(position, self.num_images)
+        order, coins = self._epoch(epoch)
+        return int(order[offset]), self.flip and bool(coins[offset])
+
+
+class StepBatches:
+    """Batch after batch of one rank's samples from a global position on: a batch sampler for `DataLoader`.
+
+    A step takes global positions P .. P+B-1. They are dealt to S = ranks * rounds shards as s, s+S, s+2S, ...; this rank
+    yields its `rounds` shards one after the other, B/ranks samples in all.
+    """
+
+    def __init__(
+        self, sampler: InfiniteSampler, position: int, batch_size: int, rank: int, num_ranks: int, rounds: int
+    ) -> None:
+        self.sampler, self.position, self.batch_size = sampler, position, batch_size
+        shards = num_ranks * rounds
+        first = rank * rounds
+        offsets = [np.arange(shard, batch_size, shards) for shard in range(first, first + rounds)]
+        self.offsets = [int(offset) for offset in np.concatenate(offsets)]
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        position = self.position
+        while True:
+            yield [self.sampler[position + offset] for offset in self.offsets]
+            position += self.batch_size
 
 
 class ImageDataset(Protocol):

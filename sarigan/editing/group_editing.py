@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import latents_of_seeds
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, check_place, group_code

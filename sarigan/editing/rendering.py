@@ -1,13 +1,13 @@
-"""Many images from latents, a batch at a time."""
+"""How images are made of latents and seeds: truncation, noise, a batch at a time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sarigan.editing.seeds import LatentSource, noise_of_seeds
+from sarigan.editing.seeds import LatentSource, SeedLatents, latents_of_seeds, noise_of_seeds
 from sarigan.layers.intervention import Edit, Intervention
 from sarigan.models.generator import Generator
 
@@ -57,3 +57,35 @@ def rendered_batches(
             for edit in interventions
         ]
         yield generator.synthesize(latents[part], maps, edits).images.float().cpu()
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are made from latents."""
+
+    truncation_psi: float = 0.7
+    truncation_cutoff: int | None = None
+    noise: str = "fixed"  # of seeds.NOISES
+    batch_size: int = 16
+
+    def latents(self, generator: Generator, seeds: Sequence[int]) -> Tensor:
+        """[N,L,w_dim], truncated."""
+        return latents_of_seeds(generator, seeds, self.truncation_psi, self.truncation_cutoff)
+
+    def latents_on_demand(self, generator: Generator, seeds: Sequence[int]) -> SeedLatents:
+        """`latents`, each slice made when it is asked for."""
+        return SeedLatents(generator, seeds, self.truncation_psi, self.truncation_cutoff)
+
+    def render(
+        self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
+        interventions: Sequence[Intervention] = (), description: str | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Images [N,3,R,R] of latents [N,L,w_dim]."""
+        return render(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
+
+    def batches(
+        self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
+        interventions: Sequence[Intervention] = (), description: str | None = None,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """The same images, `batch_size` at a time."""
+        return rendered_batches(generator, latents, self.noise, seeds, interventions, self.batch_size, description)

@@ -2,7 +2,8 @@
 
 A file is PyTorch's zip archive with the SHA-256 of everything before it as the archive's comment, so that a file proves
 itself wherever it is moved. <folder>/pointer.json names the newest and the best; it is a convenience for other programs
-and what keeps the best from being removed: reading goes by the files themselves.
+and what keeps the best from being removed: reading goes by the files themselves. Older formats are migrated step by step
+(`MIGRATIONS`).
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import pickle
 import re
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,8 +22,42 @@ import torch
 from sarigan.errors import InputError
 from sarigan.files.atomic_file import replace_file, replace_text, sync_folder
 from sarigan.files.input_path import kind_of
-from sarigan.files.migration import FORMAT_VERSION, SEALED_SINCE, migrate
 from sarigan.files.reading import read_json_object, reading
+
+FORMAT_VERSION = 2
+SEALED_SINCE = 2
+State = dict[str, Any]
+
+
+def _from_0(old: State) -> State:
+    state = {key: value for key, value in old.items() if key not in ("seen_images", "ema", "path_length_mean", "optimizers")}
+    batch_size = old["config"]["training"]["batch_size"]
+    state["step"], rest = divmod(int(old["seen_images"]), batch_size)
+    if rest:
+        raise InputError(f"seen_images {old['seen_images']} is no multiple of the batch size {batch_size}")
+    constant = old["generator"]["synthesis.constant"]
+    state["mean_path_length"] = torch.tensor(old["path_length_mean"], dtype=constant.dtype)
+    state["ema_generator"] = old["ema"]
+    for name in ("generator", "discriminator", "grouping"):
+        state[f"{name}_optimizer"] = old["optimizers"].get(name)
+    return state | {"seconds": 0.0, "platform": {}}
+
+
+def _from_1(old: State) -> State:
+    return old
+
+
+MIGRATIONS: list[Callable[[State], State]] = [_from_0, _from_1]
+
+
+def migrate(state: State, source: str) -> State:
+    """The state in the present format, which `format_version` then says; InputError naming `source` when a part is missing."""
+    version = state["format_version"]
+    with reading(source, f"checkpoint of format {version}"):
+        for migration in MIGRATIONS[version:]:
+            state = migration(state)
+    return {**state, "format_version": FORMAT_VERSION}
+
 
 NAME_PATTERN = re.compile(r"checkpoint-(\d{8})\.pt")
 POINTER_NAME = "pointer.json"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from sarigan import distributed
-from sarigan.data.workers import dead_worker_error
+from sarigan.data.loader import dead_worker_error
 from sarigan.distributed import SharedInputError
 from sarigan.errors import EXIT_CODE, InputError
 from sarigan.runs.watchdog import FAILURE_CODE, Watchdog

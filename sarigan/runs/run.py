@@ -19,11 +19,10 @@ from sarigan.errors import InputError
 from sarigan.files.lock import run_lock
 from sarigan.files.run_log import RunLogger
 from sarigan.runs.checkpoint_hook import CheckpointHook
-from sarigan.runs.compatibility import differing_fields
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together
 from sarigan.runs.out_of_memory import explained_out_of_memory
-from sarigan.runs.resume import resume_from_newest
+from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.run_directory import prepare_run_dir, recorded_precision
 from sarigan.runs.summary import overfitting_warning
 from sarigan.runs.supervisor import RunSupervisor

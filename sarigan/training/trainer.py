@@ -3,10 +3,11 @@
 import enum
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
+from torch import nn
 
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
@@ -15,10 +16,23 @@ from sarigan.data.loader import ImageDataset, training_batches
 from sarigan.models.ema import ema_decay
 from sarigan.systems.system import Phase, Shard
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.gradient_average import average_gradients
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
 from sarigan.training.scalars import ScalarSums
 from sarigan.training.state import TrainingState
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace the gradients by their means over all processes, the same on every rank, in one reduction.
+
+    Every process calls it with gradients of the same parameters, all of one type and device. Nothing for a single process.
+    """
+    if distributed.world_size() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    means = distributed.sum_over_ranks(flat) / distributed.world_size()
+    for gradient, mean in zip(gradients, means.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 class StopReason(enum.IntEnum):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sarigan.editing.edit_file import load_edits
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import NOISES
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, check_place

@@ -16,8 +16,8 @@ from sarigan.analysis.avatar_training import (
     score_segmenter,
     train_avatar_classifier,
 )
+from sarigan.data.avatars.attributes import BINARY_ATTRIBUTES, binary_labels
 from sarigan.data.avatars.dataset import PART_NAMES, AvatarDataset
-from sarigan.data.avatars.labels import BINARY_ATTRIBUTES, binary_labels
 from sarigan.errors import InputError
 from sarigan.models.feature_networks.attribute_classifiers import open_attribute_classifiers
 from sarigan.models.feature_networks.avatar_networks import (

@@ -14,6 +14,7 @@ import torch
 import sarigan.files.checkpoint
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import (
+    FORMAT_VERSION,
     DamagedCheckpointError,
     checkpoint_path,
     list_checkpoints,
@@ -25,7 +26,6 @@ from sarigan.files.checkpoint import (
     resolve_checkpoint,
     save_checkpoint,
 )
-from sarigan.files.migration import FORMAT_VERSION
 
 STATE = {
     "step": 3,

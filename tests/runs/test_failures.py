@@ -16,7 +16,7 @@ import pytest
 import torch
 from process_tools import DEADLINE, running
 
-from sarigan.data.workers import dead_worker_error
+from sarigan.data.loader import dead_worker_error
 from sarigan.diagnosis.doctor import examine
 from sarigan.diagnosis.machine import architecture_finding
 from sarigan.errors import InputError

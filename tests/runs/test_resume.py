@@ -168,7 +168,7 @@ def test_checkpoint_holds_only_plain_data(saved: Path) -> None:
 def test_a_checkpoint_of_version_0_goes_on_as_one_of_today(
     saved: Path, tiny_config: Build, tiny_state: Build, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A handmade file of the oldest format (sarigan.files.migration)."""
+    """A handmade file of the oldest format (sarigan.files.checkpoint)."""
     today = load_checkpoint(list_checkpoints(saved / "checkpoints")[-1])
     old = {name: today[name] for name in ("config", "generator", "discriminator")}
     del old["config"]["training"]["max_nonfinite_steps"]  # a field of later days

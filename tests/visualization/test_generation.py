@@ -13,8 +13,7 @@ from PIL import Image
 
 from sarigan.editing.interpolation import LatentPath
 from sarigan.editing.latent_file import load_latents, save_latents
-from sarigan.editing.rendering import render
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling, render
 from sarigan.editing.seeds import latents_of_seeds
 from sarigan.models.generator import Generator
 from sarigan.visualization.figures import samples as generation

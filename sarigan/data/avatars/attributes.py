@@ -7,10 +7,12 @@ numpy version, global state or order of access can change. All fields are indepe
 import hashlib
 import struct
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
+
+import numpy as np
 
 _HAIR_STYLES = (
     "big_hair", "bob", "bun", "buzzcut", "caesar", "caesar_side_part", "cornrows", "curly", "curvy", "dreadlocks",
@@ -168,3 +170,37 @@ def draw_attributes(seed: int, index: int) -> AvatarAttributes:
         has_glasses=fields["glasses"] != "none",
         has_beard=fields["beard"] != "none",
     )
+
+
+_LONG_HAIR = {
+    "big_hair", "bob", "curvy", "dreads", "long_not_too_long", "loose_hair", "mia_wallace", "straight_1",
+    "straight_strand", "twist_long_hair", "twist_long_hair_2",
+}  # fmt: skip
+_EYES_WITH_WHITES = {"squint", "surprised", "eye_roll"}
+_DARK_GLASSES = {"sunglasses", "wayfarers"}
+
+# Only what can be seen: a colour of hair needs hair, the whites of eyes need glasses that let them through.
+BINARY_ATTRIBUTES: dict[str, Callable[[AvatarAttributes], bool]] = {
+    "glasses": lambda a: a.has_glasses,
+    "dark_glasses": lambda a: a.glasses in _DARK_GLASSES,
+    "facial_hair": lambda a: a.has_beard,
+    "long_hair": lambda a: a.hair in _LONG_HAIR,
+    "dark_hair": lambda a: a.has_hair and a.hair_color in {"black", "dark_brown"},
+    "light_hair": lambda a: a.has_hair and a.hair_color in {"blonde", "golden", "platinum", "silver"},
+    "red_hair": lambda a: a.has_hair and a.hair_color in {"auburn", "red"},
+    "dark_skin": lambda a: a.skin_color in {"dark_brown", "black"},
+    "pale_skin": lambda a: a.skin_color in {"pale", "light"},
+    "smile": lambda a: a.mouth in {"smile", "twinkle", "big_smile", "tongue", "default"},
+    "closed_mouth": lambda a: a.mouth in {"twinkle", "serious", "sad"},
+    "eye_whites": lambda a: a.eyes in _EYES_WITH_WHITES and a.glasses not in _DARK_GLASSES,
+    "dark_clothes": lambda a: a.clothes_color in {"black", "navy", "heather"},
+    "warm_clothes": lambda a: a.clothes_color in {"orange", "pink", "red"},
+    "green_background": lambda a: a.background_color in {"mint", "lime", "teal"},
+    "warm_background": lambda a: a.background_color in {"rose", "sand"},
+    "graded_background": lambda a: a.background_gradient,
+}
+
+
+def binary_labels(attributes: AvatarAttributes) -> np.ndarray:
+    """The truth of every attribute of `BINARY_ATTRIBUTES`, in its order: bool [A]."""
+    return np.array([holds(attributes) for holds in BINARY_ATTRIBUTES.values()], dtype=bool)

@@ -1,7 +1,7 @@
 """Every random input of a phase of a style-based system, drawn for the whole batch from (seed, phase, step).
 
 The forward passes take what is drawn here as inputs, so neither the number of ranks nor accumulation nor a restart
-changes a sample. S shards take positions s, s+S, s+2S, ... of the batch, as the images do (`sarigan.data.sampler`).
+changes a sample. S shards take positions s, s+S, s+2S, ... of the batch, as the images do (`sarigan.data.loader`).
 """
 
 import random

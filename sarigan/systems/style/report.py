@@ -10,8 +10,7 @@ from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_io
 from sarigan.analysis.part_masks import segmented_avatars
 from sarigan.editing.group_editing import scaling, toward
 from sarigan.editing.mixing import RANGES, latent_range
-from sarigan.editing.rendering import render
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
 from sarigan.visualization.figures.attention_maps import attention_sheet
 from sarigan.visualization.figures.editing import groups_overview

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling
 from sarigan.layers.intervention import check_place
 from sarigan.models.generator import Generator
 from sarigan.models.group_features import group_responses, record_layer_inputs

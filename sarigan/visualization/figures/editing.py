@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sarigan.editing.edit_file import group_channels
 from sarigan.editing.group_editing import Family, difference_map, edited_images
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import Picture, heat_colors, make_sheet, pictures
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from sarigan.editing.mixing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling
 from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import make_sheet, pictures

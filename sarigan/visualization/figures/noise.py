@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sarigan.editing.rendering import render, rendered_batches
-from sarigan.editing.sampling import Sampling
+from sarigan.editing.rendering import Sampling, render, rendered_batches
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import heat_colors, make_sheet, pictures
 
