@@ -1,5 +1,7 @@
 """Checks of arguments that both operators share; they come before any implementation is chosen, so all of them agree."""
 
+import numbers
+
 from torch import Tensor, bfloat16, float16, float32, float64
 
 FLOATING = (float16, bfloat16, float32, float64)
@@ -21,7 +23,7 @@ def check_same_device(name: str, tensor: Tensor, x: Tensor) -> None:
 
 def check_number(name: str, value: object) -> None:
     """Raises TypeError unless `value` is a real number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
 
 
