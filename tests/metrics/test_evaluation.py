@@ -112,6 +112,7 @@ def test_report(evaluation_of: Callable[..., Evaluation], two_sets: tuple, tmp_p
     for r in results:
         assert r["network_sha256"] == "0" * 64 and r["seed"] == 3 and len(r["data_hash"]) == 64
         assert {"protocol", "code_version", "time", "seconds", "preprocessing"} <= r.keys()
+    assert results[1]["protocol"].startswith("unbiased MMD^2, kernel (x.y/D + 1)^3, 100 subsets of 30, 40 images against 30")
     assert "30 images" not in results[0]["protocol"] and "40 images against 30" in results[0]["protocol"]
     assert "kid_small" in report.table()
 

@@ -46,8 +46,8 @@ def test_chance_is_that_of_renamed_channels() -> None:
         order = torch.randperm(7, generator=source)
         chance.append(spearmanr(a.numpy()[upper], b[order][:, order].numpy()[upper]).statistic)
     found = mantel_spearman(a, b, num_permutations=30, seed=4)
-    assert found.chance == pytest.approx(np.mean(chance), rel=1e-9)
-    assert found.z == pytest.approx((found.value - np.mean(chance)) / np.std(chance, ddof=1), rel=1e-9)
+    assert found.null_mean == pytest.approx(np.mean(chance), rel=1e-9)
+    assert found.z == pytest.approx((found.score - np.mean(chance)) / np.std(chance, ddof=1), rel=1e-9)
 
 
 def test_channels_that_never_vary_correlate_with_none() -> None:
@@ -62,6 +62,15 @@ def test_channels_that_never_vary_correlate_with_none() -> None:
     expected = np.corrcoef(x[:, varying].transpose(0, 1).flatten(start_dim=1).numpy())
     np.testing.assert_allclose(found[np.ix_(varying, varying)], expected, atol=1e-12)
     assert (found[2, varying] == 0).all() and (found[varying, 2] == 0).all()
+
+
+def test_a_large_mean_costs_no_digits() -> None:
+    """float32 features of deviation 1 about 1000: their products are summed in float64."""
+    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)) + 1000
+    correlation = _Correlation(3, torch.device("cpu"))
+    correlation.update(x)
+    expected = np.corrcoef(x.double().transpose(0, 1).flatten(start_dim=1).numpy())
+    np.testing.assert_allclose(correlation.matrix().numpy(), expected, atol=1e-6)
 
 
 def test_channels_that_share_pairs_are_no_evidence() -> None:

@@ -73,7 +73,9 @@ def test_silhouette_of_pairs() -> None:
     """Groups of two have one other member each: a is its distance, not half of it."""
     distance = torch.tensor([[0, 1, 4, 5], [1, 0, 6, 7], [4, 6, 0, 2], [5, 7, 2, 0]], dtype=torch.float64)
     scores = [(b - a) / b for a, b in ((1, 4.5), (1, 6.5), (2, 5), (2, 6))]
-    assert silhouette(distance, torch.tensor([0, 0, 1, 1]), 2) == pytest.approx(np.mean(scores))
+    labels = torch.tensor([0, 0, 1, 1])
+    assert silhouette(distance, labels, 2) == pytest.approx(np.mean(scores))
+    assert silhouette(torch.zeros(4, 4, dtype=torch.float64), labels, 2) == 0  # equal kernels
 
 
 def test_channels_without_a_group_are_left_out(tiny_config: Build) -> None:

@@ -32,6 +32,13 @@ def test_layers_and_widths_of_config_e() -> None:
     assert discriminator.recognition is None  # unless the width of the codes is given
 
 
+def test_the_last_convolution_has_the_width_of_4_pixels() -> None:
+    discriminator = Discriminator(DiscriminatorConfig(channel_base=32, channel_max=512), 16)
+    assert [block.down.weight.shape[:2] for block in discriminator.blocks.values()] == [(8, 4), (16, 8)]
+    assert discriminator.conv.weight.shape == (16, 17, 3, 3) and discriminator.dense.weight.shape == (16, 256)
+    assert discriminator(torch.zeros(2, 3, 16, 16)).logits.shape == (2,)
+
+
 @pytest.mark.parametrize("code_dim", [0, 6])
 def test_outputs(code_dim: int) -> None:
     discriminator = Discriminator(DiscriminatorConfig(channel_base=64, channel_max=8), 16, code_dim)
