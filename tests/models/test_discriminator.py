@@ -65,6 +65,8 @@ def test_d_and_q_share_every_layer_but_the_last() -> None:
 
 
 def test_wrong_configurations() -> None:
+    with pytest.raises(InputError, match=r"discriminator\.channel_max must be at least 1, got 0"):
+        DiscriminatorConfig(channel_max=0)
     with pytest.raises(InputError, match="minibatch_stddev_group must be at least 1, got 0"):
         DiscriminatorConfig(minibatch_stddev_group=0)
     with pytest.raises(InputError, match=r"discriminator\.channel_base must be at least 128 at resolution 256, got 64"):

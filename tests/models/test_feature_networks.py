@@ -249,6 +249,12 @@ def test_efficientnet_from_its_raw_weights(efficientnet: EfficientNet) -> None:
     torch.testing.assert_close(found.logits.double(), logits, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 4, 8, 8), (0, 3, 8, 8), (1, 2, 3, 8, 8)])
+def test_images_of_another_shape_are_named(efficientnet: EfficientNet, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"images must have shape \(N, 3, H, W\), got \("):
+        efficientnet(torch.zeros(shape, dtype=torch.uint8))
+
+
 def test_efficientnet_distance_by_hand(efficientnet: EfficientNet) -> None:
     """Unit length over channels at every position; squared differences summed over channels, averaged over positions."""
     source = torch.Generator().manual_seed(1)
