@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ from sarigan.config import Config, load_config
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Hook, Trainer
+
+# A shell lets what it runs in the background ignore Ctrl-C, and all processes that the tests start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: a failure anywhere is a failure everywhere.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
