@@ -103,6 +103,12 @@ def exit_on_input_error() -> Iterator[None]:
             print(f"error: {prefix}{one_line(str(error))}", file=sys.stderr)
         elif is_main():
             print(f"error: {one_line(str(error))}", file=sys.stderr)
+        if torch.distributed.is_initialized():
+            # The group was left as it is (`process_group`). Its threads may be in a call when the interpreter ends, and C++
+            # then aborts the process (exit code -6).
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(EXIT_CODE)
         raise SystemExit(EXIT_CODE) from None
 
 

@@ -1,10 +1,13 @@
 """Derived seeds, and the one exception a script turns into a line."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from process_tools import DEADLINE, ROOT
 
 from sarigan.analysis.avatar_training import AvatarTrainingConfig
 from sarigan.editing.seeds import parse_seeds
@@ -79,3 +82,18 @@ def test_other_errors_keep_their_traceback() -> None:
     with pytest.raises(ZeroDivisionError), exit_on_input_error():
         raise ZeroDivisionError
     assert issubclass(InputError, ValueError)
+
+
+def test_one_line_whatever_the_end_of_the_interpreter_meets() -> None:
+    """A process group that was left open has threads that may abort the process when the interpreter ends."""
+    code = (
+        "import atexit, os, torch\n"
+        "from sarigan import distributed\n"
+        "from sarigan.errors import InputError\n"
+        "torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)\n"
+        "atexit.register(os.abort)\n"
+        "with distributed.exit_on_input_error():\n"
+        "    raise InputError('a line')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (2, "error: a line\n")
