@@ -6,6 +6,7 @@ for itself: `membership()` -> [c,g] with one-hot rows, its initialisation, its l
 of `Grouping` and a line in `GROUPINGS`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -152,16 +153,16 @@ def block_diagonal_loss(kernel: Tensor, groups: Tensor) -> Tensor:
         return (kernel_similarity(kernel) - target).square().mean()
 
 
-class Grouping(nn.Module):
+class Grouping(nn.Module, ABC):
     """Which of g groups each of c channels belongs to. kernel: the weights [c,...] that produce the channels."""
 
     def __init__(self, num_channels: int, num_groups: int) -> None:
         super().__init__()
         self.num_channels, self.num_groups = num_channels, num_groups
 
+    @abstractmethod
     def membership(self) -> Tensor:
         """[c,g], one-hot rows."""
-        raise NotImplementedError
 
     def initialize(self, kernel: Tensor) -> None:
         """Called once, with the first kernels."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from sarigan.training.precision import Precision
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(ABC):
     """The sections that all systems share. `system` names the subclass (`sarigan.systems.registry`)."""
 
     # Sections or fields that fix the shapes of the weights, and exceptions from them: a run goes on with the same ones only.

@@ -144,6 +144,7 @@ class Trainer:
                 raise
             self.nonfinite.reset()
             self.scalars = ScalarSums()
+            self.active_hook = None  # the hook that raised the error
             return False
         finally:
             batches.close()

@@ -27,6 +27,7 @@ from sarigan.runs.rank_status import RankStatus, furthest_behind
 from sarigan.runs.run import StopRequest, stop_on_signal, train
 from sarigan.runs.watchdog import Watchdog
 from sarigan.training.hooks import ProgressHook
+from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.trainer import Hook, Trainer
 
 Build = Callable[..., Any]
@@ -275,3 +276,27 @@ def test_the_doctor_looks_at_everything(tiny_config: Build, png_folder: Path, tm
     wrong = tiny_config(*images, "metrics.names=[fid]", "training.images_per_rank=3")
     bad = list(examine(wrong, tmp_path / "file" / "run"))
     assert [finding.subject for finding in bad if finding.verdict == "bad"] == ["disk", "batch", "metrics"], bad
+
+
+def test_want_of_memory_after_a_roll_back_is_the_steps(tiny_config: Build, tiny_trainer: Build) -> None:
+    """The hook that asked for the roll-back has ended: what a later step lacks is not its fault."""
+
+    class Once(Hook):
+        def after_step(self, trainer: Trainer) -> None:
+            if trainer.state.num_rollbacks == 0:
+                trainer.state.num_rollbacks = 1
+                raise NonfiniteError("spoilt")
+            raise AssertionError("the next step has no memory")
+
+    trainer = tiny_trainer(tiny_config(), [Once()])
+    trainer.supervisor.roll_back = lambda trainer, error: True
+    loss = trainer.phases[0].loss
+
+    def limited(shard: Any) -> Any:
+        if trainer.state.num_rollbacks and len(shard.batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(shard)
+
+    trainer.phases[0].loss = limited
+    with pytest.raises(InputError, match="with 8 images in a pass; 2 fit"), explained_out_of_memory(trainer):
+        trainer.run()
