@@ -38,7 +38,9 @@ def test_weights_are_rounded_and_groups_are_not(generator: Generator, tmp_path: 
         if ".grouping." in name:
             assert stored[name].dtype == np.float32 and np.array_equal(found.numpy(), exact)
         else:  # NumPy rounds to even as well
-            assert stored[name].dtype == np.float16 and np.array_equal(found.numpy(), exact.astype(np.float16).astype(np.float32))
+            assert stored[name].dtype == np.float16 and np.array_equal(
+                found.numpy(), exact.astype(np.float16).astype(np.float32)
+            )
     assert json.loads((tmp_path / CONFIG_NAME).read_text())["export_version"] == 2
     z = torch.randn(4, 8)
     exact, near = generator(z, noise="fixed"), loaded(z, noise="fixed")

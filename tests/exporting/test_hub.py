@@ -94,7 +94,9 @@ def test_what_is_wrong_is_one_line(hub: list[Any], monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError, match="an exported generator is generator.json beside generator.safetensors"):
         from_pretrained("folder")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match="^owner/faces: no such folder; for the Hugging Face hub: pip install huggingface_hub$"):
+    with pytest.raises(
+        InputError, match="^owner/faces: no such folder; for the Hugging Face hub: pip install huggingface_hub$"
+    ):
         from_pretrained("owner/faces")
 
 

@@ -30,8 +30,19 @@ def run(tmp_path: Path) -> Path:
     (folder / "evaluation").mkdir(parents=True)
     command = ["/home/someone/scripts/train.py", "--config", "configs/mine.yaml", "data.path=/home/someone/photos.zip"]
     (folder / "environment.json").write_text(json.dumps({"command": command, "commit": "abc123", "python": "3.11"}))
-    for name, value in {"000000040": 11.5, "checkpoint-00000005-x": 22.5, "000000032": 33.5, "checkpoint-00000004-x": 44.5}.items():
-        result = {"name": "fd_efficientnet", "value": value, "protocol": "a|b", "num_images": 7, "data": "/home/someone/photos.zip"}
+    for name, value in {
+        "000000040": 11.5,
+        "checkpoint-00000005-x": 22.5,
+        "000000032": 33.5,
+        "checkpoint-00000004-x": 44.5,
+    }.items():
+        result = {
+            "name": "fd_efficientnet",
+            "value": value,
+            "protocol": "a|b",
+            "num_images": 7,
+            "data": "/home/someone/photos.zip",
+        }
         (folder / "evaluation" / f"{name}.json").write_text(json.dumps({"results": [result, 3]}))
     return folder
 
@@ -93,7 +104,12 @@ def test_card(state: TrainingState, run: Path, tmp_path: Path) -> None:
 def test_what_is_not_known_is_left_out(state: TrainingState, tmp_path: Path) -> None:
     """The export of an older version, a file of another make, a checkpoint without its run directory."""
     generator, bare = generator_of(state), checkpoint_path(tmp_path / "elsewhere", 5)
-    for origin in ({}, {"checkpoint": "x.pt", "seen_kimg": 3.0}, origin_of(bare, {"G": 3}), origin_of(bare, state.state_dict())):
+    for origin in (
+        {},
+        {"checkpoint": "x.pt", "seen_kimg": 3.0},
+        origin_of(bare, {"G": 3}),
+        origin_of(bare, state.state_dict()),
+    ):
         write_model_card(tmp_path, generator, origin, "SariGAN")
         card = (tmp_path / CARD_NAME).read_text()
         assert "license:" not in card and "Not stated" in card and "None of this checkpoint" in card

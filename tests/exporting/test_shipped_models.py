@@ -14,7 +14,13 @@ import sarigan.exporting.shipped
 from sarigan import load_generator, pretrained
 from sarigan.errors import InputError
 from sarigan.exporting.model_card import CARD_NAME, origin_of, without_folders
-from sarigan.exporting.safetensors_export import CONFIG_NAME, WEIGHTS_NAME, load_exported, load_exported_and_origin, save_exported
+from sarigan.exporting.safetensors_export import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    load_exported,
+    load_exported_and_origin,
+    save_exported,
+)
 from sarigan.exporting.shipped import SHIPPED, SHIPPED_FOLDER
 from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.models.generator import Generator
@@ -69,7 +75,9 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_name_means_the_model_unless_a_path_of_that_name_is_there(shipped: Path, checkpoint: Path) -> None:
-    assert find_source(NAME) == find_source(Path(NAME)) == find_source(shipped) == find_source(shipped / WEIGHTS_NAME) == shipped
+    assert (
+        find_source(NAME) == find_source(Path(NAME)) == find_source(shipped) == find_source(shipped / WEIGHTS_NAME) == shipped
+    )
     assert find_source(checkpoint.parents[1]) == find_source(checkpoint) == checkpoint
     generator, record = load_generator_and_record(NAME)
     z = torch.randn(2, 8)
@@ -136,7 +144,9 @@ def test_evaluation_knows_the_data_of_training(main: Main, shipped: Path, checkp
 @pytest.mark.parametrize("command", ["generate", "attention_maps", "export", "project"])
 def test_an_unknown_name_gives_the_list(main: Main, shipped: Path, command: str) -> None:
     arguments = {"export": ["faces_64", "o"], "project": ["faces_64", "photo.png"]}.get(command, ["faces_64"])
-    line = "error: faces_64: does not exist; give a checkpoint file, a run directory, the folder of an export, or a model of the"
+    line = (
+        "error: faces_64: does not exist; give a checkpoint file, a run directory, the folder of an export, or a model of the"
+    )
     code, _, errors = main(command, *arguments)
     assert code == 2 and errors == [f"{line} package: {', '.join(SHIPPED)}"]
 
