@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most
-from sarigan.losses import adversarial
-from sarigan.losses.information import explained_variance_terms, information_loss
-from sarigan.losses.path_length import path_length_penalty, path_lengths
-from sarigan.losses.r1 import r1_penalty
+from sarigan.losses import gan
+from sarigan.losses.gan import explained_variance_terms, information_loss, path_length_penalty, path_lengths, r1_penalty
 from sarigan.models.discriminator import Discriminator, DiscriminatorOutput
 from sarigan.models.generator import Generator, GeneratorOutput
 from sarigan.models.recognition import information_target
@@ -93,7 +91,7 @@ class GanObjective:
             fake = self._generate(shard.draws)
         fake_output = self._discriminate(fake.images)
         real_output = self._discriminate(shard.batch.images)
-        loss = adversarial.discriminator_loss(real_output.logits, fake_output.logits)
+        loss = gan.discriminator_loss(real_output.logits, fake_output.logits)
         scalars = {
             "loss/discriminator": loss.detach(),
             "logits/real": real_output.logits.detach().mean(),
@@ -118,7 +116,7 @@ class GanObjective:
         assert shard.draws is not None
         fake = self._generate(shard.draws)
         output = self._discriminate(fake.images)
-        loss = adversarial.generator_loss(output.logits)
+        loss = gan.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
         scalars |= {f"{key}_g": value for key, value in terms.items()}
