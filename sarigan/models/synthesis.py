@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ops import bias_act
-from sarigan.layers.activation import BiasLeakyReLU
+from sarigan.layers.activation import BiasLeakyReLU, NoiseInjection
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.grouping import Grouping, GroupingConfig, build_grouping
 from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.forms import ActivationModulation, WeightModulation
-from sarigan.layers.noise import NoiseInjection
 from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.resample import upsample_2x
 from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes
