@@ -16,9 +16,8 @@ from sarigan import distributed
 from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
-from sarigan.models.discriminator import Discriminator
+from sarigan.models.discriminator import Discriminator, code_halves, information_target
 from sarigan.models.generator import Generator
-from sarigan.models.recognition import code_halves, information_target
 
 BLOCK = 32  # images that D sees at once: its minibatch statistic makes Q depend on the company
 

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from sarigan.errors import InputError, require_at_least_1, require_at_most
 from sarigan.losses import gan
 from sarigan.losses.gan import explained_variance_terms, information_loss, path_length_penalty, path_lengths, r1_penalty
-from sarigan.models.discriminator import Discriminator, DiscriminatorOutput
+from sarigan.models.discriminator import Discriminator, DiscriminatorOutput, information_target
 from sarigan.models.generator import Generator, GeneratorOutput
-from sarigan.models.recognition import information_target
 from sarigan.systems.style.draws import StyleDraws
 from sarigan.systems.system import Scalars, Shard
 
