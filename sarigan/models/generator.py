@@ -12,11 +12,38 @@ from sarigan.errors import InputError, require_at_least_1, require_at_most
 from sarigan.files.weights import floating_type, load_weights
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
+from sarigan.layers.linear import EqualizedLinear
+from sarigan.layers.normalization import full_precision, pixel_norm
 from sarigan.layers.style import StyleCodes
 from sarigan.models.channel_widths import check_widths
-from sarigan.models.mapping import MappingNetwork
 from sarigan.models.synthesis import GroupedLayer, SkipSynthesis
 from sarigan.models.synthesis_adain import AdaINSynthesis
+
+
+class MappingNetwork(nn.Module):
+    """Pixel norm, then `num_layers` fully connected layers with leaky ReLU, learning-rate multiplier 0.01.
+
+    z [N,z_dim] -> w [N,w_dim]. Hidden layers are `style_dim` wide; only the last one reaches w_dim, which for SariGAN is
+    2 * style_dim: w = [w_h, w_z], the inter-group and the intra-group half. Always float32 or wider.
+    """
+
+    def __init__(
+        self, z_dim: int, style_dim: int, w_dim: int, num_layers: int = 8, learning_rate_multiplier: float = 0.01
+    ) -> None:
+        super().__init__()
+        widths = [z_dim, *[style_dim] * (num_layers - 1), w_dim]
+        self.layers = nn.ModuleList(
+            EqualizedLinear(i, o, learning_rate_multiplier, activation="leaky_relu")
+            for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            x = pixel_norm(full_precision(z))
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
 
 Noise = str | Sequence[Tensor | None]
 
