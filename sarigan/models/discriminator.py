@@ -12,8 +12,8 @@ from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.linear import EqualizedLinear
 from sarigan.layers.normalization import full_precision, wide_range
-from sarigan.models.channel_widths import block_resolutions, channels_at, check_widths
 from sarigan.models.generator import Generator, GeneratorOutput
+from sarigan.models.synthesis import block_resolutions, channels_at, check_widths
 
 
 class RecognitionHead(nn.Module):

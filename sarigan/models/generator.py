@@ -15,8 +15,7 @@ from sarigan.layers.intervention import Edit
 from sarigan.layers.linear import EqualizedLinear
 from sarigan.layers.normalization import full_precision, pixel_norm
 from sarigan.layers.style import StyleCodes
-from sarigan.models.channel_widths import check_widths
-from sarigan.models.synthesis import GroupedLayer, SkipSynthesis
+from sarigan.models.synthesis import GroupedLayer, SkipSynthesis, check_widths
 from sarigan.models.synthesis_adain import AdaINSynthesis
 
 
