@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from sarigan.analysis.part_masks import PartMasks
+from sarigan.editing.rendering import record_layer_inputs
 from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
 from sarigan.models.generator import Generator
-from sarigan.models.group_features import record_layer_inputs
 
 TAU = 0.05
 MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse

@@ -1,15 +1,17 @@
 """How images are made of latents and seeds: truncation, noise, a batch at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sarigan.editing.seeds import LatentSource, SeedLatents, latents_of_seeds, noise_of_seeds
-from sarigan.layers.intervention import Edit, Intervention
+from sarigan.layers.intervention import Edit, Intervention, check_place
 from sarigan.models.generator import Generator
+from sarigan.models.synthesis import SkipSynthesis
 
 
 def render(
@@ -89,3 +91,38 @@ class Sampling:
     ) -> Iterator[Tensor]:  # fmt: skip
         """The same images, `batch_size` at a time."""
         return rendered_batches(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
+
+
+@contextmanager
+def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Within the block, every call of the generator leaves the inputs [N,C,H,W] of these layers in the dictionary.
+
+    InputError for a layer without groups.
+    """
+    for name in layers:
+        check_place(name, None, generator.synthesis.num_groups())
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, tuple], None]:
+        def hook(module: nn.Module, arguments: tuple) -> None:
+            found[name] = arguments[0].detach()
+
+        return hook
+
+    assert not layers or isinstance(generator.synthesis, SkipSynthesis)
+    modules = dict(generator.synthesis.named_layers()) if isinstance(generator.synthesis, SkipSynthesis) else {}
+    handles = [modules[name].modulation.register_forward_pre_hook(keep(name)) for name in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def group_responses(features: Tensor, membership: Tensor, absolute: bool = False) -> Tensor:
+    """The mean feature of every group (Fig. 3), or its mean absolute feature: [N,C,H,W], [C,G] -> [N,G,H,W]; empty: 0."""
+    if absolute:
+        features = features.abs()
+    member = membership.to(features.dtype)
+    weight = member / member.sum(dim=0).clamp_min(1)
+    return torch.einsum("nchw,cg->nghw", features, weight)

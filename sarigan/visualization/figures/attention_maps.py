@@ -8,10 +8,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.editing.rendering import Sampling
+from sarigan.editing.rendering import Sampling, group_responses, record_layer_inputs
 from sarigan.layers.intervention import check_place
 from sarigan.models.generator import Generator
-from sarigan.models.group_features import group_responses, record_layer_inputs
 from sarigan.visualization.sheet import Picture, heat_colors, make_sheet, pictures
 
 
