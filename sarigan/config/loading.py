@@ -14,7 +14,7 @@ from sarigan.config.kinds import silent_conversion, texts_as_written, without_va
 from sarigan.errors import InputError
 from sarigan.files.reading import check_yaml, read_yaml_text, reading
 from sarigan.systems.registry import SYSTEMS
-from sarigan.training.run_config import RunConfig
+from sarigan.training.config import RunConfig
 
 
 class Source(NamedTuple):
