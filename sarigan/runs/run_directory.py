@@ -10,9 +10,9 @@ import torch
 from sarigan.config import Config
 from sarigan.files.atomic_file import replace_text
 from sarigan.files.checkpoint import list_checkpoints
-from sarigan.files.code_version import git_commit
 from sarigan.files.reading import read_json_object
 from sarigan.files.run_log import RunLogger
+from sarigan.files.run_record import git_commit
 from sarigan.training.precision import PRECISIONS
 from sarigan.training.state import TrainingState, numeric_platform
 
