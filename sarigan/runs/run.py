@@ -17,7 +17,6 @@ from sarigan.config import Config
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.errors import InputError
 from sarigan.files.lock import run_lock
-from sarigan.files.run_log import RunLogger
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together
@@ -28,7 +27,7 @@ from sarigan.runs.summary import overfitting_warning
 from sarigan.runs.supervisor import RunSupervisor
 from sarigan.runs.watchdog import Watchdog
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.hooks import LogHook, ProgressHook, SampleHook, WarmUpHook
+from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Hook, Trainer

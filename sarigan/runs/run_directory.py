@@ -11,8 +11,8 @@ from sarigan.config import Config
 from sarigan.files.atomic_file import replace_text
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.reading import read_json_object
-from sarigan.files.run_log import RunLogger
 from sarigan.files.run_record import git_commit
+from sarigan.training.hooks import RunLogger
 from sarigan.training.precision import PRECISIONS
 from sarigan.training.state import TrainingState, numeric_platform
 

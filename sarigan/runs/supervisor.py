@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from sarigan.files.run_log import RunLogger
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.resume import resume_from_newest
 from sarigan.runs.watchdog import Watchdog
+from sarigan.training.hooks import RunLogger
 from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.trainer import Supervisor, Trainer
 
