@@ -13,8 +13,8 @@ from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
 from sarigan.files.atomic_file import sync_folder
-from sarigan.files.input_path import kind_of
 from sarigan.files.lock import try_lock
+from sarigan.files.output_path import kind_of
 
 LISTING_NAME = "listing.sqlite"
 _LOCK_NAME = "preparing.lock"
