@@ -17,7 +17,7 @@ from sarigan.editing.edit_file import save_edits
 from sarigan.editing.group_editing import along, scaling, toward
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import exit_on_input_error
-from sarigan.files.output_path import output_file, output_folder
+from sarigan.files.paths import output_file, output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_numbers, sampling_of
 from sarigan.visualization.figures.editing import group_sheet, groups_overview
 

@@ -15,7 +15,7 @@ from sarigan.editing.interpolation import SPACES
 from sarigan.editing.latent_file import load_latents, save_latents
 from sarigan.editing.seeds import LatentSource, parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.output_path import output_file, output_folder
+from sarigan.files.paths import output_file, output_folder
 from sarigan.visualization.command_line import (
     add_sampling_options,
     load_all_edits,

@@ -15,7 +15,7 @@ from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.checkpoint import resolve_checkpoint
-from sarigan.files.output_path import output_folder
+from sarigan.files.paths import output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 
 

@@ -22,7 +22,7 @@ from sarigan.data.lmdb.format import (
     json_object,
 )
 from sarigan.errors import InputError
-from sarigan.files.output_path import kind_of
+from sarigan.files.paths import kind_of
 
 PREPARE = "scripts/prepare_data.py"
 

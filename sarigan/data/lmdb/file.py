@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import lmdb
 
 from sarigan.errors import InputError
-from sarigan.files.output_path import kind_of
+from sarigan.files.paths import kind_of
 
 
 class _Environment:

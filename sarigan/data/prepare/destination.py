@@ -14,7 +14,7 @@ from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
 from sarigan.files.atomic_file import sync_folder
 from sarigan.files.lock import try_lock
-from sarigan.files.output_path import kind_of
+from sarigan.files.paths import kind_of
 
 LISTING_NAME = "listing.sqlite"
 _LOCK_NAME = "preparing.lock"

@@ -9,7 +9,7 @@ from sarigan.data.prepare.sources.lmdb import LsunSource, PreparedSource
 from sarigan.data.prepare.sources.source import FolderSource, Source, ZipSource
 from sarigan.data.prepare.sources.tar import TarSource, is_tar
 from sarigan.errors import InputError
-from sarigan.files.output_path import kind_of
+from sarigan.files.paths import kind_of
 
 
 def open_source(path: Path, workspace: Path) -> Source:
