@@ -14,8 +14,7 @@ from PIL import Image
 from sarigan.data.image_folder import files_below
 from sarigan.data.lmdb.format import Recipe
 from sarigan.data.prepare.fit import fit_picture
-from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
-from sarigan.files.zip_file import ZipPictures
+from sarigan.files.picture import BrokenPicture, ZipPictures, decode_picture, read_picture
 
 
 class Entry(NamedTuple):
