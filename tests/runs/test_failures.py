@@ -23,9 +23,8 @@ from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.runs import rank_status, watchdog
 from sarigan.runs.out_of_memory import explained_out_of_memory
-from sarigan.runs.rank_status import RankStatus, furthest_behind
 from sarigan.runs.run import StopRequest, stop_on_signal, train
-from sarigan.runs.watchdog import Watchdog
+from sarigan.runs.watchdog import RankStatus, Watchdog, furthest_behind
 from sarigan.training.hooks import ProgressHook
 from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.trainer import Hook, Trainer
