@@ -24,13 +24,46 @@ from sarigan.runs.out_of_memory import explained_out_of_memory
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.run_directory import prepare_run_dir, recorded_precision
 from sarigan.runs.summary import overfitting_warning
-from sarigan.runs.supervisor import RunSupervisor
 from sarigan.runs.watchdog import Watchdog
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
+from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Hook, Trainer
+from sarigan.training.trainer import Hook, Supervisor, Trainer
+
+log = logging.getLogger(__name__)
+MAX_ROLLBACKS = 3
+
+
+class RunSupervisor(Supervisor):
+    """Supervises a run in a directory; `logger` is None on all ranks but 0."""
+
+    def __init__(self, watchdog: Watchdog, checkpoints: CheckpointHook, logger: RunLogger | None, run_dir: Path) -> None:
+        self.watchdog, self.checkpoints, self.logger, self.run_dir = watchdog, checkpoints, logger, run_dir
+
+    def report_position(self, where: str) -> None:
+        self.watchdog.mark(where)
+
+    def report_stop(self) -> None:
+        self.watchdog.post("stopped in an evaluation, as asked; what was trained is saved", code=0)
+
+    def roll_back(self, trainer: Trainer, error: NonfiniteError) -> bool:
+        """Restore the last checkpoint and go on with other latents, if the configuration allows it, three times at most."""
+        state = trainer.state
+        attempt = state.num_rollbacks + 1
+        if state.config.training.on_nonfinite != "roll_back" or attempt > MAX_ROLLBACKS:
+            return False
+        self.checkpoints.writer.wait()
+        if not resume_from_newest(state, self.run_dir):
+            return False
+        state.num_rollbacks = attempt
+        self.checkpoints.saved_step = state.step
+        if self.logger is not None:
+            self.logger.drop_after(state.step)
+            log.warning(f"warning: {error}; rolled back to step {state.step}, attempt {attempt} of {MAX_ROLLBACKS}")
+        return True
+
 
 log = logging.getLogger(__name__)
 LAST_WRITE_SECONDS = 20.0  # a checkpoint on its way to the disk gets, when another rank is lost
