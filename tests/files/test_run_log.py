@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sarigan.runs.run_directory import recorded_precision
+from sarigan.runs.run import recorded_precision
 from sarigan.training.hooks import RunLogger
 
 
