@@ -28,8 +28,7 @@ from sarigan.files.reading import read_json_object
 from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
-from sarigan.runs.failure import ending_together
-from sarigan.runs.out_of_memory import explained_out_of_memory
+from sarigan.runs.failure import ending_together, explained_out_of_memory
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.summary import overfitting_warning
 from sarigan.runs.watchdog import Watchdog

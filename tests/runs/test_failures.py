@@ -22,7 +22,7 @@ from sarigan.diagnosis.machine import architecture_finding
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.runs import rank_status, watchdog
-from sarigan.runs.out_of_memory import explained_out_of_memory
+from sarigan.runs.failure import explained_out_of_memory
 from sarigan.runs.run import StopRequest, stop_on_signal, train
 from sarigan.runs.watchdog import RankStatus, Watchdog, furthest_behind
 from sarigan.training.hooks import ProgressHook
