@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sarigan import distributed
-from sarigan.data.content_hash import content_hash
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.metrics.config import EvaluationConfig
@@ -29,7 +28,7 @@ from sarigan.metrics.feature_statistics import (
     collect,
     tell_if_fewer,
 )
-from sarigan.metrics.statistics_cache import StatisticsCache
+from sarigan.metrics.statistics_cache import StatisticsCache, content_hash
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.feature_networks import vgg16
 from sarigan.models.feature_networks.attribute_classifiers import AttributeClassifier, open_attribute_classifiers
