@@ -22,9 +22,8 @@ from sarigan.data.lmdb.dataset import partial_path
 from sarigan.data.lmdb.format import MAX_IMAGES, Header, Recipe
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
-from sarigan.data.prepare.sources.avatars import AvatarSource
 from sarigan.data.prepare.sources.lmdb import PreparedSource
-from sarigan.data.prepare.sources.opening import open_source
+from sarigan.data.prepare.sources.opening import AvatarSource, open_source
 from sarigan.data.prepare.sources.source import Source
 from sarigan.data.prepare.worker_pool import Skipped, WorkerPool, run_ahead
 from sarigan.data.prepare.writer import SetWriter
