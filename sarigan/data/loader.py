@@ -26,8 +26,7 @@ from torch.utils.data import DataLoader
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
-from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.file import is_lmdb
+from sarigan.data.lmdb.dataset import LmdbDataset, is_lmdb
 from sarigan.errors import InputError, require_at_most
 from sarigan.seeding import derive_seed
 

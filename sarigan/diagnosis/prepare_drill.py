@@ -10,8 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile, partial_path
 from sarigan.data.lmdb.format import STATE_KEY
 from sarigan.errors import InputError
 

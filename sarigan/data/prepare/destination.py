@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile, partial_path
 from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
 from sarigan.data.lmdb.format import DIGEST_HEAD, EMPTY_CHAIN, Header, extend_chain, image_key, info_key
 from sarigan.errors import InputError
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from sarigan.data.avatars.attributes import AvatarAttributes
 from sarigan.data.avatars.dataset import AvatarDataset
-from sarigan.data.lmdb.file import LmdbFile, is_lmdb
+from sarigan.data.lmdb.dataset import LmdbFile, is_lmdb
 from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY, Recipe
 from sarigan.data.prepare.sources.lmdb import LsunSource, PreparedSource
 from sarigan.data.prepare.sources.source import Entry, FolderSource, Source, ZipSource
