@@ -12,8 +12,7 @@ from PIL import Image
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
-from sarigan.editing.edit_file import save_edits
-from sarigan.editing.latent_file import save_latents
+from sarigan.editing.edit_file import save_edits, save_latents
 from sarigan.editing.projection import SPACES, ProjectionConfig, project
 from sarigan.errors import exit_on_input_error
 from sarigan.files.paths import output_folder

@@ -27,8 +27,7 @@ from safetensors.torch import save
 from sarigan.analysis.part_masks import load_masks
 from sarigan.config import load_config
 from sarigan.data.prepare.attribute_table import AttributeTable
-from sarigan.editing.edit_file import edits_to_dict, load_edits
-from sarigan.editing.latent_file import load_latents
+from sarigan.editing.edit_file import edits_to_dict, load_edits, load_latents
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.exporting.safetensors_export import CONFIG_NAME, WEIGHTS_NAME, load_exported, save_exported

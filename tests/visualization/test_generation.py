@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from sarigan.editing.edit_file import load_latents, save_latents
 from sarigan.editing.interpolation import LatentPath
-from sarigan.editing.latent_file import load_latents, save_latents
 from sarigan.editing.rendering import Sampling, render
 from sarigan.editing.seeds import latents_of_seeds
 from sarigan.models.generator import Generator
