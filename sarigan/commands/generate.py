@@ -12,8 +12,7 @@ from pathlib import Path
 from sarigan import load_generator
 from sarigan.device import resolve_device
 from sarigan.editing.edit_file import load_latents, save_latents
-from sarigan.editing.interpolation import SPACES
-from sarigan.editing.seeds import LatentSource, parse_seeds
+from sarigan.editing.seeds import SPACES, LatentSource, parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_file, output_folder
 from sarigan.visualization.command_line import (

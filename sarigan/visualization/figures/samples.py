@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from sarigan.editing.interpolation import LatentPath
 from sarigan.editing.rendering import Sampling, rendered_batches
-from sarigan.editing.seeds import LatentSource, latents_of_seeds, noise_of_seeds
+from sarigan.editing.seeds import LatentPath, LatentSource, latents_of_seeds, noise_of_seeds
 from sarigan.layers.intervention import Intervention
 from sarigan.models.feature_networks.feature_network import to_uint8
 from sarigan.models.generator import Generator
