@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
-from sarigan.editing.mixing import HALVES, RANGES
+from sarigan.editing.group_editing import HALVES, RANGES
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder

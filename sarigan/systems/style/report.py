@@ -8,8 +8,7 @@ from PIL import Image
 
 from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
 from sarigan.analysis.part_masks import segmented_avatars
-from sarigan.editing.group_editing import scaling, toward
-from sarigan.editing.mixing import RANGES, latent_range
+from sarigan.editing.group_editing import RANGES, latent_range, scaling, toward
 from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
 from sarigan.visualization.figures.attention_maps import attention_sheet

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from sarigan.editing.mixing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
+from sarigan.editing.group_editing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
 from sarigan.editing.rendering import Sampling
 from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
