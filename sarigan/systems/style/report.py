@@ -13,8 +13,7 @@ from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
 from sarigan.visualization.figures.attention_maps import attention_sheet
 from sarigan.visualization.figures.editing import groups_overview
-from sarigan.visualization.figures.mixing import halves_sheets, layer_sheets
-from sarigan.visualization.figures.noise import noise_sheet
+from sarigan.visualization.figures.mixing import halves_sheets, layer_sheets, noise_sheet
 from sarigan.visualization.report.page import Section, data_uri, figure
 
 ROWS, COLUMNS = range(3), range(8, 13)
