@@ -14,8 +14,7 @@ from sarigan.files.atomic_file import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import Curves, System
-from sarigan.visualization.report.charts import line_chart
-from sarigan.visualization.report.page import Section, data_uri, facts, make_page, table
+from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
 
 MAX_FRAMES = 24
 FRAME_SIDE = 768
