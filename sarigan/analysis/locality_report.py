@@ -6,8 +6,7 @@ from typing import Any
 import torch
 
 from sarigan.analysis.edit_locality import EditLocality, edit_locality
-from sarigan.analysis.part_iou import PartIoU, layer_features, layer_part_iou
-from sarigan.analysis.part_masks import PartMasks
+from sarigan.analysis.part_iou import PartIoU, PartMasks, layer_features, layer_part_iou
 from sarigan.metrics.groups.permutation_null import NullTest
 from sarigan.models.generator import Generator
 

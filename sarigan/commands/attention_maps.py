@@ -8,8 +8,7 @@ For models of avatars every group is labelled with the part it matches best; `--
 import argparse
 from pathlib import Path
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
-from sarigan.analysis.part_masks import load_masks, segmented_avatars
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, load_masks, segmented_avatars
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.analysis.locality_report import measure_locality
-from sarigan.analysis.part_masks import load_masks, segmented_avatars
+from sarigan.analysis.part_iou import load_masks, segmented_avatars
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error

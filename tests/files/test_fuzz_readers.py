@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from sarigan.analysis.part_masks import load_masks
+from sarigan.analysis.part_iou import load_masks
 from sarigan.config import load_config
 from sarigan.data.prepare.attribute_table import AttributeTable
 from sarigan.editing.edit_file import edits_to_dict, load_edits, load_latents

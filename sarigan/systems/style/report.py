@@ -6,8 +6,7 @@ from functools import cache
 
 from PIL import Image
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
-from sarigan.analysis.part_masks import segmented_avatars
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, segmented_avatars
 from sarigan.editing.group_editing import RANGES, latent_range, scaling, toward
 from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
