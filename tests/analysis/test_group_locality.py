@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarigan.analysis.edit_locality import EditLocality, edit_locality
-from sarigan.analysis.locality_report import verdict
+from sarigan.analysis.locality_report import EditLocality, edit_locality, verdict
 from sarigan.analysis.part_iou import IouScorer, best_labels, load_masks, part_iou
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
