@@ -17,8 +17,7 @@ import torch
 from process_tools import DEADLINE, running
 
 from sarigan.data.loader import dead_worker_error
-from sarigan.diagnosis.doctor import examine
-from sarigan.diagnosis.machine import architecture_finding
+from sarigan.diagnosis.doctor import architecture_finding, examine
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.runs import rank_status, watchdog
