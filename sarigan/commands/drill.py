@@ -12,8 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sarigan.diagnosis.drill import drill_corruption, drill_hang, drill_kills
-from sarigan.diagnosis.network_drill import NamespacesRefusedError, drill_network_cut
+from sarigan.diagnosis.drill import NamespacesRefusedError, drill_corruption, drill_hang, drill_kills, drill_network_cut
 from sarigan.diagnosis.prepare_drill import drill_preparation
 from sarigan.errors import exit_on_input_error
 
