@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sarigan.errors import InputError
 from sarigan.files.reading import check_yaml, read_yaml_text, reading
 from sarigan.systems.registry import SYSTEMS
-from sarigan.training.config import RunConfig
+from sarigan.training.run_config import RunConfig
 
 
 class Source(NamedTuple):

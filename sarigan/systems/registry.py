@@ -1,6 +1,6 @@
 """Every system by the name that a configuration's `system` key gives it."""
 
 from sarigan.systems.style.system import StyleConfig
-from sarigan.training.config import RunConfig
+from sarigan.training.run_config import RunConfig
 
 SYSTEMS: dict[str, type[RunConfig]] = {"style": StyleConfig}

@@ -9,8 +9,8 @@ import torch
 from ops._extension import native_for
 from sarigan import distributed
 from sarigan.errors import InputError
-from sarigan.training.config import RunConfig
 from sarigan.training.precision import Precision
+from sarigan.training.run_config import RunConfig
 
 
 class TrainingState:

@@ -26,8 +26,8 @@ from sarigan.runs.summary import dry_run_report
 from sarigan.seeding import derive_seed
 from sarigan.systems.registry import SYSTEMS
 from sarigan.systems.system import Curves, Phase, Scalars, Shard, System
-from sarigan.training.config import RunConfig
 from sarigan.training.precision import Precision
+from sarigan.training.run_config import RunConfig
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.report.page import Section

@@ -23,9 +23,9 @@ from sarigan.systems.style.draws import StyleRandomness
 from sarigan.systems.style.group_statistics import group_statistics
 from sarigan.systems.style.objective import GanObjective, ObjectiveConfig, information_dim
 from sarigan.systems.system import Curves, Phase, System, count_parameters
-from sarigan.training.config import RunConfig
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision
+from sarigan.training.run_config import RunConfig
 
 TINY_RESOLUTION = 8
 

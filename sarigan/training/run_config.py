@@ -1,0 +1,71 @@
+"""Everything that defines a run. Each system adds its own sections in a subclass that stands beside it."""
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import yaml
+
+from sarigan.data.loader import DataConfig
+from sarigan.errors import InputError
+from sarigan.systems.system import System
+from sarigan.training.config import MetricsConfig, TrainingConfig
+from sarigan.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class RunConfig(ABC):
+    """The sections that all systems share. `system` names the subclass (`sarigan.systems.registry`)."""
+
+    # Sections or fields that fix the shapes of the weights, and exceptions from them: a run goes on with the same ones only.
+    ARCHITECTURE: ClassVar[tuple[str, ...]] = ()
+    NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ()
+
+    system: str = "style"
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+
+    def __post_init__(self) -> None:
+        _check_finite(self.to_dict())
+
+    @property
+    @abstractmethod
+    def resolution(self) -> int:
+        """Width and height of the images in pixels."""
+
+    @property
+    def shard_multiple(self) -> int:
+        """Results do not depend on how a batch is cut into shards of a multiple of so many images."""
+        return 1
+
+    @abstractmethod
+    def build(self, precision: Precision) -> System:
+        """The system, its weights drawn from `training.seed`."""
+
+    @abstractmethod
+    def tiny(self) -> "RunConfig":
+        """The same method at the smallest widths and 8 px, every phase due in every step, for a trial of seconds."""
+
+    def method(self) -> str:
+        """The method's name, for a person."""
+        return self.system
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries of numbers, strings and None."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as a YAML file that `load_config` reads."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def _check_finite(values: dict[str, Any], prefix: str = "") -> None:
+    """InputError naming a field that is NaN or infinite: comparisons let both pass."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _check_finite(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{prefix}{key} must be a finite number, got {value}")
