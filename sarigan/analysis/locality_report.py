@@ -1,4 +1,12 @@
-"""Both locality scores of one layer as one JSON record and as sentences (facts first, chance beside them)."""
+"""Are edits of groups local? Where h_i + delta changes the image, against the same edit of random channel sets.
+
+Delta_i(p) = E |G(h_i + delta_i) - G|, delta_i found so that all sets change the image by the same mean;
+lift_ik = (sum_{M_k} Delta_i / sum Delta_i) / (|M_k| / P): 1 is what an evenly spread change has;
+spread_i = exp(entropy of Delta_i / sum Delta_i) / P per image: 1 is everywhere, 0 one pixel.
+Every set, the model's own groups included, is edited through `Regrouping`: the same operation on other channels.
+The report holds this score and that of `part_iou`, as one JSON record and as a sentence with chance beside every number.
+Legend: N images, G groups, K parts, P positions.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -24,10 +24,13 @@ from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_FILE, load_avatar_segmenter, read_record
 from sarigan.models.generator import Generator
 
+TAU = 0.05
+MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse
+
 
 @dataclass(frozen=True)
 class PartMasks:
-    """Masks of images, and where they come from."""
+    """Which part each pixel shows, by the segmenter of avatars or from a file."""
 
     masks: Tensor  # int64 [N,R,R], an index into `names`
     names: tuple[str, ...]
@@ -59,10 +62,6 @@ def load_masks(path: Path, num_images: int, resolution: int) -> PartMasks:
     if masks.min() < 0 or masks.max() >= len(names):
         raise InputError(f"{path}: masks must be 0 to {len(names) - 1}, an index into names, got {masks.max()}")
     return PartMasks(torch.from_numpy(masks.astype(np.int64)), tuple(names), str(path))
-
-
-TAU = 0.05
-MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse
 
 
 @dataclass

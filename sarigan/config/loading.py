@@ -18,6 +18,10 @@ from sarigan.files.reading import check_yaml, read_yaml_text, reading
 from sarigan.systems.registry import SYSTEMS
 from sarigan.training.run_config import RunConfig
 
+_TEXTS: tuple[Any, ...] = (str, str | None)
+_NO_TEXT = (bool, int, float)
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
 
 class Source(NamedTuple):
     """Settings of one file or argument; `written` are the same with every value as its letters."""
@@ -140,11 +144,6 @@ def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), None)
     return (lines or [type(error).__name__])[0] + (f" (field {key})" if key else "")
-
-
-_TEXTS: tuple[Any, ...] = (str, str | None)
-_NO_TEXT = (bool, int, float)
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def wrong_kind(values: Mapping[Any, Any], section: type, prefix: str = "") -> str | None:

@@ -1,4 +1,4 @@
-"""Is everything in order for a run? The machine (`machine.py`), the configuration on it, and two steps at tiny widths."""
+"""Is everything in order for a run? The machine, the configuration on it, and two steps at tiny widths."""
 
 import dataclasses
 import os

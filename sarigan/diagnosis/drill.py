@@ -1,4 +1,7 @@
-"""Drills of training: processes killed and stopped, checkpoints damaged; nothing may be lost, nothing go unnoticed."""
+"""Drills of training: processes killed and stopped, checkpoints damaged, a network cut; nothing lost, nothing unnoticed.
+
+The network is a virtual cable between two ranks, each in a network namespace of its own.
+"""
 
 import os
 import random
@@ -19,9 +22,15 @@ from sarigan.diagnosis.drill_job import DrillJob, drill_config, final_weights
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint
 
-STEPS = 60
 START_SECONDS = 120.0  # far more than a start takes
 RANK_TIMEOUT = 5.0
+_SCRIPT = """
+import sys
+from pathlib import Path
+from sarigan.diagnosis.drill_job import run_rank
+run_rank(Path(sys.argv[1]).read_text(), Path(sys.argv[2]), {}, Path(sys.argv[3]))
+"""
+STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -170,16 +179,6 @@ def drill_hang(folder: Path, num_ranks: int = 2) -> Iterator[tuple[int, float, b
         job.kill()
         job.wait(10)
         yield rank, seconds, named, failed
-
-
-START_SECONDS = 120.0
-RANK_TIMEOUT = 5.0
-_SCRIPT = """
-import sys
-from pathlib import Path
-from sarigan.diagnosis.drill_job import run_rank
-run_rank(Path(sys.argv[1]).read_text(), Path(sys.argv[2]), {}, Path(sys.argv[3]))
-"""
 
 
 class NamespacesRefusedError(Exception):

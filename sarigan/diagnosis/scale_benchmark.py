@@ -1,4 +1,7 @@
-"""A set of very many tiny images: memory of preparing it, time to open it, memory of reading it (Linux and macOS)."""
+"""How images are stored: encodings side by side (size, speed, exactness; docs/datasets.md), and a set of very many tiny images.
+
+Of the second: memory of preparing it, time to open it, memory of reading it (Linux and macOS).
+"""
 
 import io
 import json
@@ -23,6 +26,7 @@ from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.format import Recipe, decode, encode
 from sarigan.data.prepare.job import Options, prepare
 
+Codec = tuple[Callable[[Image.Image], bytes], Callable[[bytes], np.ndarray]]
 _RESOLUTION = 8
 _NUM_READ = 10_000
 _UNIT = 2**20 if sys.platform == "darwin" else 2**10  # of ru_maxrss, in a megabyte
@@ -84,15 +88,6 @@ def _peak_megabytes() -> int:
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) // 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _UNIT
-
-
-if __name__ == "__main__":
-    stage, *rest = sys.argv[1:]
-    figures = _read(Path(rest[0])) if stage == "read" else _prepare(Path(rest[0]), Path(rest[1]), int(rest[2]))
-    print(json.dumps(figures))
-
-
-Codec = tuple[Callable[[Image.Image], bytes], Callable[[bytes], np.ndarray]]
 
 
 def compare_encodings(images: list[np.ndarray], repeats: int) -> list[dict[str, Any]]:
@@ -164,3 +159,9 @@ def _pillow(kind: str, **options: Any) -> Codec:
 
 def _planes(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+if __name__ == "__main__":
+    stage, *rest = sys.argv[1:]
+    figures = _read(Path(rest[0])) if stage == "read" else _prepare(Path(rest[0]), Path(rest[1]), int(rest[2]))
+    print(json.dumps(figures))

@@ -1,10 +1,13 @@
-"""Edits as a JSON file: what `edit_groups.py` writes, `generate.py --edit` applies again, and anyone can write by hand.
+"""Edits and latents as files that `edit_groups.py` and `generate.py` write and read.
 
+Edits are JSON, and anyone can write them by hand:
 {"format": "sarigan-edits", "version": 1, "architecture": {...}, "edits": [
   {"layer": "8x8.up", "group": 3, "code": "z", "operation": "scale", "amount": 2.0},
   {"layer": "8x8.up", "group": 3, "code": "z", "operation": "move", "amount": 1.5, "values": [...], "channels": [...]}]}
 `architecture` (the generator's configuration) and `channels` (of the group, when values are given for z) may be left out;
 when they are there, they must be the generator's. Numbers are written so that they read back bit by bit.
+
+Latents are an .npz: latents [N,L,w_dim] float32, seeds [N] where there are any, groups/<layer> [c] of every input channel.
 """
 
 import dataclasses

@@ -1,7 +1,10 @@
-"""Edits of one group's codes as families over an amount, and the maps of what they change (SariGAN Fig. 4, Fig. 5).
+"""Edits of one group's codes as families over an amount, maps of what they change (SariGAN Fig. 4-5), and style mixing.
 
 A family is a function amount -> Intervention. What a latent gives: another image's code to move to, or a principal
 direction of z_i over many latents. Legend: n_i channels of the group.
+
+Style mixing gives a row's image part of the control of a column's: the latents of a range of resolutions (Karras et al. 2019,
+Fig. 3), w_h or w_z in every layer, or z_i and/or h_i of chosen groups of chosen layers (SariGAN sec. 4.2).
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +18,8 @@ from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, check_place, group_code
 from sarigan.models.generator import Generator
 
+RANGES = ("coarse", "middle", "fine")
+HALVES = ("h", "z")
 Family = Callable[[float], Intervention]
 
 NUM_DIRECTION_LATENTS = 4096
@@ -77,10 +82,6 @@ def edited_images(
 def difference_map(images: Tensor, edited: Tensor) -> Tensor:
     """Mean |edited - images| over samples and colours: [N,3,R,R] twice -> [R,R], in units of the range -1..1."""
     return (edited - images).abs().mean(dim=(0, 1))
-
-
-RANGES = ("coarse", "middle", "fine")
-HALVES = ("h", "z")
 
 
 def latent_range(generator: Generator, name: str) -> range:

@@ -1,4 +1,4 @@
-"""How images are made of latents and seeds: truncation, noise, a batch at a time."""
+"""Images, and the features of their groups, from latents and seeds: truncation, noise, a batch at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -95,9 +95,9 @@ class Sampling:
 
 @contextmanager
 def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Within the block, every call of the generator leaves the inputs [N,C,H,W] of these layers in the dictionary.
+    """In the block, each call of the generator puts the inputs [N,C,H,W] of these layers' convolutions into the dictionary.
 
-    InputError for a layer without groups.
+    Codes have not acted on them yet (SariGAN Fig. 3). InputError for a layer without groups.
     """
     for name in layers:
         check_place(name, None, generator.synthesis.num_groups())

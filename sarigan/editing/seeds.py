@@ -1,4 +1,4 @@
-"""Latents and noise as functions of a seed: the same picture whatever else is in the batch."""
+"""Latents and noise as functions of a seed, the same whatever else is in the batch; and ways from seed to seed."""
 
 import re
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.seeding import MAX_SEED, check_seed, derive_seed
 
+SPACES = ("z", "w")
 MAX_COUNT = 100_000
 NOISES = ("fixed", "fresh", "none")
 
@@ -84,9 +85,6 @@ def noise_of_seeds(generator: Generator, kind: str, seeds: Sequence[int]) -> lis
     # All layers of a seed, then the next seed.
     maps = [[torch.randn(1, h, w, generator=source) for h, w in shapes] for source in sources]
     return [*to_device([torch.stack(layer) for layer in zip(*maps, strict=True)], like.device, like.dtype)]
-
-
-SPACES = ("z", "w")
 
 
 def slerp_direction(a: Tensor, b: Tensor, t: float | Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""Where results go: tried before the work whose results they are, so that a wrong place costs seconds and not hours."""
+"""Paths that a user names, checked before they are used.
+
+A path to read is looked at before a library opens it. A path to write is tried before the work whose results go there, so that
+a wrong one costs seconds and not hours.
+"""
 
 import errno
 import os
@@ -10,6 +14,7 @@ from pathlib import Path
 
 from sarigan.errors import InputError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _SHOWN = 200  # letters of a path that is no path
 
 
@@ -32,9 +37,6 @@ def kind_of(path: Path) -> str | None:
     if stat.S_ISREG(mode):
         return "file"
     raise InputError(f"{path}: a pipe, socket or device; a regular file or a folder is right")
-
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager

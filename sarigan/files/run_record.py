@@ -1,4 +1,4 @@
-"""What a run directory tells: its configuration, environment, log, sample grids, metrics and locality scores."""
+"""What a run directory tells: configuration, environment, log, sample grids, metrics, locality; and the commit of the code."""
 
 import math
 import subprocess

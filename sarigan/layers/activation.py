@@ -1,9 +1,12 @@
-"""Bias followed by leaky ReLU, the nonlinearity of every convolution here."""
+"""What follows a convolution: noise with a learned strength (Karras et al. 2019, StyleGAN, sec. 3.2), bias, leaky ReLU."""
 
 import torch
 from torch import Tensor, nn
 
 from ops import bias_act
+
+# float16 ends at 65504: features are held far below, as in Karras et al. 2020 (StyleGAN2-ADA, appendix D).
+HALF_CLAMP = 256.0
 
 
 class NoiseInjection(nn.Module):
@@ -21,10 +24,6 @@ class NoiseInjection(nn.Module):
         if noise is None:
             return x
         return x + (self.strength * noise).to(x.dtype)
-
-
-# float16 ends at 65504: features are held far below, as in Karras et al. 2020 (StyleGAN2-ADA, appendix D).
-HALF_CLAMP = 256.0
 
 
 class BiasLeakyReLU(nn.Module):

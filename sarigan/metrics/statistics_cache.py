@@ -1,4 +1,4 @@
-"""Statistics of real images on disk, filed under all that they depend on; nothing else can be served for them.
+"""Statistics of real images on disk, filed under all that they depend on: the hash of the data set, and how they were computed.
 
 One .npz a kind of statistics. Its name is the hash of the whole key and the key lies inside; it appears by one rename; each
 array carries a checksum. A file that cannot be read, or whose key differs, counts as absent and is written anew.
@@ -25,6 +25,7 @@ from sarigan.files.reading import read_npz, reading
 from sarigan.metrics.feature_statistics import FeatureStatistics, Moments
 from sarigan.models.feature_networks.published_file import cache_folder
 
+_CHUNK = 64
 VERSION = 1  # raise it when the same key gives other statistics
 
 
@@ -91,9 +92,6 @@ def default_folder() -> Path:
 
 def _text(key: Mapping[str, Any]) -> str:
     return json.dumps({"version": VERSION, **key}, sort_keys=True)
-
-
-_CHUNK = 64
 
 
 def content_hash(

@@ -1,4 +1,7 @@
-"""Residual discriminator of StyleGAN2 (Karras et al. 2020), whose trunk SariGAN's Q head shares (sec. 4)."""
+"""Residual discriminator of StyleGAN2 (Karras et al. 2020), and SariGAN's recognition head Q on its trunk (sec. 4).
+
+Q regresses the codes of an image, for the information loss (SariGAN Eq. 8; Chen et al. 2016, InfoGAN).
+"""
 
 import math
 from contextlib import nullcontext
@@ -48,11 +51,11 @@ def code_halves(generator: Generator, kind: str) -> dict[str, Tensor]:
 
 
 class MinibatchStddev(nn.Module):
-    """Append the standard deviation over small groups of samples, averaged over features, as one constant map.
+    """Append the standard deviation over groups of samples, averaged over features, as a constant map (Karras et al. 2018).
 
-    x [N,C,H,W] -> [N,C+1,H,W]. Groups hold `group_size` samples (the largest divisor of N up to it) and are strided:
-    with M = N/group_size groups, sample n belongs to group n mod M. A batch that is dealt out to shards as positions
-    s, s+S, s+2S, ... therefore keeps its groups as long as every shard holds a multiple of `group_size` samples.
+    x [N,C,H,W] -> [N,C+1,H,W]. A group holds `group_size` samples (or the largest divisor of N below it). With M = N/group_size
+    groups, sample n belongs to group n mod M. So a batch that is cut into shards s, s+S, s+2S, ... keeps its groups as long as
+    every shard holds a multiple of `group_size` samples.
     """
 
     def __init__(self, group_size: int = 4, epsilon: float = 1e-8) -> None:

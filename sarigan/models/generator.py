@@ -18,9 +18,11 @@ from sarigan.layers.style import StyleCodes
 from sarigan.models.synthesis import GroupedLayer, SkipSynthesis, check_widths
 from sarigan.models.synthesis_adain import AdaINSynthesis
 
+Noise = str | Sequence[Tensor | None]
+
 
 class MappingNetwork(nn.Module):
-    """Pixel norm, then `num_layers` fully connected layers with leaky ReLU, learning-rate multiplier 0.01.
+    """Pixel norm, then fully connected layers with leaky ReLU (Karras et al. 2019, StyleGAN, sec. 2; SariGAN Fig. 2a).
 
     z [N,z_dim] -> w [N,w_dim]. Hidden layers are `style_dim` wide; only the last one reaches w_dim, which for SariGAN is
     2 * style_dim: w = [w_h, w_z], the inter-group and the intra-group half. Always float32 or wider.
@@ -42,9 +44,6 @@ class MappingNetwork(nn.Module):
             for layer in self.layers:
                 x = layer(x)
             return x
-
-
-Noise = str | Sequence[Tensor | None]
 
 
 @dataclass(frozen=True)

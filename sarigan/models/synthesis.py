@@ -26,7 +26,7 @@ from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes
 
 
 def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Config E: base 8192, config F: base 16384, maximum 512 for both."""
+    """min(base / 2^(log2 R - 1), maximum) (StyleGAN2). Config E: base 8192, config F: base 16384, maximum 512 for both."""
     return min(2 * channel_base // resolution, channel_max)
 
 

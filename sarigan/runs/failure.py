@@ -1,4 +1,7 @@
-"""When one of several processes raises an exception, all of them end, and one prints the line."""
+"""How a run fails: when one of several processes raises an exception, all of them end, and one prints the line.
+
+Out of memory: smaller passes are tried, to name the number of images that fits.
+"""
 
 import re
 import traceback
@@ -16,6 +19,11 @@ from sarigan.systems.system import Phase, Shard
 from sarigan.training.trainer import Hook, Trainer
 
 _COMMUNICATION = re.compile(r"gloo|nccl|connection|peer|socket|broken pipe|timed? ?out", re.IGNORECASE)
+# Of errors that are no torch.OutOfMemoryError.
+_MESSAGES = (
+    "DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
+)  # fmt: skip
 
 
 @contextmanager
@@ -55,13 +63,6 @@ def is_communication_error(error: Exception) -> bool:
     if isinstance(error, torch.distributed.DistError):
         return True
     return isinstance(error, RuntimeError) and _COMMUNICATION.search(str(error)) is not None
-
-
-# Of errors that are no torch.OutOfMemoryError.
-_MESSAGES = (
-    "DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:

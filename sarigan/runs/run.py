@@ -39,6 +39,10 @@ from sarigan.training.precision import PRECISIONS, Precision, resolve_precision
 from sarigan.training.state import TrainingState, numeric_platform
 from sarigan.training.trainer import Hook, Supervisor, Trainer
 
+log = logging.getLogger(__name__)
+MAX_ROLLBACKS = 3
+LAST_WRITE_SECONDS = 20.0  # a checkpoint on its way to the disk gets, when another rank is lost
+
 
 def recorded_precision(run_dir: Path) -> str | None:
     """The precision that a run with checkpoints was started with, from its environment.json; None for a new run."""
@@ -63,12 +67,8 @@ def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunL
     return RunLogger(run_dir, state.step)
 
 
-log = logging.getLogger(__name__)
-MAX_ROLLBACKS = 3
-
-
 class RunSupervisor(Supervisor):
-    """Supervises a run in a directory; `logger` is None on all ranks but 0."""
+    """Tells the watchdog where the trainer is, and rolls back after bad steps. `logger` is None on all ranks but 0."""
 
     def __init__(self, watchdog: Watchdog, checkpoints: CheckpointHook, logger: RunLogger | None, run_dir: Path) -> None:
         self.watchdog, self.checkpoints, self.logger, self.run_dir = watchdog, checkpoints, logger, run_dir
@@ -94,10 +94,6 @@ class RunSupervisor(Supervisor):
             self.logger.drop_after(state.step)
             log.warning(f"warning: {error}; rolled back to step {state.step}, attempt {attempt} of {MAX_ROLLBACKS}")
         return True
-
-
-log = logging.getLogger(__name__)
-LAST_WRITE_SECONDS = 20.0  # a checkpoint on its way to the disk gets, when another rank is lost
 
 
 def train(config: Config, run_dir: Path) -> Trainer:

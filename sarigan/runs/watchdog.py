@@ -20,10 +20,22 @@ from sarigan import distributed
 from sarigan.errors import EXIT_CODE, one_line
 from sarigan.time_limit import within, write_error
 
+FAILURE_CODE = 1
+# Places without a time limit: nobody knows how long an evaluation or a compilation takes.
+UNLIMITED = ("starting", "hooks", "finished")
+# Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
+HURRIED_SECONDS = 12.0
+STORE_SECONDS = 10.0  # for one request to the store
+STOP_SECONDS = 8.0  # for a rank to break an evaluation off by itself, once another has
+_instances = itertools.count()
+
 
 @dataclass
 class RankStatus:
-    """Updated from the heartbeats of a rank. For a rank that sent none, times count from the start of the watch."""
+    """What this process knows of a rank by its heartbeats: position, and since when neither changed, by this process's clock.
+
+    For a rank that sent none, times count from the start of the watch.
+    """
 
     rank: int
     count: int = 0
@@ -71,16 +83,6 @@ def furthest_behind(statuses: Sequence[RankStatus], timeout_seconds: float, unli
     least = min(status.position for status in statuses)
     last = [status for status in statuses if status.position == least]
     return last if len(last) < len(statuses) and not any(status.where in unlimited for status in last) else []
-
-
-FAILURE_CODE = 1
-# Places without a time limit: nobody knows how long an evaluation or a compilation takes.
-UNLIMITED = ("starting", "hooks", "finished")
-# Launchers give processes that they have asked to end about 30 s: then a silent rank is named sooner.
-HURRIED_SECONDS = 12.0
-STORE_SECONDS = 10.0  # for one request to the store
-STOP_SECONDS = 8.0  # for a rank to break an evaluation off by itself, once another has
-_instances = itertools.count()
 
 
 class Watchdog:

@@ -1,4 +1,4 @@
-"""What happens around the steps: warm-up, progress, logs, sample grids. None of it changes the training."""
+"""What happens around the steps: warm-up, progress, the log, sample grids. None of it changes the training."""
 
 import json
 import time
@@ -17,9 +17,12 @@ from sarigan.systems.system import Shard
 from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.sheet import save_grid
 
+# Small images are enlarged until the grid is about this wide, in pixels.
+SAMPLE_GRID_WIDTH = 768
+
 
 class RunLogger:
-    """Appends to <run>/log.jsonl and <run>/tensorboard. Lines of steps after `resume_step` are dropped first."""
+    """Writes a line a tick to <run>/log.jsonl and <run>/tensorboard. Lines of steps after `resume_step` are dropped first."""
 
     def __init__(self, run_dir: Path, resume_step: int = 0) -> None:
         self.path, self.folder = run_dir / "log.jsonl", run_dir / "tensorboard"
@@ -56,10 +59,6 @@ def _step(line: bytes) -> float:
     """The step of a line; a line that a crash cut short or a disk spoilt counts as later than any."""
     step = json_object(line).get("step")
     return step if isinstance(step, int) else float("inf")
-
-
-# Small images are enlarged until the grid is about this wide, in pixels.
-SAMPLE_GRID_WIDTH = 768
 
 
 class WarmUpHook(Hook):

@@ -1,4 +1,7 @@
-"""A prepared set as a data set: images by index out of one LMDB, opened lazily in each process."""
+"""A prepared set as a data set: images by index out of one LMDB, which each process opens when it first reads.
+
+The LMDB is never written to: no lock file, no read-ahead, one map a process, left to the page cache.
+"""
 
 import hashlib
 import os
@@ -27,6 +30,8 @@ from sarigan.data.lmdb.format import (
 )
 from sarigan.errors import InputError
 from sarigan.files.paths import kind_of
+
+PREPARE = "scripts/prepare_data.py"
 
 
 class _Environment:
@@ -143,9 +148,6 @@ def _open(path: Path) -> lmdb.Environment:
         environment.close()
         raise InputError(f"{data}: truncated, {size} bytes where {needed} are right; copy or download it again")
     return environment
-
-
-PREPARE = "scripts/prepare_data.py"
 
 
 def partial_path(destination: Path) -> Path:

@@ -1,4 +1,7 @@
-"""Sheets of edits: one group over many images, or many groups over one image, each with its difference maps."""
+"""Sheets of edits, each with its difference maps: one group over many images, many groups over one image.
+
+The strip of a projection shows how it came near its target.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The style-mixing sheets with their titles: by layer range, by half of w, by group."""
+"""Sheets of style mixing: by layer range, by half of w, by group; and of stochastic variation (Karras et al. 2019, Fig. 4)."""
 
 from collections.abc import Sequence
 

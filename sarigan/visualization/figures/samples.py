@@ -1,4 +1,7 @@
-"""Samples as files and a grid (SariGAN Fig. 6-7), a sheet over truncation, a film through latents."""
+"""Samples as files and a grid (SariGAN Fig. 6-7), a sheet over truncation, a film through latents.
+
+A film is MP4 (H.264) where imageio-ffmpeg is installed, GIF everywhere. A frame is written as it comes.
+"""
 
 import logging
 import struct

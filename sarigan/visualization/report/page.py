@@ -1,4 +1,7 @@
-"""The page: sections in order, style and script inlined, no address but its own."""
+"""The page: sections in order, style and script inlined, no address but its own.
+
+Line charts are inline SVG: the page's colours, any width, readable without scripts.
+"""
 
 import base64
 import html
@@ -9,6 +12,12 @@ from dataclasses import dataclass
 from importlib import resources
 
 from PIL import Image
+
+WIDTH, HEIGHT = 520, 250  # of a chart
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
+MAX_POINTS = 400
+
+Series = Sequence[tuple[float, float]]
 
 # Nothing may be fetched: the page is whole.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -75,13 +84,6 @@ def data_uri(image: Image.Image, quality: int = 86, max_side: int = 2400) -> str
 
 def _asset(name: str) -> str:
     return (resources.files("sarigan.visualization.report") / name).read_text()
-
-
-WIDTH, HEIGHT = 520, 250
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
-MAX_POINTS = 400
-
-Series = Sequence[tuple[float, float]]
 
 
 def line_chart(title: str, series: dict[str, Series], x_label: str = "thousand images", log_scale: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Sections made from a run's files alone: facts, curves, samples over time, metrics, locality, configuration."""
+"""The report of a run: sections made from its files alone, and the page that is written of them."""
 
 import html
 import json
@@ -16,6 +16,7 @@ from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import Curves, System
 from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
 
+MAX_BYTES = 15_000_000
 MAX_FRAMES = 24
 FRAME_SIDE = 768
 
@@ -156,9 +157,6 @@ def _number(value: Any) -> str:
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
-MAX_BYTES = 15_000_000
 
 
 def write_report(

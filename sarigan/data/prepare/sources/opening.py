@@ -1,4 +1,4 @@
-"""Which kind of source a path is, told by content."""
+"""Which kind of source a path is, told by content; and the source that has no path, the built-in avatars."""
 
 import dataclasses
 import json
@@ -28,7 +28,8 @@ class AvatarSource(Source):
         self._datasets = {r: AvatarDataset(r, num_images, seed) for r in recipe.resolutions}
         self._any = self._datasets[recipe.resolutions[0]]
         self.description = f"avatars, {num_images} images, seed {seed}"
-        self.attributes = {f.name: f.type if isinstance(f.type, str) else f.type.__name__ for f in _FIELDS}
+        fields = dataclasses.fields(AvatarAttributes)
+        self.attributes = {f.name: f.type if isinstance(f.type, str) else f.type.__name__ for f in fields}
 
     def scan(self) -> Iterator[Entry]:
         for index in range(len(self._any)):
@@ -42,9 +43,6 @@ class AvatarSource(Source):
 
     def stamp(self) -> str:
         return self._any.content_key
-
-
-_FIELDS = dataclasses.fields(AvatarAttributes)
 
 
 def open_source(path: Path, workspace: Path) -> Source:
