@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sarigan.errors import EXIT_CODE, InputError, one_line
-from sarigan.launcher_watch import watch_launcher
-from sarigan.rendezvous import meet
+from sarigan.launcher import meet, watch_launcher
 
 
 class SharedInputError(InputError):

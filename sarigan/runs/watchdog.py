@@ -18,7 +18,7 @@ from typing import Any
 
 from sarigan import distributed
 from sarigan.errors import EXIT_CODE, one_line
-from sarigan.time_limit import within, write_error
+from sarigan.launcher import within, write_error
 
 FAILURE_CODE = 1
 # Places without a time limit: nobody knows how long an evaluation or a compilation takes.
