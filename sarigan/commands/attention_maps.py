@@ -16,8 +16,8 @@ from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_folder
 from sarigan.pretrained import load_generator_and_record
+from sarigan.visualization.attention_maps import attention_sheet
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
-from sarigan.visualization.figures.attention_maps import attention_sheet
 
 
 def parse() -> argparse.Namespace:
