@@ -19,7 +19,7 @@ from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import exit_on_input_error
 from sarigan.files.paths import output_file, output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_numbers, sampling_of
-from sarigan.visualization.figures.editing import group_sheet, groups_overview
+from sarigan.visualization.editing import group_sheet, groups_overview
 
 
 def parse() -> argparse.Namespace:

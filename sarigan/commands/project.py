@@ -17,7 +17,7 @@ from sarigan.editing.projection import SPACES, ProjectionConfig, project
 from sarigan.errors import exit_on_input_error
 from sarigan.files.paths import output_folder
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
-from sarigan.visualization.figures.editing import load_target, projection_strip
+from sarigan.visualization.editing import load_target, projection_strip
 from sarigan.visualization.sheet import pictures
 
 

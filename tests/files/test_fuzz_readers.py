@@ -40,7 +40,7 @@ from sarigan.models.generator import Generator
 from sarigan.pretrained import load_generator, load_system
 from sarigan.systems.style.system import StyleConfig
 from sarigan.training.trainer import Trainer
-from sarigan.visualization.figures.editing import load_target
+from sarigan.visualization.editing import load_target
 
 EXAMPLES = int(os.environ.get("SARIGAN_FUZZ_EXAMPLES", 0))
 COUNTS: dict[str, list[int]] = {}  # kind -> accepted, refused
