@@ -16,7 +16,7 @@ from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_layers, sampling_of
-from sarigan.visualization.figures.mixing import groups_sheet, halves_sheets, layer_sheets, noise_sheet
+from sarigan.visualization.mixing import groups_sheet, halves_sheets, layer_sheets, noise_sheet
 
 
 def parse() -> argparse.Namespace:

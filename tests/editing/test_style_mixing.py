@@ -19,7 +19,7 @@ from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import group_code
 from sarigan.models.generator import Generator, GeneratorConfig
-from sarigan.visualization.figures.mixing import noise_deviation
+from sarigan.visualization.mixing import noise_deviation
 
 SAMPLING = Sampling(truncation_psi=1.0)
 

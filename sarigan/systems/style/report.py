@@ -15,7 +15,7 @@ from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
 from sarigan.visualization.attention_maps import attention_sheet
 from sarigan.visualization.editing import groups_overview
-from sarigan.visualization.figures.mixing import halves_sheets, layer_sheets, noise_sheet
+from sarigan.visualization.mixing import halves_sheets, layer_sheets, noise_sheet
 from sarigan.visualization.report.page import Section, data_uri, figure
 
 
