@@ -21,7 +21,7 @@ from sarigan.visualization.command_line import (
     parse_numbers,
     sampling_of,
 )
-from sarigan.visualization.figures.samples import check_video_path, save_interpolation, save_samples, truncation_sheet
+from sarigan.visualization.samples import check_video_path, save_interpolation, save_samples, truncation_sheet
 
 
 def parse() -> argparse.Namespace:

@@ -16,8 +16,8 @@ from sarigan.editing.rendering import Sampling, render
 from sarigan.editing.seeds import LatentPath, latents_of_seeds
 from sarigan.models.generator import Generator
 from sarigan.visualization.figures import samples as generation
-from sarigan.visualization.figures.samples import save_interpolation, save_samples
 from sarigan.visualization.mixing import noise_deviation
+from sarigan.visualization.samples import save_interpolation, save_samples
 from sarigan.visualization.sheet import pictures
 
 BATCH = 3
