@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, load_masks, segmented_avatars
+from sarigan.commands.options import add_sampling_options, parse_layers, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
@@ -17,7 +18,6 @@ from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_folder
 from sarigan.pretrained import load_generator_and_record
 from sarigan.visualization.attention_maps import attention_sheet
-from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 
 
 def parse() -> argparse.Namespace:

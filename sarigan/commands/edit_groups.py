@@ -12,13 +12,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from sarigan import load_generator
+from sarigan.commands.options import add_sampling_options, parse_groups, parse_numbers, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.edit_file import save_edits
 from sarigan.editing.group_editing import along, scaling, toward
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import exit_on_input_error
 from sarigan.files.paths import output_file, output_folder
-from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_numbers, sampling_of
 from sarigan.visualization.editing import group_sheet, groups_overview
 
 

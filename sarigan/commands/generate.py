@@ -10,17 +10,17 @@ import argparse
 from pathlib import Path
 
 from sarigan import load_generator
-from sarigan.device import resolve_device
-from sarigan.editing.edit_file import load_latents, save_latents
-from sarigan.editing.seeds import SPACES, LatentSource, parse_seeds
-from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.paths import output_file, output_folder
-from sarigan.visualization.command_line import (
+from sarigan.commands.options import (
     add_sampling_options,
     load_all_edits,
     parse_numbers,
     sampling_of,
 )
+from sarigan.device import resolve_device
+from sarigan.editing.edit_file import load_latents, save_latents
+from sarigan.editing.seeds import SPACES, LatentSource, parse_seeds
+from sarigan.errors import InputError, exit_on_input_error
+from sarigan.files.paths import output_file, output_folder
 from sarigan.visualization.samples import check_video_path, save_interpolation, save_samples, truncation_sheet
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from sarigan import load_generator
 from sarigan.analysis.locality_report import measure_locality
 from sarigan.analysis.part_iou import load_masks, segmented_avatars
+from sarigan.commands.options import add_sampling_options, parse_layers, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_folder
-from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 
 
 def main() -> None:

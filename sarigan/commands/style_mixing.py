@@ -10,12 +10,12 @@ import argparse
 from pathlib import Path
 
 from sarigan import load_generator
+from sarigan.commands.options import add_sampling_options, parse_groups, parse_layers, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.group_editing import HALVES, RANGES
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder
-from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_layers, sampling_of
 from sarigan.visualization.mixing import groups_sheet, halves_sheets, layer_sheets, noise_sheet
 
 
