@@ -1,7 +1,15 @@
-"""A process that torchrun or scripts/launch.py started ends when its launcher is gone.
+"""What a process has of its launcher (torchrun or scripts/launch.py): where it meets the others, and a watch for its end.
 
-A launcher that is killed cannot end its processes, which have sessions of their own. Without it nobody restarts them, and
-Ctrl-C does not reach them. So each process checks every second that its parent is still there. If not, it sends itself a
+*Meeting.* The processes of one start find each other, and none of an earlier start. After a failure torchrun starts all
+processes again with the same store (pytorch/pytorch#135712). It still holds addresses of processes that have ended; a process
+that reads one of them waits until its timeout, and the restart fails. Restarts cannot be numbered, since the launchers of
+several machines count on their own. So rank 0 draws a name for each start and tells it to every rank. A rank asks under a
+random name, which no earlier process can have used:
+
+    rank r: asks/<r> = <own name>       rank 0: answers/<own name> = <start>       rank r: heard/<start>/<r>
+
+*Watch.* A launcher that is killed cannot end its processes, which have sessions of their own. Without it nobody restarts them,
+and Ctrl-C does not reach them. So each process checks every second that its parent is still there. If not, it sends itself a
 SIGTERM, as the launcher would have done: a training saves first.
 """
 
@@ -17,11 +25,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import torch
-from torch.distributed.rendezvous import rendezvous
-
 T = TypeVar("T")
 WRITE_SECONDS = 5.0
+POLL_SECONDS = 0.02  # of the store
+STORE_SECONDS = 10.0  # for one request
+VARIABLE = "SARIGAN_LAUNCHER"  # scripts/launch.py's process number: it may be gone before its processes can look
+WATCH_SECONDS = 1.0
+END_SECONDS = 300.0  # for an orderly end
+_PR_SET_PDEATHSIG = 1
+_started = False
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -54,51 +66,6 @@ def write_error(text: str) -> None:
         within(WRITE_SECONDS, lambda: os.write(2, text.encode()))
 
 
-VARIABLE = "SARIGAN_LAUNCHER"  # scripts/launch.py's process number: it may be gone before its processes can look
-POLL_SECONDS = 1.0
-END_SECONDS = 300.0  # for an orderly end
-_PR_SET_PDEATHSIG = 1
-_started = False
-
-
-def watch_launcher() -> None:
-    """Start the check, once. Without a launcher there is none: a training that was started by hand may outlive its shell."""
-    global _started
-    if _started or "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    _started = True
-    if sys.platform == "linux":
-        # A process that is stopped cannot look: the kernel continues it when its launcher dies.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
-    parent, launcher = os.getppid(), int(os.environ.get(VARIABLE, "0"))
-    orphan = launcher not in (0, parent) and not _exists(launcher)
-    threading.Thread(target=_watch, args=(launcher if orphan else parent,), daemon=True).start()
-
-
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
-        time.sleep(POLL_SECONDS)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        write_error(f"\nthe launcher, process {launcher}, is gone: stopping\n")
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(END_SECONDS)
-    os._exit(1)
-
-
-POLL_SECONDS = 0.02
-STORE_SECONDS = 10.0  # for one request
-
-
 class AbsentError(RuntimeError):
     """Some ranks did not join in time."""
 
@@ -116,6 +83,9 @@ def meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:
 
 
 def _meet(rank: int, world_size: int, timeout: datetime.timedelta) -> Any:
+    import torch  # here: a command installs its signal handlers before the imports that take seconds
+    from torch.distributed.rendezvous import rendezvous
+
     store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout))
     place = torch.distributed.PrefixStore("sarigan/starts", store)  # type: ignore[attr-defined]
     start = _answer(place, world_size, timeout) if rank == 0 else _ask(place, rank, timeout)
@@ -148,3 +118,37 @@ def _ask(place: Any, rank: int, timeout: datetime.timedelta) -> str:
     start: str = place.get(f"answers/{name}").decode()
     place.set(f"heard/{start}/{rank}", "")
     return start
+
+
+def watch_launcher() -> None:
+    """Start the check, once. Without a launcher there is none: a training that was started by hand may outlive its shell."""
+    global _started
+    if _started or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    _started = True
+    if sys.platform == "linux":
+        # A process that is stopped cannot look: the kernel continues it when its launcher dies.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+    parent, launcher = os.getppid(), int(os.environ.get(VARIABLE, "0"))
+    orphan = launcher not in (0, parent) and not _exists(launcher)
+    threading.Thread(target=_watch, args=(launcher if orphan else parent,), daemon=True).start()
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _watch(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(WATCH_SECONDS)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        write_error(f"\nthe launcher, process {launcher}, is gone: stopping\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_SECONDS)
+    os._exit(1)
