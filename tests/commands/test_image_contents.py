@@ -20,7 +20,7 @@ from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import heat_colors
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-FIGURES = ("attention_maps", "editing", "samples", "noise", "mixing")
+FIGURES = ("attention_maps", "editing", "samples", "mixing")
 PSI = 0.7  # of all scripts but generate.py
 Build = Callable[..., Any]
 Drawn = Callable[..., list[list[np.ndarray | None]]]
