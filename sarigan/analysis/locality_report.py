@@ -120,7 +120,7 @@ def measure_locality(
     """Part IoU and edit locality of the groups of a layer, for latents [N,L,w_dim] whose images the masks are of."""
     features = layer_features(generator, [layer], latents, batch_size)[layer]
     iou = layer_part_iou(generator, layer, features, masks, num_permutations, show_progress=show_progress)
-    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
+    grouping = generator.grouped_layer(layer).grouping
     groups = grouping.membership().argmax(dim=1).cpu()
     edits = edit_locality(
         generator, layer, latents, masks.masks, len(masks.names), groups, grouping.num_groups,

@@ -44,6 +44,11 @@ def segmented_avatars(images: Tensor, batch_size: int = 64) -> PartMasks:
     return PartMasks(masks, tuple(network.names), segmenter_score())
 
 
+def masks_of(source: str, images: Tensor) -> PartMasks:
+    """Parts of images [N,3,R,R] by the segmenter (`avatars`), or as a file has them."""
+    return segmented_avatars(images) if source == "avatars" else load_masks(Path(source), len(images), images.shape[-1])
+
+
 def segmenter_score() -> str:
     """One clause with the segmenter's held-out score."""
     record = read_record(SEGMENTER_FILE)
@@ -153,7 +158,7 @@ def layer_part_iou(
     absolute: bool = True, show_progress: bool = False,
 ) -> PartIoU:  # fmt: skip
     """`part_iou` of the generator's own groups in a layer, features [N,C,H,W] of the images that the masks are of."""
-    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
+    grouping = generator.grouped_layer(layer).grouping
     groups = grouping.membership().argmax(dim=1).cpu()
     return part_iou(
         features, masks.masks, len(masks.names), groups, grouping.num_groups, num_permutations, absolute, show_progress

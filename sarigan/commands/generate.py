@@ -9,14 +9,13 @@ sarigan generate runs/quickstart --seeds 0-15 --edit out/edits.json --output out
 import argparse
 from pathlib import Path
 
-from sarigan import load_generator
 from sarigan.commands.options import (
     add_sampling_options,
     load_all_edits,
+    opened_generator,
     parse_numbers,
     sampling_of,
 )
-from sarigan.device import resolve_device
 from sarigan.editing.edit_file import load_latents, save_latents
 from sarigan.editing.seeds import SPACES, LatentSource, parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
@@ -53,7 +52,7 @@ def main() -> None:
         psis = parse_numbers(options.truncation_sweep, "--truncation-sweep") if options.truncation_sweep else []
         if options.video:
             check_video_path(options.video)
-        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+        generator = opened_generator(options)
         edits = load_all_edits(options.edit, generator)
         if options.video:
             save_interpolation(generator, sampling, seeds, options.space, options.frames, edits, options.video)

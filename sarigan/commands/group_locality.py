@@ -10,11 +10,11 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.analysis.locality_report import measure_locality
-from sarigan.analysis.part_iou import load_masks, segmented_avatars
-from sarigan.commands.options import add_sampling_options, parse_layers, sampling_of
+from sarigan.analysis.part_iou import masks_of
+from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
-from sarigan.errors import InputError, exit_on_input_error
+from sarigan.errors import exit_on_input_error
 from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_folder
 
@@ -40,15 +40,12 @@ def main() -> None:
 def measure(options: argparse.Namespace, file: Path, folder: Path) -> None:
     """A record for each of the layers."""
     sampling = sampling_of(options)
-    for name in ("images", "permutations", "partitions"):
-        if getattr(options, name) < 2:
-            raise InputError(f"--{name} must be at least 2, got {getattr(options, name)}")
+    require_at_least_2(options, "images", "permutations", "partitions")
     generator = load_generator(file, resolve_device(options.device, "--device"))
     layers = parse_layers(options.layer, generator)
     latents = sampling.latents(generator, range(options.images))
     images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
-    size = generator.config.resolution
-    masks = segmented_avatars(images) if options.parts == "avatars" else load_masks(Path(options.parts), len(images), size)
+    masks = masks_of(options.parts, images)
     for layer in layers:
         record = measure_locality(
             generator, layer, latents, masks, options.permutations, options.partitions, sampling.batch_size, True

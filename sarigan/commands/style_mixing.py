@@ -9,9 +9,7 @@ sarigan style_mixing runs/quickstart --mode noise --rows 0-3                    
 import argparse
 from pathlib import Path
 
-from sarigan import load_generator
-from sarigan.commands.options import add_sampling_options, parse_groups, parse_layers, sampling_of
-from sarigan.device import resolve_device
+from sarigan.commands.options import add_sampling_options, opened_generator, parse_groups, parse_layers, sampling_of
 from sarigan.editing.group_editing import HALVES, RANGES
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
@@ -45,7 +43,7 @@ def main() -> None:
         if options.noises < 4:
             raise InputError(f"--noises must be at least 4, got {options.noises}")
         sampling = sampling_of(options)
-        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+        generator = opened_generator(options)
         if options.mode == "layers":
             sheets = layer_sheets(generator, sampling, rows, columns, options.layers.split(","))
         elif options.mode == "halves":

@@ -146,19 +146,49 @@ def _one_line(error: Exception) -> str:
     return (lines or [type(error).__name__])[0] + (f" (field {key})" if key else "")
 
 
-def wrong_kind(values: Mapping[Any, Any], section: type, prefix: str = "") -> str | None:
-    """One line on the first of `values`, nested as they stand in the file, that does not fit the section's dataclass."""
+class Setting(NamedTuple):
+    """One setting of a file beside what its section's dataclass says of it."""
+
+    name: str  # training.seed
+    value: Any
+    kind: Any  # the field's type; None: there is no such field
+    section: type
+    key: str
+
+    def refused(self, hint: str = "") -> str:
+        """One line with the kind that is right."""
+        return f"{self.name} must be {_described(self.kind, self.value)}, got {_shown(self.value)}{hint}"
+
+
+def settings_of(values: Mapping[Any, Any], section: type, prefix: str = "") -> Iterator[Setting]:
+    """Every setting of `values`, nested as they stand in the file; a section that is no mapping counts as a setting."""
     kinds = typing.get_type_hints(section)
     for key, value in values.items():
-        kind, name = kinds.get(key), f"{prefix}{key}"
-        if dataclasses.is_dataclass(kind):
-            if not isinstance(value, Mapping):
-                return f"{name} must be a section of settings such as {_example(kind)}, got {_shown(value)}"
-            found = wrong_kind(value, typing.cast(type, kind), f"{name}.")
-            if found:
-                return found
-        elif kind is not None and not _fits(section, key, value):
-            return f"{name} must be {_described(kind, value)}, got {_shown(value)}"
+        kind = kinds.get(key)
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            yield from settings_of(value, typing.cast(type, kind), f"{prefix}{key}.")
+        else:
+            yield Setting(f"{prefix}{key}", value, kind, section, key)
+
+
+def wrong_kind(values: Mapping[Any, Any], section: type) -> str | None:
+    """One line on the first of `values` that does not fit the section's dataclass."""
+    for setting in settings_of(values, section):
+        if dataclasses.is_dataclass(setting.kind):
+            example = f"{{{dataclasses.fields(setting.kind)[0].name}: ...}}"
+            return f"{setting.name} must be a section of settings such as {example}, got {_shown(setting.value)}"
+        if setting.kind is not None and not _fits(setting.section, setting.key, setting.value):
+            return setting.refused()
+    return None
+
+
+def silent_conversion(values: Mapping[Any, Any], section: type) -> str | None:
+    """One line on the first value that OmegaConf would change silently: a number for a text or for true or false."""
+    for setting in settings_of(values, section):
+        if setting.kind in _TEXTS and isinstance(setting.value, _NO_TEXT):
+            return setting.refused("; write it in quotes")
+        if setting.kind is bool and isinstance(setting.value, int | float) and setting.value not in (0, 1):
+            return setting.refused()
     return None
 
 
@@ -185,21 +215,6 @@ def texts_as_written(values: Mapping[Any, Any], written: Any, section: type) -> 
     return found
 
 
-def silent_conversion(values: Mapping[Any, Any], section: type, prefix: str = "") -> str | None:
-    """One line on the first value that OmegaConf would make another of without a word: a number for a text or a truth."""
-    kinds = typing.get_type_hints(section)
-    for key, value in values.items():
-        kind, name = kinds.get(key), f"{prefix}{key}"
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            if found := silent_conversion(value, typing.cast(type, kind), f"{name}."):
-                return found
-        elif kind in _TEXTS and isinstance(value, _NO_TEXT):
-            return f"{name} must be {_described(kind, value)}, got {_shown(value)}; write it in quotes"
-        elif kind is bool and isinstance(value, int | float) and value not in (0, 1):
-            return f"{name} must be {_described(kind, value)}, got {_shown(value)}"
-    return None
-
-
 def _fits(section: type, key: str, value: Any) -> bool:
     try:
         OmegaConf.merge(OmegaConf.structured(section), {key: value})
@@ -214,10 +229,6 @@ def _described(kind: Any, value: Any) -> str:
     if typing.get_origin(kind) is list:
         return f"a list, e.g. [{value if isinstance(value, str) else '...'}]"
     return _KINDS.get(kind, str(kind))
-
-
-def _example(kind: Any) -> str:
-    return f"{{{dataclasses.fields(kind)[0].name}: ...}}"
 
 
 def _shown(value: Any) -> str:

@@ -27,7 +27,7 @@ from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
 from sarigan.data.lmdb.dataset import LmdbDataset, is_lmdb
-from sarigan.errors import InputError, require_at_most
+from sarigan.errors import InputError, require_at_most, require_one_of
 from sarigan.seeding import derive_seed
 
 GRACE_SECONDS = 5.0
@@ -167,10 +167,7 @@ class DataConfig:
     num_workers: int = 2  # processes that decode images; 0: the training process itself
 
     def __post_init__(self) -> None:
-        if self.name not in ("avatars", "folder", "lmdb"):
-            raise InputError(f"data.name must be one of avatars, folder, lmdb, got {self.name!r}")
-        if self.crop not in CROPS:
-            raise InputError(f"data.crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
+        require_one_of(self, "data.", name=("avatars", "folder", "lmdb"), crop=CROPS)
         if self.name == "folder" and not self.path:
             raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
         if self.name == "lmdb" and not self.path:

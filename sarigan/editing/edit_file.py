@@ -71,8 +71,7 @@ def edits_from_dict(content: Any, generator: Generator) -> list[Intervention]:
 def group_channels(generator: Generator, layer: str, group: int) -> list[int]:
     """The input channels of a layer that belong to a group, ascending. InputError for a place that is not there."""
     check_place(layer, group, generator.synthesis.num_groups())
-    (found,) = [item for item in generator.grouped_layers() if item.name == layer]
-    return found.grouping.membership()[:, group].nonzero().flatten().tolist()
+    return generator.grouped_layer(layer).grouping.membership()[:, group].nonzero().flatten().tolist()
 
 
 def _edit_to_dict(edit: Intervention, generator: Generator) -> dict[str, Any]:

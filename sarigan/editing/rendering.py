@@ -1,8 +1,10 @@
 """Images, and the features of their groups, from latents and seeds: truncation, noise, a batch at a time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,19 +16,9 @@ from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
 
 
-def render(
-    generator: Generator,
-    latents: LatentSource,
-    noise: str | Sequence[Tensor | None] = "fixed",
-    noise_seeds: Sequence[int] | None = None,
-    interventions: Sequence[Edit] = (),
-    batch_size: int = 16,
-    description: str | None = None,
-) -> Tensor:
-    """`rendered_batches` in one: images [N,3,R,R]."""
-    return torch.cat(
-        list(rendered_batches(generator, latents, noise, noise_seeds, interventions, batch_size, description))
-    )
+def render(*arguments: Any, **options: Any) -> Tensor:
+    """`rendered_batches`, which takes the same arguments, in one: images [N,3,R,R]."""
+    return torch.cat(list(rendered_batches(*arguments, **options)))
 
 
 @torch.no_grad()
@@ -78,19 +70,16 @@ class Sampling:
         """`latents`, each slice made when it is asked for."""
         return SeedLatents(generator, seeds, self.truncation_psi, self.truncation_cutoff)
 
-    def render(
-        self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
-        interventions: Sequence[Intervention] = (), description: str | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Images [N,3,R,R] of latents [N,L,w_dim]."""
-        return render(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
-
     def batches(
         self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
         interventions: Sequence[Intervention] = (), description: str | None = None,
     ) -> Iterator[Tensor]:  # fmt: skip
-        """The same images, `batch_size` at a time."""
+        """Images of latents [N,L,w_dim], `batch_size` at a time."""
         return rendered_batches(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
+
+    def render(self, *arguments: Any, **options: Any) -> Tensor:
+        """`batches`, which takes the same arguments, in one: images [N,3,R,R]."""
+        return torch.cat(list(self.batches(*arguments, **options)))
 
 
 @contextmanager
@@ -103,15 +92,12 @@ def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator
         check_place(name, None, generator.synthesis.num_groups())
     found: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, tuple], None]:
-        def hook(module: nn.Module, arguments: tuple) -> None:
-            found[name] = arguments[0].detach()
-
-        return hook
+    def keep(name: str, module: nn.Module, arguments: tuple) -> None:
+        found[name] = arguments[0].detach()
 
     assert not layers or isinstance(generator.synthesis, SkipSynthesis)
     modules = dict(generator.synthesis.named_layers()) if isinstance(generator.synthesis, SkipSynthesis) else {}
-    handles = [modules[name].modulation.register_forward_pre_hook(keep(name)) for name in layers]
+    handles = [modules[name].modulation.register_forward_pre_hook(partial(keep, name)) for name in layers]
     try:
         yield found
     finally:

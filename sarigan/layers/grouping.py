@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sarigan.errors import InputError, require_at_most
+from sarigan.errors import InputError, require_at_most, require_one_of
 from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
@@ -54,9 +54,7 @@ class GroupingConfig:
     random_seed: int = 0  # of kind `random`
 
     def __post_init__(self) -> None:
-        for name, choices in {"kind": ("none", *GROUPINGS), **CHOICES}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"generator.grouping.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, "generator.grouping.", kind=("none", *GROUPINGS), **CHOICES)
         if self.num_groups < 1:
             raise InputError(f"generator.grouping.num_groups must be at least 1, got {self.num_groups}")
         if self.max_group_share is not None and not 0 < self.max_group_share <= 1:

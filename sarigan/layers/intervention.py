@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_one_of
 from sarigan.layers.grouping import one_hot
 from sarigan.layers.modulation.demodulation import channel_affine
 from sarigan.layers.style import StyleCodes
@@ -38,9 +38,7 @@ class Intervention:
     values: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in {"code": CODES, "operation": OPERATIONS}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"edit: {name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, "edit: ", code=CODES, operation=OPERATIONS)
         if not abs(self.amount) <= LARGEST:
             raise InputError(f"edit of {self.place}: amount must be a finite number of 32 bits, got {self.amount}")
         if (self.values is None) != (self.operation == "scale"):

@@ -44,9 +44,7 @@ NETWORKS = ("inception", "efficientnet", "vgg16")
 class Evaluation:
     """A generator, whatever else makes images, or a set of images, most often against a data set.
 
-    Frozen networks may be handed in by name.
-
-    Raises InputError when sizes of images differ.
+    Frozen networks may be handed in by name. Raises InputError when sizes of images differ.
     """
 
     config: EvaluationConfig
@@ -139,11 +137,10 @@ class Evaluation:
 
         def advance(count: int) -> None:
             self.between_batches()
-            if not shown:
-                return
-            bar.update(min(count * distributed.world_size(), total - bar.n))
-            if bar.n >= total:
-                bar.close()
+            if shown:
+                bar.update(min(count * distributed.world_size(), total - bar.n))
+                if bar.n >= total:
+                    bar.close()
 
         return advance
 
@@ -154,17 +151,19 @@ class Evaluation:
             joined[request.network] = request.joined(joined.get(request.network, request))
         if not joined:
             return
-        missing = {}
+        missing, caches = {}, self.cache.folder is not None and self.data is not None
         for name in [name for name, request in joined.items() if request.compares]:
             request = FeatureRequest(name, joined[name].keep_features)
-            if (cached := self._cached(request)) is not None:
+            cached = self.cache.find(self._key(request), request.keep_features, self.moments_device) if caches else None
+            if cached is not None:
                 self._statistics["real", name] = cached
             else:
                 missing[name] = request
         if missing:
             for name, statistics in self._pass(self.real_images, missing, "real images").items():
                 self._statistics["real", name] = statistics
-                self._keep(missing[name], statistics)
+                if caches and distributed.is_main():
+                    self.cache.keep(self._key(missing[name]), statistics)
         title = "generated images" if self.images is None else "images"
         for name, statistics in self._pass(self.generated_images, joined, title).items():
             self._statistics["generated", name] = statistics
@@ -182,15 +181,6 @@ class Evaluation:
         advance = self.progress(len(images), title)
         found = collect(images, networks, self.preprocessing, self.config.batch_size, self.device, advance)
         return {request.network: found[network] for network, request in networks.items()}
-
-    def _cached(self, request: FeatureRequest) -> FeatureStatistics | None:
-        if self.cache.folder is None or self.data is None:
-            return None
-        return self.cache.find(self._key(request), request.keep_features, self.moments_device)
-
-    def _keep(self, request: FeatureRequest, statistics: FeatureStatistics) -> None:
-        if self.cache.folder is not None and distributed.is_main():
-            self.cache.keep(self._key(request), statistics)
 
     def _key(self, request: FeatureRequest) -> dict[str, Any]:
         assert self.data_hash is not None
@@ -248,15 +238,14 @@ class Metric(ABC):
         """The numbers, one by one where each is much work; called on every process, which must all give the same."""
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
-        """Options of its own for scripts/evaluate.py, by calls like argparse's add_argument(...).
-
-        They arrive in `evaluation.arguments`.
-        """
+        """Options of its own for scripts/evaluate.py, by calls like add_argument(...); read in `evaluation.arguments`."""
         return
 
 
 class FeatureMetric(Metric):
-    """A metric in the features of a network, which gives the number its name."""
+    """A metric in the features of a network, which gives the number its name. keeps_features: moments are not enough."""
+
+    keeps_features = False
 
     def __init__(self, name: str, network: str, summary: str) -> None:
         self.name, self.network_name, self.summary = name, network, summary
@@ -269,12 +258,21 @@ class FeatureMetric(Metric):
         """Weights are looked for before any work."""
         evaluation.network(self.network_of(evaluation))
 
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        return [FeatureRequest(self.network_of(evaluation), keep_features=self.keeps_features)]
+
+    def kept_features(self, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+        """Features [N,D] of generated and [M,D] of real images."""
+        name = self.network_of(evaluation)
+        generated, real = evaluation.generated(name).features, evaluation.real(name).features
+        assert generated is not None and real is not None
+        return generated, real
+
     def result(
         self, evaluation: Evaluation, metric: str, value: float, protocol: str, spread: float | None = None,
         kept: tuple[Tensor, Tensor] | None = None,
     ) -> Result:  # fmt: skip
-        """A number under the name that its network gives it. kept: features of generated and real images that it is made of,
-        where they may be of fewer images than there are."""
+        """A number under the name that its network gives it. kept: the features it is made of, perhaps of fewer images."""
         network = evaluation.network(self.network_of(evaluation))
         generated, real = kept or (None, None)
         counts = f"{_used(evaluation.generated_images, generated)} images"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.device import to_device
-from sarigan.errors import InputError, require_at_least_1, require_at_most
+from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.files.weights import floating_type, load_weights
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
@@ -64,9 +64,7 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         check_widths("generator", self.resolution, self.channel_base, self.channel_max)
-        for name, choices in {"synthesis": ("skip", "adain"), "form": ("weight", "activation")}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"generator.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, "generator.", synthesis=("skip", "adain"), form=("weight", "activation"))
         require_at_least_1(self, "z_dim", "style_dim", "mapping_layers", prefix="generator.")
         require_at_most("generator", self, z_dim=16_384, style_dim=16_384, mapping_layers=64)
         if self.mapping_learning_rate_multiplier <= 0:
@@ -144,6 +142,10 @@ class Generator(nn.Module):
     def grouped_layers(self) -> list[GroupedLayer]:
         """The layers with groups, each with the kernel that its grouping clusters."""
         return self.synthesis.grouped_layers()
+
+    def grouped_layer(self, name: str) -> GroupedLayer:
+        """The grouped layer of this name; KeyError when there is none."""
+        return {layer.name: layer for layer in self.grouped_layers()}[name]
 
     @classmethod
     def from_weights(cls, config: GeneratorConfig, weights: dict[str, Any], device: str | torch.device) -> "Generator":

@@ -68,6 +68,11 @@ class GroupedLayer:
     grouping: Grouping
     kernel: Tensor
 
+    def occupied(self) -> list[int]:
+        """The groups that hold channels."""
+        groups: list[int] = self.grouping.membership().any(dim=0).nonzero().flatten().tolist()
+        return groups
+
 
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU. x [N,I,H,W], latent [N,w_dim] -> [N,O,H,W] or, up, [N,O,2H,2W]."""

@@ -10,7 +10,7 @@ from sarigan.editing.group_editing import HALVES, group_swaps, latent_range, mix
 from sarigan.editing.rendering import Sampling, render, rendered_batches
 from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
-from sarigan.visualization.sheet import heat_colors, make_sheet, pictures
+from sarigan.visualization.sheet import heat_pictures, make_sheet, pictures
 
 
 def mixing_sheet(
@@ -138,9 +138,9 @@ def noise_sheet(
         plain = render(generator, sampling.latents(generator, [seed]), "none")
         rows.append([*pictures(images), *pictures(plain)])
         deviations.append(deviation.numpy())
-    largest = max(float(np.max(map_)) for map_ in deviations)
-    for row, map_ in zip(rows, deviations, strict=True):
-        row.append(heat_colors(map_ / max(largest, 1e-12)))
+    heat, largest = heat_pictures(np.stack(deviations))
+    for row, picture in zip(rows, heat, strict=True):
+        row.append(picture)
     return make_sheet(
         rows,
         [*(f"noise {index}" for index in range(num_shown)), "no noise", "deviation"],

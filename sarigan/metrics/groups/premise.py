@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sarigan import distributed
+from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import require_at_least_1
 from sarigan.layers.grouping import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.groups.quality import grouped_layers
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.generator import Generator
-from sarigan.models.synthesis import SkipSynthesis
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Correlation:
         self.count = torch.zeros(1, dtype=torch.float64, device=device)
 
     def update(self, x: Tensor) -> None:
-        rows = x.detach().double().transpose(0, 1).flatten(start_dim=1)
+        rows = x.double().transpose(0, 1).flatten(start_dim=1)
         self.sum += rows.sum(dim=1)
         self.products += rows @ rows.t()
         self.count += rows.shape[1]
@@ -68,26 +68,13 @@ def activation_correlations(
     layers = {layer.name: layer for layer in grouped_layers(generator)}
     device = generator.mean_latent.device
     found = {name: _Correlation(layer.grouping.num_channels, device) for name, layer in layers.items()}
-    synthesis = generator.synthesis
-    assert isinstance(synthesis, SkipSynthesis)  # the one that has groups
-    handles = [
-        module.register_forward_pre_hook(_watch(found[name])) for name, module in synthesis.named_layers() if name in found
-    ]
-    try:
+    with record_layer_inputs(generator, list(layers)) as inputs:
         for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
             generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z)), batch.noise)
+            for name, correlation in found.items():
+                correlation.update(inputs[name])
             advance(len(batch.positions))
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: correlation.matrix() for name, correlation in found.items()}
-
-
-def _watch(correlation: _Correlation) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        correlation.update(inputs[0])
-
-    return look
 
 
 @torch.no_grad()

@@ -122,8 +122,7 @@ def edits_section(generator: Generator, sampling: Sampling, labels: dict[str, di
     layer = chosen_layer(generator)
     if layer is None:
         return Section("edits", "Edits of single groups", "")
-    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
-    groups = grouping.membership().any(dim=0).nonzero().flatten().tolist()[:MAX_GROUPS]
+    groups = generator.grouped_layer(layer).occupied()[:MAX_GROUPS]
     z = {group: toward(generator, sampling, layer, group, "z", EDIT_TARGET) for group in groups}
     h = {group: scaling(layer, group, "h") for group in groups}
     z_text = f"Columns: 0 keeps z_i, 1 is that of seed {EDIT_TARGET}, more goes past it."
