@@ -48,7 +48,7 @@ def software() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """Every GPU against what this torch is compiled for."""
+    """Whether this torch is compiled for each GPU."""
     if not torch.cuda.is_available():
         threads = torch.get_num_threads()
         yield Finding("note", "devices", f"no GPU; CPU {torch.backends.cpu.get_cpu_capability()} with {threads} threads")
@@ -81,7 +81,7 @@ def architecture_finding(name: str, capability: tuple[int, int], arches: Sequenc
 
 
 def operators() -> Iterator[Finding]:
-    """The path of the native operators on every kind of device, and why."""
+    """Which operators run on each kind of device (native or reference), and why."""
     from ops._extension import native_for
 
     mode = os.environ.get("SARIGAN_OPS") or "auto"
@@ -95,7 +95,7 @@ def operators() -> Iterator[Finding]:
 
 
 def compilers() -> Iterator[Finding]:
-    """What native operators are built with."""
+    """The compilers for native operators."""
     for names, need in ((("c++", "g++", "clang++"), "the CPU's"), (("nvcc",), "CUDA's")):
         found = next((path for path in map(shutil.which, names) if path), None)
         if found is None and "nvcc" in names and not torch.cuda.is_available():
@@ -105,7 +105,7 @@ def compilers() -> Iterator[Finding]:
 
 
 def memory() -> Iterator[Finding]:
-    """Host memory and what data workers share."""
+    """Host memory, and the shared memory of data workers."""
     if sys.platform != "linux":
         return
     fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
@@ -119,7 +119,7 @@ def memory() -> Iterator[Finding]:
 
 
 def examine(config: Config, run_dir: Path) -> Iterator[Finding]:
-    """Everything, in order; a check that itself fails is a finding too."""
+    """All findings in order; an exception of a check becomes a finding."""
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("software", software),
         ("devices", devices),
@@ -157,7 +157,7 @@ def disk(run_dir: Path, config: Config) -> Iterator[Finding]:
 
 
 def batch(config: Config) -> Iterator[Finding]:
-    """The cut of the batch over the GPUs of this machine, and the memory it takes of one by the count of `scaling`."""
+    """How the batch is cut over the GPUs of this machine, and the memory that a GPU needs as `scaling` counts it."""
     num_ranks = max(1, torch.cuda.device_count())
     plan = plan_batch(config.training, num_ranks)
     warning = plan.warning(config.shard_multiple)
@@ -170,7 +170,7 @@ def batch(config: Config) -> Iterator[Finding]:
 
 
 def run(config: Config, run_dir: Path) -> Iterator[Finding]:
-    """What a run in this directory would go on from."""
+    """The checkpoint that a run in this directory would go on from."""
     found = resume_summary(config, run_dir)
     yield Finding("ok", "run", f"{run_dir}: {'begins there' if found is None else '; '.join(found.splitlines())}")
 
@@ -213,7 +213,7 @@ def tiny_state(config: Config) -> TrainingState:
 
 
 def dry_run(config: Config) -> Iterator[Finding]:
-    """Two steps."""
+    """Two training steps."""
     state = tiny_state(config)
     precision = state.precision
     trainer = Trainer(state, _Noise(state.system.resolution))
@@ -226,7 +226,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
 
 
 def metrics(config: Config) -> Iterator[Finding]:
-    """Whether those that training is to compute have what they need."""
+    """Whether the metrics that training will compute have what they need."""
     if not config.metrics.names:
         return
     state, wanted = tiny_state(config), config.metrics

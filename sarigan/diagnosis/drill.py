@@ -35,7 +35,7 @@ STEPS = 60
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill and what came of it."""
+    """One kill and its consequences."""
 
     victim: str  # `rank 1` or `all`
     saving: bool  # whether a checkpoint was just being written
@@ -52,7 +52,7 @@ class Kill:
 
 
 def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> Iterator[Kill]:
-    """Kill one rank or all, at random moments or in the middle of a save, start again, compare the end; `times` kills."""
+    """Kill one rank or all, at a random moment or during a save, and start again; `times` times. Then compare the end."""
     config = drill_config(folder, STEPS, "training.checkpoint_kimg=0.016", f"training.rank_timeout_seconds={RANK_TIMEOUT}")
     draws = random.Random(seed)
     whole = DrillJob(config, folder / "whole", num_ranks, folder / "whole-log")
@@ -96,10 +96,7 @@ def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> 
 
 
 def _until_moment(job: DrillJob, checkpoints: Path, saving: bool, draws: random.Random) -> bool | None:
-    """Wait for a random moment of the training, or for a checkpoint that is being written: whether one is.
-
-    None when the job ends first.
-    """
+    """Wait for a random moment, or for a checkpoint being written: whether one is. None when the job ends first."""
     known = {path.name for path in list_checkpoints(checkpoints)}
     begun, patience = time.monotonic(), draws.uniform(0, 2.0)
     moment: float | None = None
@@ -182,11 +179,11 @@ def drill_hang(folder: Path, num_ranks: int = 2) -> Iterator[tuple[int, float, b
 
 
 class NamespacesRefusedError(Exception):
-    """Why this machine does not allow the drill."""
+    """This machine does not allow the drill; the message says why."""
 
 
 def drill_network_cut(folder: Path) -> list[str]:
-    """Take the cable away while two ranks train: a line a side with the seconds until it ended and whom it named."""
+    """Cut the cable while two ranks train. One line a rank: the seconds until it ended, and which rank it named."""
     if shutil.which("ip") is None:
         raise NamespacesRefusedError("the command `ip` (package iproute2) is not installed")
     names = [f"sarigan{os.getpid()}r{rank}" for rank in (0, 1)]

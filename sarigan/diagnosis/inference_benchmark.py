@@ -1,4 +1,4 @@
-"""Speed of image making against what the machine can do, measured in the same run: latency of one image, rate of batches.
+"""Speed of image generation beside the machine's limit, measured in the same run: latency of an image, rate of batches.
 
 The limit is the matrix product rate in the precision of the convolutions, the work is counted by PyTorch's own FLOP counter.
 """
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 class ImageMaking:
-    """Batches of one size from one generator; calling it makes one."""
+    """Batches of one size from one generator; a call makes a batch."""
 
     def __init__(self, name: str, generator: Generator, precision: Precision, batch: int) -> None:
         self.name, self.generator, self.precision, self.batch = name, generator, precision, batch
@@ -59,7 +59,7 @@ class ImageMaking:
 
 
 def measure(cases: list[ImageMaking], repeats: int) -> list[dict[str, Any]]:
-    """Cases in turn, each beside a matrix product."""
+    """Time the cases in turn, each next to a matrix product."""
     times: dict[int, list[float]] = {index: [] for index in range(len(cases))}
     rates: dict[int, list[float]] = {index: [] for index in range(len(cases))}
     for repeat in range(repeats + 1):

@@ -56,7 +56,7 @@ def _write_source(path: Path, num_images: int) -> None:
 
 
 def _in_new_process(*arguments: object) -> list[Any]:
-    """What this module prints when it is run with these arguments: without what the caller has imported."""
+    """What this module prints when it is run with these arguments in a process that has imported nothing else."""
     done = subprocess.run([sys.executable, "-m", __name__, *map(str, arguments)], stdout=subprocess.PIPE, check=True)
     result: list[Any] = json.loads(done.stdout)
     return result

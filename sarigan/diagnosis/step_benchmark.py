@@ -112,7 +112,7 @@ def matrix_product(precision: Precision) -> Callable[[], object]:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, the device's work included."""
+    """Seconds of one call, including the device's work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()

@@ -27,7 +27,7 @@ class Intervention:
 
     scale: a * code. move: code + a (values - code), so 1 sets, more goes past. shift: code + a * values.
     values: the code of a group as `group_code` reads it, [K], or [N,K] for one a sample. An empty group has nothing to
-    edit. Raises InputError for what makes no edit, and when called, for values of another length.
+    edit. InputError for fields that make no edit; when called, for values of another length.
     """
 
     layer: str
@@ -92,10 +92,10 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Regrouping:
-    """Another partition of a layer's channels, the image unchanged: later edits then act on the new groups' h and z.
+    """Gives a layer another partition of its channels and leaves the image as it is; later edits act on the new groups.
 
     With f of Eq. 5, z' = f and h'_i = sqrt(1/c sum_{C'_i} f_j^2) give the same f for the new groups C'. All h' are
-    positive. Random partitions of a model are the control for its own. groups [c]: the new group of every channel.
+    positive. Random partitions are the control for the learned one. groups [c]: the new group of every channel.
     """
 
     layer: str

@@ -42,7 +42,7 @@ NETWORKS = ("inception", "efficientnet", "vgg16")
 
 @dataclass
 class Evaluation:
-    """A generator, whatever else makes images, or a set of images, most often against a data set.
+    """What is judged (a generator, another image maker or a set of images), and the data set it is compared with.
 
     Frozen networks may be handed in by name. Raises InputError when sizes of images differ.
     """
@@ -102,7 +102,7 @@ class Evaluation:
 
     @cached_property
     def data_hash(self) -> str | None:
-        """Of the data set's content; None without one."""
+        """The hash of the data set's images; None without a data set."""
         return None if self.data is None else content_hash(self.data, self.config.num_workers, self.progress)
 
     def network(self, name: str) -> FeatureNetwork:
@@ -119,16 +119,16 @@ class Evaluation:
 
     @cached_property
     def perceptual_distance(self) -> PerceptualDistance:
-        """LPIPS where its weights are, else the distance with a name of its own, on the device."""
+        """On the device: LPIPS where its weights are, else EfficientNet's distance, which has another name."""
         return open_perceptual_distance(self.device)
 
     @property
     def moments_device(self) -> torch.device:
-        """Where float64 is: the device, or the CPU beside an Apple GPU."""
+        """The device, or the CPU where the device (an Apple GPU) has no float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def progress(self, total: int, title: str) -> Callable[[int], None]:
-        """A bar over `total` images of all processes; returns what to call with the number that this one has done."""
+        """A bar over `total` images; returns a function to call with the number of images that this process has finished."""
         shown = self.show_progress and distributed.is_main()
         bar = tqdm(
             total=total, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5, file=sys.stderr, disable=not shown,
@@ -205,7 +205,7 @@ def open_network(name: str, device: torch.device | str = "cpu", inception_weight
 
 @dataclass(frozen=True)
 class Result:
-    """One number, and all that a reader needs to believe it. details: whatever else the metric found, JSON values."""
+    """One number and how it was computed. details: everything else that the metric found, as JSON values."""
 
     name: str
     value: float
@@ -218,7 +218,7 @@ class Result:
 
 
 class Metric(ABC):
-    """A name a person can ask for, and how its numbers come about."""
+    """A metric: the name that a person asks for, and the computation."""
 
     name: str
     summary: str  # one line for the list of metrics
@@ -226,16 +226,16 @@ class Metric(ABC):
     needs_generator: bool = False  # a set of images will not do
 
     def check(self, evaluation: Evaluation) -> None:
-        """InputError for what would fail later; called for all metrics before any work."""
+        """InputError for a metric that cannot be computed; called for all metrics before any work."""
         return
 
     def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
-        """Features that `compute` will ask `evaluation.real` and `.generated` for, gathered in one pass for all metrics."""
+        """The features that `compute` reads from `evaluation`; one pass over the images gathers those of all metrics."""
         return ()
 
     @abstractmethod
     def compute(self, evaluation: Evaluation) -> Iterable[Result]:
-        """The numbers, one by one where each is much work; called on every process, which must all give the same."""
+        """The results, one by one where each is much work. Every process calls it and must return the same."""
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
         """Options of its own for scripts/evaluate.py, by calls like add_argument(...); read in `evaluation.arguments`."""
@@ -243,7 +243,7 @@ class Metric(ABC):
 
 
 class FeatureMetric(Metric):
-    """A metric in the features of a network, which gives the number its name. keeps_features: moments are not enough."""
+    """A metric of features; the network is part of a result's name. keeps_features: features are needed beside moments."""
 
     keeps_features = False
 
@@ -255,7 +255,7 @@ class FeatureMetric(Metric):
         return self.network_name
 
     def check(self, evaluation: Evaluation) -> None:
-        """Weights are looked for before any work."""
+        """Opens the network: InputError when its weights are missing."""
         evaluation.network(self.network_of(evaluation))
 
     def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
@@ -272,7 +272,7 @@ class FeatureMetric(Metric):
         self, evaluation: Evaluation, metric: str, value: float, protocol: str, spread: float | None = None,
         kept: tuple[Tensor, Tensor] | None = None,
     ) -> Result:  # fmt: skip
-        """A number under the name that its network gives it. kept: the features it is made of, perhaps of fewer images."""
+        """A result named after metric and network. kept: the features that it was computed from, perhaps of fewer images."""
         network = evaluation.network(self.network_of(evaluation))
         generated, real = kept or (None, None)
         counts = f"{_used(evaluation.generated_images, generated)} images"

@@ -36,7 +36,7 @@ class StatisticsCache:
         self.folder = folder
 
     def load(self, key: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """What was saved under exactly this key, None when there is nothing or it is damaged."""
+        """The arrays saved under exactly this key; None when there are none or they are damaged."""
         if self.folder is None:
             return None
         path = self._path(key)
@@ -50,7 +50,7 @@ class StatisticsCache:
             return None
 
     def save(self, key: Mapping[str, Any], arrays: Mapping[str, Tensor]) -> None:
-        """Keep arrays under a key. A full or read-only disk costs the cache, not the evaluation."""
+        """Save arrays under a key. On a full or read-only disk nothing is saved, and the evaluation goes on."""
         if self.folder is None:
             return
         values: dict[str, Any] = {name: array.cpu().numpy() for name, array in arrays.items()}
@@ -62,7 +62,7 @@ class StatisticsCache:
             return
 
     def find(self, key: Mapping[str, Any], keep_features: bool, device: torch.device) -> FeatureStatistics | None:
-        """What `keep` saved, its moments on the device; None on every process where one of them lacks a part."""
+        """The statistics that `keep` saved, moments on the device; None on every process when one process lacks a part."""
         moments = self.load({"kind": "moments", **key})
         kept = self.load({"kind": "features", **key}) if keep_features and moments else None
         usable = moments is not None and (kept is not None or not keep_features)

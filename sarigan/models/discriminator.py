@@ -39,7 +39,7 @@ def information_target(output: GeneratorOutput, kind: str) -> Tensor:
 
 
 def code_halves(generator: Generator, kind: str) -> dict[str, Tensor]:
-    """Which dimensions of the target belong to the h and to the z half, indices [D]; `all` alone without groups."""
+    """Indices [D] of the target's dimensions: `all`, and with groups also those of the `h` and of the `z` half."""
     layers = generator.grouped_layers()
     if kind == "w":
         inter = torch.arange(generator.config.w_dim) < generator.config.style_dim

@@ -54,7 +54,7 @@ def check_widths(section: str, resolution: int, channel_base: int, channel_max: 
 
 @dataclass
 class SynthesisOutput:
-    """What one pass through a synthesis network leaves: all tensors carry gradient, memberships excepted."""
+    """The outputs of a synthesis network. All tensors but memberships carry gradients."""
 
     images: Tensor  # [N,3,R,R], about -1..1, not clamped
     codes: dict[str, StyleCodes]  # of every grouped layer, by layer name

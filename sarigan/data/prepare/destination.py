@@ -44,7 +44,7 @@ def check_destination(destination: Path, source: Path) -> None:
 
 
 def _check_partial(partial: Path) -> None:
-    """InputError unless DEST.partial is missing, empty, or what an interrupted preparation left: it is written and emptied."""
+    """InputError for a DEST.partial with anything but an interrupted preparation in it: it would be overwritten."""
     remedy = "so it is no unfinished preparation; move it away or name another destination"
     if partial.is_symlink():
         raise InputError(f"{partial}: is a link, {remedy}")
@@ -67,7 +67,7 @@ def _holds_other_records(partial: Path) -> bool:
 
 
 def publish(partial: Path, destination: Path) -> LmdbDataset:
-    """Give a set whose header is written its name, and leave nothing beside it but a report."""
+    """Rename a finished set to its own name, and delete the files of the preparation in its folder but for a report."""
     dataset = LmdbDataset(partial)
     (partial / REPORT_NAME).write_text(report_text(dataset.header, dataset.report(), dataset.skipped()))
     for leftover in partial.iterdir():
@@ -80,7 +80,7 @@ def publish(partial: Path, destination: Path) -> LmdbDataset:
 
 
 def discard_if_empty(partial: Path) -> None:
-    """Leave nothing behind when not even one image was prepared."""
+    """Delete DEST.partial when not even one image was prepared."""
     with closing(SetWriter(partial)) as writer:
         is_empty = not writer.state.num_images
     if is_empty:

@@ -1,4 +1,4 @@
-"""One preparation from start to end, or from wherever the last one was stopped."""
+"""One preparation from its start, or from where it was stopped, to its end."""
 
 import datetime
 import math
@@ -144,7 +144,7 @@ def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -
 
 
 def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
-    """What must be the same when an interrupted preparation goes on."""
+    """The settings that must not change when an interrupted preparation goes on."""
     settings = {**asdict(recipe), "resolutions": list(recipe.resolutions)}
     settings |= {"num_images": options.num_images, "labels": options.labels}
     return {"settings": settings, "fingerprint": listing.fingerprint}
@@ -169,7 +169,7 @@ def _start_or_go_on(writer: SetWriter, task: dict[str, Any], source: Source) -> 
 
 
 def _run(pool: WorkerPool, writer: SetWriter, listing: Listing, options: Options, stop: threading.Event) -> bool:
-    """Prepare the rest; False when stopped before the end."""
+    """Prepare the remaining entries; False when stopped before the end."""
     state = writer.state
     # The pool works on while the writer waits for the disk.
     results = run_ahead(pool.run(listing.items(bytes.fromhex(state.key))), _CHUNKS_AHEAD)

@@ -52,7 +52,7 @@ def check_same_layers(first: Generator, second: Generator) -> None:
 
 
 def partition_stability(a: Tensor, b: Tensor, num_permutations: int = 1000, seed: int = 0) -> LayerStability:
-    """Of two labellings [c] of the same channels; names of groups do not matter."""
+    """Stability of two labellings [c] of the same channels; the numbering of groups does not matter."""
     from sklearn.metrics import adjusted_rand_score
 
     index = float(adjusted_rand_score(a.numpy(), b.numpy()))
@@ -72,7 +72,7 @@ def churn(a: Tensor, b: Tensor) -> float:
 
 
 class GroupQuality(Metric):
-    """Groups as clusters of kernels, against chance; whether kernels tell of activations; stability where there is a second."""
+    """Groups as clusters of kernels, the premise, and with a second checkpoint the stability, each against chance."""
 
     needs_data = False
     needs_generator = True

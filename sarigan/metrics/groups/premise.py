@@ -1,8 +1,8 @@
 """The premise of grouping by kernels: do channels with similar kernels respond alike? (SariGAN sec. 3.1)
 
 Spearman's correlation, over pairs of channels, of the kernels' cosine S_ij (Eq. 1) with the correlation of the channels'
-activations over images and positions. Pairs share channels, so that its chance comes from renaming the channels of one of
-the two matrices (Mantel 1967). Near 0: grouping kernels does not group what channels do.
+activations over images and positions. Pairs share channels, so the null distribution comes from permuting the channels of one
+of the two matrices (Mantel 1967). Near 0: channels with similar kernels do not respond alike.
 """
 
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def premise_test(
 
 
 def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> NullTest:
-    """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], beside renamed channels."""
+    """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], tested by permuted channels."""
     first, second = _centred_ranks(a), _centred_ranks(b)
     scale = float(first.norm() * second.norm()) or 1.0
 

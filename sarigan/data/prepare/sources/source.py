@@ -1,7 +1,4 @@
-"""What a preparation reads from: entries that can be listed once and loaded in any process, in any order.
-
-Here also the plain ones, folders and zip files.
-"""
+"""Sources of pictures: entries are listed once, and loaded in any process in any order. Folders and zip files."""
 
 import os
 from abc import ABC, abstractmethod
@@ -41,7 +38,7 @@ class Source(ABC):
 
     @abstractmethod
     def scan(self) -> Iterator[Entry]:
-        """All entries, in any order, without holding them."""
+        """All entries in any order, one at a time."""
 
     @abstractmethod
     def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
@@ -52,7 +49,7 @@ class Source(ABC):
         raise BrokenPicture("holds no files")
 
     def stamp(self) -> str:
-        """Whatever `Entry.stamp` does not cover."""
+        """Changes when the source does in a way that no `Entry.stamp` shows."""
         return ""
 
 
