@@ -1,4 +1,4 @@
-"""Options that every image-making command has, and what they mean."""
+"""Options that several commands share, and what they mean."""
 
 import argparse
 import math

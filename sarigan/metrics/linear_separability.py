@@ -170,8 +170,8 @@ def linear_separability(
 ) -> dict[str, SpaceSeparability]:
     """Separability in `z` and in `w` (that of the last layer; all share one). Processes share images and fits.
 
-    `advance` is called with numbers of images, `advance_fits` with numbers of fitted attributes. Raises InputError for too few images, names that occur
-    twice, logits that are not finite, or when no attribute has two classes.
+    `advance` is called with numbers of images, `advance_fits` with numbers of fitted attributes. Raises InputError for too few
+    images, names that occur twice, logits that are not finite, or when no attribute has two classes.
     """
     config.check(max(generator.config.z_dim, generator.config.w_dim))
     names = attribute_names(classifiers)
