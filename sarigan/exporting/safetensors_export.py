@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_file, replace_text
+from sarigan.files.paths import replace_file, replace_text
 from sarigan.files.reading import read_bytes, read_json, reading
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig

@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import torch
 
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_file, replace_text, sync_folder
-from sarigan.files.paths import kind_of
+from sarigan.files.paths import kind_of, replace_file, replace_text, sync_folder
 from sarigan.files.reading import read_json_object, reading
 
 FORMAT_VERSION = 2

@@ -17,7 +17,7 @@ import torch
 
 from sarigan import distributed
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_text
+from sarigan.files.paths import replace_text
 from sarigan.files.run_record import git_commit
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.frechet import FrechetDistance

@@ -20,7 +20,7 @@ from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.loader import ImageDataset, load_in_order
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_file
+from sarigan.files.paths import replace_file
 from sarigan.files.reading import read_npz, reading
 from sarigan.metrics.feature_statistics import FeatureStatistics, Moments
 from sarigan.models.feature_networks.published_file import cache_folder

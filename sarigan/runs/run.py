@@ -21,9 +21,9 @@ from sarigan import distributed
 from sarigan.config import Config
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_text
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.lock import run_lock
+from sarigan.files.paths import replace_text
 from sarigan.files.reading import read_json_object
 from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook

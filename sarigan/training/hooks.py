@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sarigan import distributed
-from sarigan.files.atomic_file import replace_text
+from sarigan.files.paths import replace_text
 from sarigan.files.reading import json_object
 from sarigan.systems.system import Shard
 from sarigan.training.trainer import Hook, Trainer

@@ -11,9 +11,8 @@ from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import sync_folder
 from sarigan.files.lock import try_lock
-from sarigan.files.paths import kind_of
+from sarigan.files.paths import kind_of, sync_folder
 
 LISTING_NAME = "listing.sqlite"
 _LOCK_NAME = "preparing.lock"

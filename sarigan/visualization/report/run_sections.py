@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_file
+from sarigan.files.paths import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import Curves, System
