@@ -1,7 +1,8 @@
-"""Paths that a user names, checked before they are used.
+"""Paths that a user names, checked before they are used, and files that are replaced whole.
 
 A path to read is looked at before a library opens it. A path to write is tried before the work whose results go there, so that
-a wrong one costs seconds and not hours.
+a wrong one costs seconds and not hours. A file is replaced whole or not at all, also across a power cut: temporary file, sync,
+rename, sync of the folder.
 """
 
 import errno
