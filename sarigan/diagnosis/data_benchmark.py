@@ -24,7 +24,7 @@ from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.format import Recipe, encode
 from sarigan.data.loader import DataConfig, ImageDataset, training_batches
 from sarigan.data.prepare.job import Options, prepare
-from sarigan.diagnosis.scale_benchmark import compare_encodings, measure_scale
+from sarigan.diagnosis.storage_benchmark import compare_encodings, measure_scale
 from sarigan.errors import InputError
 from sarigan.files.picture import FORMATS
 
