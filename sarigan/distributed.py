@@ -145,13 +145,6 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def min_over_ranks(tensor: Tensor) -> Tensor:
-    """The smallest of every number over all processes, in place; the same on every rank."""
-    if world_size() > 1:
-        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MIN)
-    return tensor
-
-
 def gather_objects(value: Any) -> list[Any]:
     """What every process passed, in rank order, on every rank. Through pickle: for small values."""
     if world_size() == 1:
