@@ -22,6 +22,9 @@ from sarigan.models.feature_networks.feature_network import to_uint8
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import make_sheet, pictures, save_grid
 
+GRID_WIDTH = 1024  # small images are enlarged until the grid is about this wide
+MAX_GRID_PIXELS = 2**26  # 1024 images of 256x256; a grid of more shows the first ones
+log = logging.getLogger(__name__)
 MIN_SIDE = 256  # small pictures are enlarged by whole pixels, so that players do not blur them
 
 
@@ -80,11 +83,6 @@ def _ffmpeg(path: Path) -> ModuleType:
         raise InputError(f"{path}: no ffmpeg for MP4; {hint}") from None
     module: ModuleType = imageio_ffmpeg
     return module
-
-
-GRID_WIDTH = 1024  # small images are enlarged until the grid is about this wide
-MAX_GRID_PIXELS = 2**26  # 1024 images of 256x256; a grid of more shows the first ones
-log = logging.getLogger(__name__)
 
 
 def save_samples(

@@ -1,4 +1,4 @@
-"""Sections of a report that need a style-based generator: style mixing, what groups respond to, edits of groups."""
+"""What a style-based generator shows: values of its groups at a tick; sections of the report on mixing, groups and edits."""
 
 import html
 import math
@@ -17,6 +17,13 @@ from sarigan.visualization.attention_maps import attention_sheet
 from sarigan.visualization.editing import groups_overview
 from sarigan.visualization.mixing import halves_sheets, layer_sheets, noise_sheet
 from sarigan.visualization.report.page import Section, data_uri, figure
+
+ROWS, COLUMNS = range(3), range(8, 13)
+EDIT_SEEDS = range(6)
+EDIT_TARGET = 9
+MAX_GROUPS = 16  # rows of a sheet of edits
+NUM_PART_IMAGES = 64
+NUM_PERMUTATIONS = 200
 
 
 @torch.no_grad()
@@ -42,14 +49,6 @@ def group_statistics(generator: Generator, average: Generator) -> dict[str, floa
             found[f"{prefix}/ema_agreement"] = agreement
         found |= {f"{prefix}/{name}": value for name, value in grouping.statistics(online.kernel).items()}
     return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True)) if found else {}
-
-
-ROWS, COLUMNS = range(3), range(8, 13)
-EDIT_SEEDS = range(6)
-EDIT_TARGET = 9
-MAX_GROUPS = 16  # rows of a sheet of edits
-NUM_PART_IMAGES = 64
-NUM_PERMUTATIONS = 200
 
 
 def sections(generator: Generator, are_avatars: bool, sampling: Sampling | None = None) -> list[Callable[[], Section]]:
