@@ -14,9 +14,8 @@ from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import exit_on_input_error
-from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_folder
-from sarigan.pretrained import load_generator_and_record
+from sarigan.pretrained import data_name, load_generator_and_record
 from sarigan.visualization.attention_maps import attention_sheet
 
 
@@ -39,12 +38,11 @@ def main() -> None:
     with exit_on_input_error(), output_folder(options.output):
         seeds, sampling = parse_seeds(options.seeds), sampling_of(options)
         require_at_least_2(options, "part_images", "permutations")
-        file = resolve_checkpoint(options.checkpoint)
-        generator, record = load_generator_and_record(file, resolve_device(options.device, "--device"))
+        generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
         parts = options.parts
         if parts == "auto":
-            parts = "avatars" if record["config"]["data"]["name"] == "avatars" else "none"
+            parts = "avatars" if data_name(record) == "avatars" else "none"
         masks = None
         if parts != "none":
             latents = sampling.latents(generator, range(options.part_images))

@@ -15,8 +15,8 @@ from sarigan.commands.options import add_sampling_options, parse_layers, require
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import exit_on_input_error
-from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_folder
+from sarigan.pretrained import find_source, results_folder
 
 
 def main() -> None:
@@ -30,9 +30,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="default <run>/analysis")
     options = parser.parse_args()
     with exit_on_input_error():
-        file = resolve_checkpoint(options.checkpoint)
-        run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-        folder = options.output or run / "analysis"
+        file = find_source(options.checkpoint)
+        folder = options.output or results_folder(options.checkpoint) / "analysis"
         with output_folder(folder):
             measure(options, file, folder)
 

@@ -55,20 +55,23 @@ class MinibatchStddev(nn.Module):
 
     x [N,C,H,W] -> [N,C+1,H,W]. A group holds `group_size` samples (or the largest divisor of N below it). With M = N/group_size
     groups, sample n belongs to group n mod M. So a batch that is cut into shards s, s+S, s+2S, ... keeps its groups as long as
-    every shard holds a multiple of `group_size` samples.
+    every shard holds a multiple of `group_size` samples. `num_batches`: x is so many batches of equal size, one after the
+    other, and no group holds samples of two of them.
     """
 
     def __init__(self, group_size: int = 4, epsilon: float = 1e-8) -> None:
         super().__init__()
         self.group_size, self.epsilon = group_size, epsilon
 
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
+    def forward(self, x: Tensor, num_batches: int = 1) -> Tensor:
+        total, c, h, w = x.shape
+        n = total // num_batches
         size = max(g for g in range(1, min(self.group_size, n) + 1) if n % g == 0)
-        groups = full_precision(x).reshape(size, n // size, c, h, w)
-        variance = (groups - groups.mean(dim=0)).square().mean(dim=0)
-        stddev = torch.sqrt(variance + self.epsilon).mean(dim=(1, 2, 3))
-        return torch.cat([x, stddev.to(x.dtype).repeat(size).reshape(n, 1, 1, 1).expand(n, 1, h, w)], dim=1)
+        groups = full_precision(x).reshape(num_batches, size, n // size, c, h, w)
+        variance = (groups - groups.mean(dim=1, keepdim=True)).square().mean(dim=1)
+        stddev = torch.sqrt(variance + self.epsilon).mean(dim=(2, 3, 4)).to(x.dtype)  # [B,M]
+        maps = stddev[:, None].expand(num_batches, size, n // size).reshape(total, 1, 1, 1).expand(total, 1, h, w)
+        return torch.cat([x, maps], dim=1)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,10 @@ class ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [N,3,R,R] -> DiscriminatorOutput. code_dim 0: no Q head."""
+    """images [N,3,R,R] -> DiscriminatorOutput. code_dim 0: no Q head.
+
+    Several batches one after the other (`num_batches`, of equal size) are judged as in passes of their own.
+    """
 
     def __init__(self, config: DiscriminatorConfig, resolution: int, code_dim: int = 0) -> None:
         super().__init__()
@@ -132,12 +138,12 @@ class Discriminator(nn.Module):
         self.head = EqualizedLinear(last, 1)
         self.recognition = RecognitionHead(last, code_dim) if code_dim else None
 
-    def forward(self, images: Tensor) -> DiscriminatorOutput:
+    def forward(self, images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
         x = self.from_rgb_activation(self.from_rgb(images))
         for block in self.blocks.values():
             x = block(x)
         with torch.autocast(images.device.type, enabled=False) if x.dtype == torch.float16 else nullcontext():
-            x = self.activation(self.conv(self.minibatch_stddev(wide_range(x))))
+            x = self.activation(self.conv(self.minibatch_stddev(wide_range(x), num_batches)))
         with torch.autocast(images.device.type, enabled=False):
             features = self.dense(full_precision(x).flatten(start_dim=1))
             codes = None if self.recognition is None else self.recognition(features)
