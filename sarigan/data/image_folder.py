@@ -13,13 +13,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sarigan.data.labels import ClassLabels
+from sarigan.data.prepare.attribute_table import AttributeTable
 from sarigan.errors import InputError
 from sarigan.files.paths import kind_of
 from sarigan.files.picture import BrokenPicture, ZipPictures, decode_picture, read_picture
-from sarigan.files.reading import reason_of
+from sarigan.files.reading import read_bytes, reading, reason_of
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CROPS = ("none", "center")
+MAX_TABLE_BYTES = 1 << 30
 KEY_IMAGES, KEY_BYTES = 64, 65536  # the first bytes of at most so many images enter the content key
 
 
@@ -65,6 +68,32 @@ class ImageFolderDataset:
         if side > self.resolution:
             image = image.resize((self.resolution, self.resolution), Image.Resampling.LANCZOS)
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+    def class_labels(self, source: str) -> ClassLabels:
+        """By folder (`folders`: the first below the one that all images share), by dataset.json, or by a CSV file.
+
+        A table lies in the set or elsewhere. It may leave out the folder that all images share.
+        """
+        shared = len(os.path.commonpath([os.path.dirname(name) for name in self.names]))
+        inner = [name[shared:].lstrip("/") for name in self.names]
+        if source == "folders":
+            classes = [name.partition("/")[0] if "/" in name else None for name in inner]
+            return ClassLabels.of_names(classes, self.names.__getitem__)
+        if not source.endswith((".json", ".csv")):
+            raise InputError(f"data.labels of a folder must be folders, dataset.json or a CSV file, got {source!r}")
+        table = AttributeTable(self._read_table(source), source)
+        if table.label_names is None:
+            raise InputError(f"{source}: holds no classes: dataset.json needs one number a file, a CSV file a column `label`")
+        number = {name: label for name, label, _ in table.rows}
+        numbers = [number.get(name, number.get(part)) for name, part in zip(self.names, inner, strict=True)]
+        return ClassLabels(table.label_names, numbers, self.names.__getitem__)
+
+    def _read_table(self, source: str) -> bytes:
+        with reading(source, "table of labels"):
+            if self.is_zip and source in self._zip.names():
+                return self._zip.read(source)
+            inside = self.path / source
+            return read_bytes(inside if not self.is_zip and inside.is_file() else Path(source), MAX_TABLE_BYTES)
 
     def describe(self) -> str:
         kind = "zip" if self.is_zip else "folder"

@@ -1,4 +1,4 @@
-"""Batches of training images: their infinite order, the processes that decode them, and the way from configuration to batch.
+"""Batches of training images: the processes that decode them, and the way from configuration to batch.
 
 SIGTERM and Ctrl-C reach the whole process group. A data worker that died of them would fail the step that is to be finished and
 saved, so workers ignore both. None of them outlives the training: the kernel kills a worker with its parent, PyTorch ends
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
@@ -26,9 +25,10 @@ from torch.utils.data import DataLoader
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
+from sarigan.data.labels import ClassifiedDataset, LabelledDataset, labels_of
 from sarigan.data.lmdb.dataset import LmdbDataset, is_lmdb
+from sarigan.data.sampler import BalancedSampler, InfiniteSampler, Sample, Sampler, StepBatches
 from sarigan.errors import InputError, require_at_most, require_one_of
-from sarigan.seeding import derive_seed
 
 GRACE_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
@@ -78,57 +78,6 @@ def dead_worker_error(error: RuntimeError) -> InputError | None:
     )
 
 
-# (index of the image, whether to mirror it)
-Sample = tuple[int, bool]
-
-
-class InfiniteSampler:
-    """Position p is image perm_e[p mod n] of epoch e = p // n, mirrored by a coin of its own.
-
-    So a position holds the same sample on any number of ranks, with any number of rounds, and after a restart.
-    """
-
-    def __init__(self, num_images: int, seed: int, flip: bool) -> None:
-        self.num_images, self.seed, self.flip = num_images, seed, flip
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
-
-    def _draw_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
-        def source(purpose: str) -> torch.Generator:
-            return torch.Generator().manual_seed(derive_seed(self.seed, purpose, epoch))
-
-        order = torch.randperm(self.num_images, generator=source("data order"))
-        coins = torch.rand(self.num_images, generator=source("data flip")) < 0.5
-        return order, coins
-
-    def __getitem__(self, position: int) -> Sample:
-        epoch, offset = divmod(position, self.num_images)
-        order, coins = self._epoch(epoch)
-        return int(order[offset]), self.flip and bool(coins[offset])
-
-
-class StepBatches:
-    """A batch sampler for `DataLoader`: the samples of one rank, batch after batch, from a global position on.
-
-    A step takes global positions P .. P+B-1. They are dealt to S = ranks * rounds shards as s, s+S, s+2S, ...; this rank
-    yields its `rounds` shards one after the other, B/ranks samples in all.
-    """
-
-    def __init__(
-        self, sampler: InfiniteSampler, position: int, batch_size: int, rank: int, num_ranks: int, rounds: int
-    ) -> None:
-        self.sampler, self.position, self.batch_size = sampler, position, batch_size
-        shards = num_ranks * rounds
-        first = rank * rounds
-        offsets = [np.arange(shard, batch_size, shards) for shard in range(first, first + rounds)]
-        self.offsets = [int(offset) for offset in np.concatenate(offsets)]
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        position = self.position
-        while True:
-            yield [self.sampler[position + offset] for offset in self.offsets]
-            position += self.batch_size
-
-
 class ImageDataset(Protocol):
     """What training needs of a set of images."""
 
@@ -163,6 +112,10 @@ class DataConfig:
     crop: str = "none"  # of `folder`: none (images are square and of one size) | center
     num_images: int = NUM_AVATARS  # of `avatars`
     seed: int = 0  # of `avatars`
+    # Classes. Of `avatars` an attribute, as hair_color; of `folder` folders, dataset.json or a CSV file; of `lmdb` label or an
+    # attribute; null: none
+    labels: str | None = None
+    balanced: bool = False  # every class as often as any other
     flip: bool = True  # mirror half of the images
     num_workers: int = 2  # processes that decode images; 0: the training process itself
 
@@ -172,6 +125,8 @@ class DataConfig:
             raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
         if self.name == "lmdb" and not self.path:
             raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
+        if self.balanced and self.labels is None:
+            raise InputError("data.balanced=true needs classes: data.labels must name them, got null")
         if self.num_images < 1:
             raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
         require_at_most("data", self, seed=2**63 - 1, num_images=10**9, num_workers=1024)
@@ -180,7 +135,12 @@ class DataConfig:
 
 
 def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
-    """The data set of a configuration at R pixels; InputError when it cannot be read."""
+    """The data set of a configuration at R pixels, with labels where it names them; InputError when it cannot be read."""
+    images = _open_images_of(config, resolution)
+    return images if config.labels is None else LabelledDataset(images, config.labels)
+
+
+def _open_images_of(config: DataConfig, resolution: int) -> ClassifiedDataset:
     if config.name == "avatars":
         return AvatarDataset(resolution, config.num_images, config.seed)
     assert config.path is not None
@@ -247,7 +207,9 @@ def training_batches(
     pin_memory: bool = False,
 ) -> Generator[Batch, None, None]:
     """This rank's batches of B/ranks samples, images uint8, shard after shard, from a global position on, endlessly."""
-    sampler = InfiniteSampler(len(dataset), seed, config.flip)
+    sampler: Sampler = InfiniteSampler(len(dataset), seed, config.flip)
+    if config.balanced:
+        sampler = BalancedSampler(labels_of(dataset), seed, config.flip)
     batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
     loader = DataLoader(
         _Samples(dataset),

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from sarigan import distributed
 from sarigan.data.avatars.dataset import AvatarDataset
+from sarigan.data.labels import without_labels
 from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.loader import ImageDataset, load_in_order
 from sarigan.errors import InputError
@@ -102,6 +103,7 @@ def content_hash(
     A prepared set carries the hash of its records in its header, and avatars are a function of few numbers. Of a folder
     or zip file every image is decoded and hashed: no date or size of a file is trusted. Processes share the work.
     """
+    dataset = without_labels(dataset)
     if isinstance(dataset, LmdbDataset):
         return _digest(f"lmdb {dataset.header.content_hash} {dataset.resolution}")
     if isinstance(dataset, AvatarDataset):

@@ -20,7 +20,7 @@ from sarigan.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 # These decide which image stands at a position, and what is drawn for it.
-DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "training.seed")
+DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "data.labels", "data.balanced", "training.seed")
 # Changes of these are not logged: no weight depends on them, nor on the section `metrics`.
 SILENT = (
     "data.path", "data.num_workers", "training.total_kimg", "training.max_minutes", "training.device", "training.tick_kimg",

@@ -172,6 +172,13 @@ def draw_attributes(seed: int, index: int) -> AvatarAttributes:
     )
 
 
+def draw_choice(field: str, seed: int, index: int) -> int:
+    """The value of one field of `CHOICES` that `draw_attributes` draws, as an index into its names, without the others."""
+    place = list(CHOICES).index(field)
+    digest = hashlib.shake_128(b"sarigan avatars" + struct.pack("<qq", seed, index)).digest(4 * (place + 1))
+    return bisect_right(_BOUNDS[place], int.from_bytes(digest[-4:], "little"))
+
+
 _LONG_HAIR = {
     "big_hair", "bob", "curvy", "dreads", "long_not_too_long", "loose_hair", "mia_wallace", "straight_1",
     "straight_strand", "twist_long_hair", "twist_long_hair_2",

@@ -11,13 +11,16 @@ import numpy as np
 
 from sarigan.data.avatars.attributes import (
     BACKGROUND_COLORS,
+    CHOICES,
     CLOTHES_COLORS,
     HAIR_COLORS,
     SKIN_COLORS,
     AvatarAttributes,
     draw_attributes,
+    draw_choice,
 )
 from sarigan.data.avatars.parts import GRID, STEP, Atlas, Layer, atlas_digest
+from sarigan.data.labels import ClassLabels
 from sarigan.errors import InputError
 
 VERSION = 1  # raise it when the same (seed, index) gives other pixels
@@ -74,6 +77,13 @@ class AvatarDataset:
         """Image and mask of any attributes, such as those of an image with one of them edited."""
         layers = _place_layers(attributes, self.resolution)
         return _paint_image(attributes, layers, self.resolution), _paint_mask(layers, self.resolution)
+
+    def class_labels(self, source: str) -> ClassLabels:
+        """The values of an attribute that is one of several names (`CHOICES`), such as hair_color."""
+        if source not in CHOICES:
+            raise InputError(f"data.labels of avatars must be one of {', '.join(CHOICES)}, got {source!r}")
+        numbers = [draw_choice(source, self.seed, index) for index in range(self.num_images)]
+        return ClassLabels([*CHOICES[source]], numbers, str)
 
     def describe(self) -> str:
         return f"avatars: {self.num_images} images, {self.resolution}x{self.resolution}, seed {self.seed}"

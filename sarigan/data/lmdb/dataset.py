@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import lmdb
 import numpy as np
 
+from sarigan.data.labels import ClassLabels
 from sarigan.data.lmdb.format import (
     DIGEST_HEAD,
     HEADER_KEY,
@@ -32,6 +33,7 @@ from sarigan.errors import InputError
 from sarigan.files.paths import kind_of
 
 PREPARE = "scripts/prepare_data.py"
+_CLASS_KINDS = ("str", "int", "bool")  # of attributes that can name classes
 
 
 class _Environment:
@@ -206,6 +208,29 @@ class LmdbDataset:
     def label(self, index: int) -> int | None:
         """Index into `header.label_names`; None when the image, or the whole set, has no label."""
         return self.info(index).get("label")
+
+    def class_labels(self, source: str) -> ClassLabels:
+        """The stored labels (`label`), or the values of an attribute. Reads the info of every image."""
+        names, attributes = self.header.label_names, [n for n, kind in self.header.attributes.items() if kind in _CLASS_KINDS]
+        known = [*(["label"] if names is not None else []), *attributes]
+        if source not in known:
+            right = "must be null: the set has no labels or attributes"
+            if known:
+                right = f"of this set must be one of {', '.join(known)}"
+            raise InputError(f"{self.path}: data.labels {right}, got {source!r}")
+        infos = [self.info(index) for index in range(len(self))]
+
+        def image_name(index: int) -> str:
+            return str(infos[index]["name"])
+
+        if source == "label" and names is not None:
+            numbers = [info.get("label") for info in infos]
+            for index, number in enumerate(numbers):
+                if number is not None and not (isinstance(number, int) and 0 <= number < len(names)):
+                    raise self._damaged(info_key(index), f"label {number!r} of {len(names)}")
+            return ClassLabels(names, numbers, image_name)
+        values = [(info.get("attributes") or {}).get(source) for info in infos]
+        return ClassLabels.of_names([None if value is None else str(value) for value in values], image_name)
 
     def report(self) -> dict[str, Any]:
         """What the preparation noted: source, what was skipped, converted and ignored, versions. Not part of the hash."""
