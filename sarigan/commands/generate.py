@@ -4,6 +4,11 @@ sarigan generate runs/quickstart --seeds 0-31 --output out/samples
 sarigan generate runs/quickstart --seeds 0-3 --truncation-sweep 0,0.3,0.5,0.7,1 --output out/sweep
 sarigan generate runs/quickstart --seeds 0-3 --video out/walk.mp4 --space z
 sarigan generate runs/quickstart --seeds 0-15 --edit out/edits.json --output out/edited
+
+Of a generator with classes (docs/classes.md): images of one, all classes, a film from class to class
+sarigan generate runs/classes --class blonde --output out/blonde
+sarigan generate runs/classes --class-sheet --seeds 0-7 --output out/classes
+sarigan generate runs/classes --seeds 3,3 --class black --class red --video out/black_red.gif
 """
 
 import argparse
@@ -20,7 +25,7 @@ from sarigan.editing.edit_file import load_latents, save_latents
 from sarigan.editing.seeds import SPACES, LatentSource, parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_file, output_folder
-from sarigan.visualization.samples import check_video_path, save_interpolation, save_samples, truncation_sheet
+from sarigan.visualization.samples import check_video_path, class_sheet, save_interpolation, save_samples, truncation_sheet
 
 
 def parse() -> argparse.Namespace:
@@ -34,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--columns", type=int, help="of the grid; default: about square")
     parser.add_argument("--grid-only", action="store_true", help="no file for every image")
     parser.add_argument("--save-latents", action="store_true", help="latents.npz with the latents and the groups of channels")
+    parser.add_argument("--class-sheet", action="store_true", help="only a sheet of the seeds in every class")
     parser.add_argument("--truncation-sweep", metavar="PSI,...", help="only a sheet of the seeds at these psi")
     parser.add_argument("--video", type=Path, metavar="FILE", help="only a film (.mp4, .gif) through the seeds and back")
     parser.add_argument("--space", choices=SPACES, default="w", help="of the film: great circles of z or lines of w")
@@ -58,6 +64,10 @@ def main() -> None:
             save_interpolation(generator, sampling, seeds, options.space, options.frames, edits, options.video)
             print(options.video)
             return
+        if options.class_sheet:
+            class_sheet(generator, sampling, seeds).save(options.output / "classes.png")
+            print(options.output / "classes.png")
+            return
         if psis:
             path = options.output / "truncation.png"
             truncation_sheet(generator, sampling, seeds, psis, edits).save(path)
@@ -65,6 +75,8 @@ def main() -> None:
             return
         latents: LatentSource = sampling.latents_on_demand(generator, seeds)
         names: list[int] | None = seeds
+        if options.latents and options.classes:
+            raise InputError("--class is the class of seeds; the latents of --latents have theirs")
         if options.latents:
             latents, names = load_latents(options.latents, generator), None
         print(save_samples(generator, sampling, latents, names, edits, options.output, options.columns, options.grid_only))

@@ -22,6 +22,10 @@ def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", 
     parser.add_argument("--truncation", type=float, default=psi, metavar="PSI", help=f"of w to its mean; default {psi}, 1: off")
     parser.add_argument("--truncation-cutoff", type=int, metavar="N", help="truncate the first N latents only")
     parser.add_argument("--noise", choices=NOISES, default=noise, help="the same for all images, new by seed, or none")
+    parser.add_argument(
+        "--class", dest="classes", action="append", default=[], metavar="NAME",
+        help="class of the images; repeatable: the seeds take the classes in turn; default: drawn as in training",
+    )  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
@@ -34,12 +38,16 @@ def sampling_of(options: argparse.Namespace) -> Sampling:
         raise InputError(f"--truncation-cutoff must not be negative, got {options.truncation_cutoff}")
     if options.batch_size < 1:
         raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
-    return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size)
+    classes = tuple(options.classes)
+    return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size, classes)
 
 
 def opened_generator(options: argparse.Namespace) -> Generator:
-    """The generator of the options' checkpoint, on their device."""
-    return load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+    """The generator of the options' checkpoint, on their device; InputError for a class that it does not have."""
+    generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+    for name in options.classes:
+        generator.class_index(name)
+    return generator
 
 
 def require_at_least_2(options: argparse.Namespace, *names: str) -> None:

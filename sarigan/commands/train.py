@@ -34,8 +34,10 @@ def main() -> None:
         run_dir = arguments.run_dir or Path("runs") / arguments.config.stem
         if arguments.dry_run:
             with distributed.raise_on_all_ranks():
-                state = TrainingState(config, resolve_precision(config.training))
                 data = data_summary(config, required=arguments.processes is not None)
+                if config.data.labels is not None and not data.startswith("missing"):
+                    config, _ = config.open_data()  # the classes decide the size of the networks
+                state = TrainingState(config, resolve_precision(config.training))
                 resumed = resume_summary(config, run_dir) if distributed.is_main() else None
                 report = dry_run_report(config, state, data, arguments.processes, resumed)
             if distributed.is_main():

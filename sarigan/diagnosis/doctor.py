@@ -188,10 +188,14 @@ def data(config: Config) -> Iterator[Finding]:
 
 
 class _Noise:
-    """Random images."""
+    """Random images, and labels where there are classes."""
 
-    def __init__(self, resolution: int) -> None:
-        self.resolution = resolution
+    def __init__(self, resolution: int, num_classes: int = 0) -> None:
+        self.resolution, self.num_classes = resolution, num_classes
+
+    def extras(self, index: int) -> dict[str, np.ndarray]:
+        """The label of an image."""
+        return {"labels": np.array(index % self.num_classes)} if self.num_classes else {}
 
     def __len__(self) -> int:
         return 64
@@ -216,7 +220,7 @@ def dry_run(config: Config) -> Iterator[Finding]:
     """Two training steps."""
     state = tiny_state(config)
     precision = state.precision
-    trainer = Trainer(state, _Noise(state.system.resolution))
+    trainer = Trainer(state, _Noise(state.system.resolution, len(state.config.class_names)))
     trainer.run()
     trainer.check_finite()
     skipped = trainer.nonfinite.total()

@@ -51,6 +51,7 @@ class ImageMaking:
     def __init__(self, name: str, generator: Generator, precision: Precision, batch: int) -> None:
         self.name, self.generator, self.precision, self.batch = name, generator, precision, batch
         self.z = torch.randn(batch, generator.config.z_dim).to(precision.device, precision.parameter_dtype)
+        self.labels = generator.draw_labels(batch, 0)
         self.flops = counted_flops(self)
 
     @torch.inference_mode()
@@ -58,7 +59,7 @@ class ImageMaking:
         """[N,3,R,R]."""
         dtype = self.precision.autocast_dtype
         with torch.autocast(self.precision.device.type, dtype=dtype, enabled=dtype is not None):
-            return self.generator(self.z).images
+            return self.generator(self.z, labels=self.labels).images
 
 
 def _record(case: ImageMaking, seconds: float, rate: float) -> dict[str, Any]:

@@ -16,8 +16,6 @@ from typing import Any
 import torch
 
 from sarigan.config import Config, load_config
-from sarigan.data.batch import Batch
-from sarigan.data.loader import open_dataset
 from sarigan.diagnosis.scaling import FlopCount
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
@@ -71,15 +69,16 @@ class StepTimer:
     """A training state whose steps run on one batch, without data loading, logging or checkpoints."""
 
     def __init__(self, config: Config, name: str, regularizers: bool) -> None:
+        config, dataset = dataclasses.replace(config, data=dataclasses.replace(config.data, num_workers=0)).open_data()
         self.name, self.config = name, config
         self.precision = resolve_precision(config.training)
-        dataset = open_dataset(dataclasses.replace(config.data, num_workers=0), config.resolution)
         self.trainer = Trainer(TrainingState(config, self.precision), dataset)
         batch = config.training.batch_size
         size = config.resolution
         images = torch.rand(batch, 3, size, size).mul(2).sub(1)
         placed = images.to(self.precision.device, self.precision.parameter_dtype, memory_format=self.precision.layout)
-        self.batch = Batch(placed)
+        self.batch = self.trainer.system.example_batch(batch, self.precision.device, self.precision.parameter_dtype)
+        self.batch.images = placed
         self.phases = [
             (index, phase)
             for index, phase in enumerate(self.trainer.phases)

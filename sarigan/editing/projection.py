@@ -147,4 +147,4 @@ def _latent_spread(generator: Generator, num_samples: int = 1000) -> Tensor:
     """Standard deviation of w [1,D]."""
     source = torch.Generator().manual_seed(0)
     z = torch.randn(num_samples, generator.config.z_dim, generator=source).to(generator.mean_latent)
-    return generator.mapping(z).std(dim=0, keepdim=True)
+    return generator.mapping(z, generator.draw_labels(num_samples, 0)).std(dim=0, keepdim=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sarigan.editing.seeds import LatentSource, SeedLatents, latents_of_seeds, noise_of_seeds
+from sarigan.editing.seeds import LatentSource, SeedLatents, labels_of_seeds, latents_of_seeds, noise_of_seeds
 from sarigan.layers.intervention import Edit, Intervention, check_place
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
@@ -61,14 +61,30 @@ class Sampling:
     truncation_cutoff: int | None = None
     noise: str = "fixed"  # of seeds.NOISES
     batch_size: int = 16
+    classes: tuple[str, ...] = ()  # that the seeds take in turn; none: each seed draws its class by the shares of training
+
+    def labels(self, generator: Generator, seeds: Sequence[int]) -> list[int] | None:
+        """The class of every seed's image; None without classes. InputError for a class that the generator does not have."""
+        if not self.classes:
+            return labels_of_seeds(generator, seeds)
+        numbers = [generator.class_index(name) for name in self.classes]
+        return [numbers[position % len(numbers)] for position in range(len(seeds))]
+
+    def headings(self, generator: Generator, seeds: Sequence[int]) -> list[str]:
+        """`seed 3` for a person, with the class where there are classes."""
+        labels = self.labels(generator, seeds)
+        if labels is None:
+            return [f"seed {seed}" for seed in seeds]
+        return [f"seed {seed}, {generator.config.class_names[k]}" for seed, k in zip(seeds, labels, strict=True)]
 
     def latents(self, generator: Generator, seeds: Sequence[int]) -> Tensor:
         """[N,L,w_dim], truncated."""
-        return latents_of_seeds(generator, seeds, self.truncation_psi, self.truncation_cutoff)
+        labels = self.labels(generator, seeds)
+        return latents_of_seeds(generator, seeds, self.truncation_psi, self.truncation_cutoff, labels)
 
     def latents_on_demand(self, generator: Generator, seeds: Sequence[int]) -> SeedLatents:
         """`latents`, each slice made when it is asked for."""
-        return SeedLatents(generator, seeds, self.truncation_psi, self.truncation_cutoff)
+        return SeedLatents(generator, seeds, self.truncation_psi, self.truncation_cutoff, self.labels(generator, seeds))
 
     def batches(
         self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,

@@ -42,11 +42,26 @@ def z_of_seeds(generator: Generator, seeds: Sequence[int]) -> Tensor:
     return torch.stack(rows).to(generator.mean_latent)
 
 
-def latents_of_seeds(generator: Generator, seeds: Sequence[int], psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-    """Latents [N,L,w_dim], truncated as `Generator.forward` does."""
+def labels_of_seeds(generator: Generator, seeds: Sequence[int]) -> list[int] | None:
+    """Labels by the classes' shares of the training images, each a function of its seed; None without classes."""
+    drawn = [generator.draw_labels(1, derive_seed(seed, "label")) for seed in seeds]
+    found = [int(label) for label in drawn if label is not None]
+    return found or None
+
+
+def latents_of_seeds(
+    generator: Generator, seeds: Sequence[int], psi: float = 1.0, cutoff: int | None = None,
+    labels: Sequence[int] | None = None,
+) -> Tensor:  # fmt: skip
+    """Latents [N,L,w_dim], truncated as `Generator.forward` does. labels: None is `labels_of_seeds`."""
+    labels = labels_of_seeds(generator, seeds) if labels is None else labels
     with torch.no_grad():
-        latents = generator.latents(z_of_seeds(generator, seeds))
+        latents = generator.latents(z_of_seeds(generator, seeds), labels=_label_tensor(generator, labels))
         return latents if psi == 1.0 else generator.truncate(latents, psi, cutoff)
+
+
+def _label_tensor(generator: Generator, labels: Sequence[int] | None) -> Tensor | None:
+    return None if labels is None else torch.tensor(labels, device=generator.mean_latent.device)
 
 
 class LatentSource(Protocol):
@@ -65,12 +80,14 @@ class SeedLatents:
     seeds: Sequence[int]
     psi: float = 1.0
     cutoff: int | None = None
+    labels: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.seeds)
 
     def __getitem__(self, part: slice) -> Tensor:
-        return latents_of_seeds(self.generator, self.seeds[part], self.psi, self.cutoff)
+        labels = None if self.labels is None else self.labels[part]
+        return latents_of_seeds(self.generator, self.seeds[part], self.psi, self.cutoff, labels)
 
 
 def noise_of_seeds(generator: Generator, kind: str, seeds: Sequence[int]) -> list[Tensor | None]:
@@ -107,7 +124,8 @@ class LatentPath:
     """Latents [F,L,w_dim] through the seeds in order and back to the first; F = seeds * frames_per_seed. Each slice is made
     when it is asked for.
 
-    space z: slerp, then mapping. space w: straight lines between latents. InputError for fewer than two seeds.
+    space z: slerp, then mapping, within one class. space w: straight lines between latents, also from class to class.
+    labels: of the seeds; None: `labels_of_seeds`. InputError for fewer than two seeds.
     """
 
     generator: Generator
@@ -116,8 +134,13 @@ class LatentPath:
     space: str = "w"
     psi: float = 1.0
     cutoff: int | None = None
+    labels: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        if self.labels is None:
+            object.__setattr__(self, "labels", labels_of_seeds(self.generator, self.seeds))
+        if self.space == "z" and self.labels is not None and len(set(self.labels)) > 1:
+            raise InputError("an interpolation in z stays in one class: name it with --class, or interpolate in w")
         if self.space not in SPACES:
             raise InputError(f"interpolation must be in one of {', '.join(SPACES)}, got {self.space!r}")
         if len(self.seeds) < 2:
@@ -135,10 +158,16 @@ class LatentPath:
         used = sorted({index for pair in ends for index in pair})
         seeds = [self.seeds[index] for index in used]
         in_z = self.space == "z"
-        points = z_of_seeds(self.generator, seeds) if in_z else latents_of_seeds(self.generator, seeds, self.psi, self.cutoff)
+        labels = None if self.labels is None else [self.labels[index] for index in used]
+        points = (
+            z_of_seeds(self.generator, seeds)
+            if in_z
+            else latents_of_seeds(self.generator, seeds, self.psi, self.cutoff, labels)
+        )
         a, b = (points[[used.index(pair[end]) for pair in ends]] for end in (0, 1))
         t = torch.tensor([step / self.frames_per_seed for _, step in steps]).to(points).reshape(-1, *[1] * (points.ndim - 1))
         if not in_z:
             return torch.lerp(a, b, t)
-        latents = self.generator.latents(slerp(a, b, t))
+        own = None if self.labels is None else [self.labels[first] for first, _ in ends]
+        latents = self.generator.latents(slerp(a, b, t), labels=_label_tensor(self.generator, own))
         return latents if self.psi == 1.0 else self.generator.truncate(latents, self.psi, self.cutoff)

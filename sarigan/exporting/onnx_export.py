@@ -17,7 +17,7 @@ OPSET = 17
 
 
 class FixedNoiseGenerator(nn.Module):
-    """z [N,z_dim], truncation_psi a scalar -> images [N,3,R,R], with the noise of `noise="fixed"`."""
+    """z [N,z_dim], truncation_psi a scalar -> images [N,3,R,R], with the noise of `noise="fixed"`. With classes labels [N]."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -26,9 +26,9 @@ class FixedNoiseGenerator(nn.Module):
         for index, noise in enumerate(generator.draw_noise(latents, "fixed")):
             self.register_buffer(f"noise_{index}", noise)
 
-    def forward(self, z: Tensor, truncation_psi: Tensor) -> Tensor:
+    def forward(self, z: Tensor, truncation_psi: Tensor, labels: Tensor | None = None) -> Tensor:
         generator = self.generator
-        latents = generator.latents(z)
+        latents = generator.latents(z, labels=labels)
         latents = generator.mean_latent + truncation_psi * (latents - generator.mean_latent)
         noise = [getattr(self, f"noise_{index}") for index in range(len(generator.synthesis.noise_shapes()))]
         return generator.synthesize(latents, noise).images
@@ -43,13 +43,16 @@ def export_onnx(generator: Generator, path: Path) -> None:
     module = FixedNoiseGenerator(generator).eval()
     z = torch.zeros(2, generator.config.z_dim).to(generator.mean_latent)
     psi = torch.ones(()).to(generator.mean_latent)
+    labels = generator.draw_labels(2, 0)
+    inputs = {"z": z, "truncation_psi": psi} | ({} if labels is None else {"labels": labels})
+    free = {name: {0: "batch"} for name in (*inputs, "images") if name != "truncation_psi"}
     path.parent.mkdir(parents=True, exist_ok=True)
     with implementation("reference"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                module, (z, psi), str(path), input_names=["z", "truncation_psi"], output_names=["images"],
-                dynamic_axes={"z": {0: "batch"}, "images": {0: "batch"}}, opset_version=OPSET, dynamo=False,
+                module, tuple(inputs.values()), str(path), input_names=[*inputs], output_names=["images"],
+                dynamic_axes=free, opset_version=OPSET, dynamo=False,
             )  # fmt: skip
         except OSError as error:
             raise InputError(f"{path}: cannot write the ONNX graph ({error.strerror})") from None

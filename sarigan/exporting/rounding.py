@@ -39,8 +39,13 @@ def measure_rounding(
     source = torch.Generator().manual_seed(0)
     z = torch.randn(num_images, generator.config.z_dim, generator=source).to(generator.mean_latent)
     differences, same_groups = [], True
-    for part in z.split(batch_size):
-        exact, near = (network(part.to(network.mean_latent), noise="fixed") for network in (generator, rounded))
+    labels = generator.draw_labels(num_images, 0)
+    for start in range(0, num_images, batch_size):
+        part = z[start : start + batch_size]
+        label = None if labels is None else labels[start : start + batch_size]
+        exact, near = (
+            network(part.to(network.mean_latent), noise="fixed", labels=label) for network in (generator, rounded)
+        )
         images = (exact.images.clamp(-1, 1) - near.images.to(exact.images).clamp(-1, 1)).abs()
         differences.append(torch.stack([images.amax(), images.mean() * len(part)]))
         same_groups &= all(torch.equal(groups, near.groups[name]) for name, groups in exact.groups.items())

@@ -107,7 +107,9 @@ class GeneratedImages:
     def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
         for batch in positions:
             with torch.no_grad():
-                yield self.generator(self.z(batch), noise=self.noise(batch), truncation_psi=self.truncation_psi).images
+                labels = self.labels(batch)
+                psi = self.truncation_psi
+                yield self.generator(self.z(batch), noise=self.noise(batch), truncation_psi=psi, labels=labels).images
 
     def z(self, positions: Sequence[int]) -> Tensor:
         """Latents [N,z_dim] of these positions, on the generator's device."""
@@ -115,6 +117,12 @@ class GeneratedImages:
         size = self.generator.config.z_dim
         drawn = [torch.randn(size, generator=source.manual_seed(derive_seed("z", self.seed, p))) for p in positions]
         return torch.stack(drawn).to(self.generator.mean_latent)
+
+    def labels(self, positions: Sequence[int]) -> Tensor | None:
+        """Labels [N] by the shares of the training images; None for a generator without classes."""
+        drawn = [self.generator.draw_labels(1, derive_seed("label", self.seed, p)) for p in positions]
+        found = [label for label in drawn if label is not None]
+        return torch.cat(found) if found else None
 
     def noise(self, positions: Sequence[int]) -> list[Tensor | None]:
         """Noise [N,1,H,W] of every layer at these positions."""

@@ -71,8 +71,8 @@ def information(
     count = math.ceil(config.num_images / BLOCK) * BLOCK
     sums: Tensor | None = None
     for batch in latent_batches(generator, count, BLOCK, config.seed):
-        output = generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z)), batch.noise)
-        predicted = discriminator(output.images).codes.double()
+        output = generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z, batch.labels)), batch.noise)
+        predicted = discriminator(output.images, labels=batch.labels).codes.double()
         truth = information_target(output, target).double()
         others = (predicted.roll(1, dims=0) - truth).square()
         terms = (truth, truth.square(), predicted, predicted.square(), predicted * truth, others)

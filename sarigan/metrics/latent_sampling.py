@@ -21,6 +21,7 @@ class LatentBatch:
     positions: list[int]
     z: Tensor  # [N,z_dim]
     noise: list[Tensor | None]  # one [N,1,H,W] a layer
+    labels: Tensor | None = None  # [N], of a generator with classes
 
 
 def latent_batches(generator: Generator, count: int, batch_size: int, seed: int) -> Iterator[LatentBatch]:
@@ -28,7 +29,7 @@ def latent_batches(generator: Generator, count: int, batch_size: int, seed: int)
     source = GeneratedImages(generator, count, seed)
     for start in range(0, count, batch_size)[distributed.rank() :: distributed.world_size()]:
         positions = list(range(start, min(start + batch_size, count)))
-        yield LatentBatch(positions, source.z(positions), source.noise(positions))
+        yield LatentBatch(positions, source.z(positions), source.noise(positions), source.labels(positions))
 
 
 def all_latents(generator: Generator, count: int, batch_size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -37,8 +38,9 @@ def all_latents(generator: Generator, count: int, batch_size: int, seed: int) ->
     z, w = [], []
     with torch.no_grad():
         for start in range(0, count, batch_size):
-            z.append(source.z(range(start, min(start + batch_size, count))))
-            w.append(generator.mapping(z[-1]))
+            positions = range(start, min(start + batch_size, count))
+            z.append(source.z(positions))
+            w.append(generator.mapping(z[-1], source.labels(positions)))
     return torch.cat(z).cpu(), torch.cat(w).cpu()
 
 

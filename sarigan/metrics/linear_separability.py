@@ -204,7 +204,7 @@ def attribute_logits(
     positions: list[int] = []
     rows = []
     for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
-        latents = broadcast_latent(generator, generator.mapping(batch.z))
+        latents = broadcast_latent(generator, generator.mapping(batch.z, batch.labels))
         images = generator.synthesize(latents, batch.noise).images
         rows.append(torch.cat([classifier(images) for classifier in classifiers], dim=1))
         positions += batch.positions

@@ -82,7 +82,7 @@ def perceptual_path_length(
     rows = []
     for batch in latent_batches(generator, config.num_samples, config.batch_size, config.seed):
         t = _times(batch.positions, config, batch.z)
-        near, far = _latent_pair(generator, batch.z, second.z(batch.positions), t, config)
+        near, far = _latent_pair(generator, batch.z, second.z(batch.positions), batch.labels, t, config)
         # One call for both ends: the same noise, and the same kernels.
         noise = [None if x is None else torch.cat([x, x]) for x in batch.noise]
         images = generator.synthesize(broadcast_latent(generator, torch.cat([near, far])), noise).images
@@ -123,14 +123,16 @@ def _times(positions: list[int], config: PathLengthConfig, like: Tensor) -> Tens
 
 
 def _latent_pair(
-    generator: Generator, first: Tensor, second: Tensor, t: Tensor, config: PathLengthConfig
+    generator: Generator, first: Tensor, second: Tensor, labels: Tensor | None, t: Tensor, config: PathLengthConfig
 ) -> tuple[Tensor, Tensor]:
-    """w at t and at t + epsilon."""
+    """w at t and at t + epsilon, along a path within a class."""
+    both_labels = None if labels is None else torch.cat([labels, labels])
     later = t + config.epsilon
     if config.space == "z":
-        both = generator.mapping(torch.cat([slerp_direction(first, second, t), slerp_direction(first, second, later)]))
+        points = torch.cat([slerp_direction(first, second, t), slerp_direction(first, second, later)])
+        both = generator.mapping(points, both_labels)
         return both.chunk(2)[0], both.chunk(2)[1]
-    start, end = generator.mapping(torch.cat([first, second])).chunk(2)
+    start, end = generator.mapping(torch.cat([first, second]), both_labels).chunk(2)
     return torch.lerp(start, end, t), torch.lerp(start, end, later)
 
 

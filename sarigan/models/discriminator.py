@@ -16,6 +16,7 @@ from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.linear import EqualizedLinear
 from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.models.generator import Generator, GeneratorOutput
+from sarigan.models.mapping import MappingNetwork
 from sarigan.models.synthesis import block_resolutions, channels_at, check_widths
 
 
@@ -117,10 +118,13 @@ class ResidualBlock(nn.Module):
 class Discriminator(nn.Module):
     """images [N,3,R,R] -> DiscriminatorOutput. code_dim 0: no Q head.
 
+    With K = num_classes > 0 the logit is a projection (Miyato & Koyama 2018, in the form of StyleGAN2-ADA): C features are
+    multiplied with C numbers of the label, from a mapping network of 8 layers, and logit = sum_c x_c m(label)_c / sqrt(C).
+
     Several batches one after the other (`num_batches`, of equal size) are judged as in passes of their own.
     """
 
-    def __init__(self, config: DiscriminatorConfig, resolution: int, code_dim: int = 0) -> None:
+    def __init__(self, config: DiscriminatorConfig, resolution: int, code_dim: int = 0, num_classes: int = 0) -> None:
         super().__init__()
         check_widths("discriminator", resolution, config.channel_base, config.channel_max)
         resolutions = block_resolutions(resolution)[::-1]
@@ -135,10 +139,11 @@ class Discriminator(nn.Module):
         self.conv = EqualizedConv2d(last + 1, last, 3)
         self.activation = BiasLeakyReLU(last)
         self.dense = EqualizedLinear(last * 4 * 4, last, activation="leaky_relu")
-        self.head = EqualizedLinear(last, 1)
+        self.head = EqualizedLinear(last, last if num_classes else 1)
         self.recognition = RecognitionHead(last, code_dim) if code_dim else None
+        self.label_mapping = MappingNetwork(0, last, last, num_classes=num_classes) if num_classes else None
 
-    def forward(self, images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
+    def forward(self, images: Tensor, num_batches: int = 1, labels: Tensor | None = None) -> DiscriminatorOutput:
         x = self.from_rgb_activation(self.from_rgb(images))
         for block in self.blocks.values():
             x = block(x)
@@ -147,4 +152,7 @@ class Discriminator(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             features = self.dense(full_precision(x).flatten(start_dim=1))
             codes = None if self.recognition is None else self.recognition(features)
-            return DiscriminatorOutput(self.head(features).squeeze(1), codes)
+            logits = self.head(features)
+            if self.label_mapping is not None:
+                logits = (logits * self.label_mapping(None, labels)).sum(dim=1, keepdim=True) / math.sqrt(logits.shape[1])
+            return DiscriminatorOutput(logits.squeeze(1), codes)

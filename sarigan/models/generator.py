@@ -12,38 +12,13 @@ from sarigan.errors import InputError, require_at_least_1, require_at_most, requ
 from sarigan.files.weights import floating_type, load_weights
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
-from sarigan.layers.linear import EqualizedLinear
-from sarigan.layers.normalization import full_precision, pixel_norm
 from sarigan.layers.style import StyleCodes
+from sarigan.models.mapping import MappingNetwork, check_classes, draw_labels
 from sarigan.models.synthesis import GroupedLayer, SkipSynthesis, check_widths
 from sarigan.models.synthesis_adain import AdaINSynthesis
+from sarigan.seeding import derive_seed
 
 Noise = str | Sequence[Tensor | None]
-
-
-class MappingNetwork(nn.Module):
-    """Pixel norm, then fully connected layers with leaky ReLU (Karras et al. 2019, StyleGAN, sec. 2; SariGAN Fig. 2a).
-
-    z [N,z_dim] -> w [N,w_dim]. Hidden layers are `style_dim` wide; only the last one reaches w_dim, which for SariGAN is
-    2 * style_dim: w = [w_h, w_z], the inter-group and the intra-group half. Always float32 or wider.
-    """
-
-    def __init__(
-        self, z_dim: int, style_dim: int, w_dim: int, num_layers: int = 8, learning_rate_multiplier: float = 0.01
-    ) -> None:
-        super().__init__()
-        widths = [z_dim, *[style_dim] * (num_layers - 1), w_dim]
-        self.layers = nn.ModuleList(
-            EqualizedLinear(i, o, learning_rate_multiplier, activation="leaky_relu")
-            for i, o in zip(widths[:-1], widths[1:], strict=True)
-        )
-
-    def forward(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
-            x = pixel_norm(full_precision(z))
-            for layer in self.layers:
-                x = layer(x)
-            return x
 
 
 @dataclass(frozen=True)
@@ -61,11 +36,16 @@ class GeneratorConfig:
     channel_base: int = 8192  # config E; config F: 16384
     channel_max: int = 512
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
+    # Filled in from data.labels when a run starts: the classes in the order of their labels, none for an unconditional
+    # generator, and their shares of the images that training sees.
+    class_names: list[str] = field(default_factory=list)
+    class_shares: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_widths("generator", self.resolution, self.channel_base, self.channel_max)
         require_one_of(self, "generator.", synthesis=("skip", "adain"), form=("weight", "activation"))
         require_at_least_1(self, "z_dim", "style_dim", "mapping_layers", prefix="generator.")
+        check_classes(self.class_names, self.class_shares)
         require_at_most("generator", self, z_dim=16_384, style_dim=16_384, mapping_layers=64)
         if self.mapping_learning_rate_multiplier <= 0:
             raise InputError(
@@ -122,8 +102,9 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config
         self.mapping = MappingNetwork(
-            config.z_dim, config.style_dim, config.w_dim, config.mapping_layers, config.mapping_learning_rate_multiplier
-        )
+            config.z_dim, config.style_dim, config.w_dim, config.mapping_layers, config.mapping_learning_rate_multiplier,
+            len(config.class_names),
+        )  # fmt: skip
         widths = (config.resolution, config.style_dim, config.channel_base, config.channel_max)
         self.synthesis: SkipSynthesis | AdaINSynthesis = (
             AdaINSynthesis(*widths)
@@ -159,6 +140,21 @@ class Generator(nn.Module):
         load_weights(generator, weights)
         return generator.eval().requires_grad_(False)
 
+    def class_index(self, name: str) -> int:
+        """The label of a class; InputError with the names there are."""
+        names = self.config.class_names
+        if not names:
+            raise InputError(f"class {name!r}: this generator was trained without classes")
+        if name not in names:
+            raise InputError(f"class {name!r} does not exist; the generator's classes are {', '.join(names)}")
+        return names.index(name)
+
+    def draw_labels(self, count: int, seed: int) -> Tensor | None:
+        """Labels [count] by the classes' shares of the training images, a function of the seed; None without classes."""
+        if not self.config.class_names:
+            return None
+        return draw_labels(self.config.class_shares, count, seed).to(self.mean_latent.device)
+
     def grouping_parameters(self) -> list[nn.Parameter]:
         """Parameters of the groupings; no adversarial or information gradient ever reaches them."""
         return [p for layer in self.grouped_layers() for p in layer.grouping.parameters()]
@@ -171,8 +167,9 @@ class Generator(nn.Module):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
         interventions: Sequence[Edit] = (),
+        labels: Tensor | None = None,
     ) -> GeneratorOutput:
-        """Generate.
+        """Generate. labels [N], int64, of a generator with classes (`class_index`, `draw_labels`).
 
         noise: `random` (PyTorch's global generator), `fixed` (the same for every call and sample), `none`, or one
         [N,1,H,W] a layer as listed by `synthesis.noise_shapes()`. truncation_psi pulls w towards its mean, in the first
@@ -181,16 +178,17 @@ class Generator(nn.Module):
         """
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise InputError(f"z must have shape (N, {self.config.z_dim}), got {tuple(z.shape)}")
-        latents = self.latents(z, mixing)
+        latents = self.latents(z, mixing, labels)
         if truncation_psi != 1.0:
             latents = self.truncate(latents, truncation_psi, truncation_cutoff)
         return self.synthesize(latents, noise, interventions)
 
-    def latents(self, z: Tensor, mixing: LatentMixing | None = None) -> Tensor:
-        """z [N,z_dim] -> [N,L,w_dim]."""
+    def latents(self, z: Tensor, mixing: LatentMixing | None = None, labels: Tensor | None = None) -> Tensor:
+        """z [N,z_dim] -> [N,L,w_dim]. Both latents of a mixing have the sample's label."""
         if mixing is None:
-            return self.mapping(z)[:, None].expand(-1, self.num_latents, -1)
-        w, second = self.mapping(torch.cat([z, mixing.second_z])).chunk(2)
+            return self.mapping(z, labels)[:, None].expand(-1, self.num_latents, -1)
+        both = None if labels is None else torch.cat([labels, labels])
+        w, second = self.mapping(torch.cat([z, mixing.second_z]), both).chunk(2)
         if mixing.kind == "halves":
             w = torch.cat([w[:, : self.config.style_dim], second[:, self.config.style_dim :]], dim=1)
             return w[:, None].expand(-1, self.num_latents, -1)
@@ -228,8 +226,11 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def update_mean_latent(self, num_samples: int = 10_000, seed: int = 0) -> None:
-        """Set `mean_latent` to the mean w of fixed-seed latents."""
+        """Set `mean_latent` to the mean w of fixed-seed latents, over all classes by their shares."""
         source = torch.Generator().manual_seed(seed)
         z = torch.randn(num_samples, self.config.z_dim, generator=source)
         (z,) = to_device([z], self.mean_latent.device, self.mean_latent.dtype)
-        self.mean_latent.copy_(sum(self.mapping(part).sum(dim=0) for part in z.split(1000)) / num_samples)
+        labels = self.draw_labels(num_samples, derive_seed(seed, "label"))
+        parts = [None] * len(z.split(1000)) if labels is None else labels.split(1000)
+        total = sum(self.mapping(part, label).sum(dim=0) for part, label in zip(z.split(1000), parts, strict=True))
+        self.mean_latent.copy_(total / num_samples)

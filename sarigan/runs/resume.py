@@ -11,11 +11,11 @@ from typing import Any
 
 from sarigan import distributed
 from sarigan.config import Config, config_from_dict
-from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, set_aside
 from sarigan.files.lock import require_unlocked
 from sarigan.files.reading import reading
+from sarigan.training.run_config import class_difference
 from sarigan.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,10 @@ def check_same_run(there: dict[str, Any], config: Config, source: str) -> list[s
 
     InputError listing the fields that must not differ. A field that the checkpoint does not know had today's default.
     """
-    here = config.to_dict()
-    fields = differing_fields(config_from_dict(there, source).to_dict(), here)
+    here, before = config.to_dict(), config_from_dict(there, source)
+    fields = differing_fields(before.to_dict(), here)
+    if before.class_names != config.class_names:
+        raise InputError(f"{source}: {_other_classes(before, config)}")
 
     def among(*prefixes: str) -> str:
         chosen = [
@@ -70,6 +72,17 @@ def check_same_run(there: dict[str, Any], config: Config, source: str) -> list[s
         )
     told = [field for field in fields if field[0] not in SILENT and not field[0].startswith("metrics.")]
     return [f"{name} was {a!r}, is {b!r} from now on" for name, a, b in told]
+
+
+def _other_classes(before: Config, config: Config) -> str:
+    """Half a line about a run that was begun with other classes, or with none."""
+    if not config.class_names:
+        labels, count = before.data.labels, len(before.class_names)
+        return f"was trained with {count} classes, here data.labels=null; data.labels={labels} goes on"
+    if not before.class_names:
+        return f"was trained without classes, here data.labels={config.data.labels}; another --run-dir starts anew"
+    difference = class_difference(before.class_names, config.class_names)
+    return f"was trained with {difference}; a run goes on with the classes it began with"
 
 
 def other_images(there: str | None, here: str | None) -> list[str]:
@@ -123,9 +136,9 @@ def resume_summary(config: Config, run_dir: Path) -> str | None:
         return None
     require_unlocked(run_dir)
     path, state, _ = newest_good(run_dir / "checkpoints")
+    config, dataset = config.open_data()
     with reading(path, "checkpoint of a run"):
         notes = check_same_run(state["config"], config, str(path))
-    dataset = open_dataset(config.data, config.resolution)
     notes += _check_images(state, len(dataset), dataset.content_key, str(path))
     return "\n".join([f"goes on from {path}", *notes])
 

@@ -19,7 +19,7 @@ import torch
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.lock import run_lock
@@ -112,7 +112,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         watchdog = Watchdog(config.training.rank_timeout_seconds)
         opened.callback(watchdog.close)
         opened.enter_context(ending_together(watchdog))
-        dataset, precision = open_inputs(config, run_dir)
+        config, dataset, precision = open_inputs(config, run_dir)
         state = opened.enter_context(locked_state(config, precision, dataset, run_dir))
         logger = open_directory(config, state, dataset, run_dir)
         checkpoints = CheckpointHook(run_dir / "checkpoints", config.training.checkpoint_kimg, config.training.num_checkpoints)
@@ -132,8 +132,8 @@ def _train(config: Config, run_dir: Path) -> Trainer:
         return trainer
 
 
-def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]:
-    """The data set and the precision, after a check that all ranks have the same configuration.
+def open_inputs(config: Config, run_dir: Path) -> tuple[Config, ImageDataset, Precision]:
+    """The configuration with what the data decide, the data set and the precision, after a check that all ranks have the same.
 
     A run that goes on keeps the precision that its directory records.
     """
@@ -141,9 +141,9 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]
     with distributed.raise_on_all_ranks():
         require_one_config(config)
         plan_batch(config.training, distributed.world_size())
-        dataset = open_dataset(config.data, config.resolution)
+        config, dataset = config.open_data()
         precision = resolve_precision(config.training, recorded)
-    return dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
+    return config, dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import open_dataset
 from sarigan.errors import InputError
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.state import TrainingState
@@ -29,7 +28,7 @@ def data_summary(config: Config, required: bool = False) -> str:
     InputError otherwise.
     """
     try:
-        dataset = open_dataset(config.data, config.resolution)
+        _, dataset = config.open_data()
     except InputError as error:
         if required or config.data.name != "lmdb" or Path(str(config.data.path)).exists():
             raise

@@ -3,12 +3,14 @@
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import yaml
 
-from sarigan.data.loader import DataConfig
+from sarigan.data.labels import class_shares
+from sarigan.data.loader import DataConfig, KeyedDataset, open_dataset
 from sarigan.errors import InputError
 from sarigan.systems.system import System
 from sarigan.training.config import MetricsConfig, TrainingConfig
@@ -37,6 +39,20 @@ class RunConfig(ABC):
         """Width and height of the images in pixels."""
 
     @property
+    def class_names(self) -> list[str]:
+        """The classes of what is trained, in the order of their labels; none where it has no classes."""
+        return []
+
+    def with_classes(self, shares: Mapping[str, float]) -> "RunConfig":
+        """The configuration for data of these classes, each with its share of the images; InputError when it names others."""
+        return self
+
+    def open_data(self) -> tuple["RunConfig", KeyedDataset]:
+        """The data set, and the configuration with what it decides filled in."""
+        dataset = open_dataset(self.data, self.resolution)
+        return self.with_classes(class_shares(dataset, self.data.balanced)), dataset
+
+    @property
     def shard_multiple(self) -> int:
         """Results do not depend on how a batch is cut into shards of a multiple of so many images."""
         return 1
@@ -60,6 +76,14 @@ class RunConfig(ABC):
     def to_yaml(self) -> str:
         """The resolved configuration as a YAML file that `load_config` reads."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def class_difference(there: Sequence[str], here: Sequence[str]) -> str:
+    """Two lists of classes in half a line: how many there and how many in the data, and the first that one of them lacks."""
+    counts = f"{len(there)} classes, the data have {len(here)}"
+    lacks = next((f"; the data lack {name!r}" for name in there if name not in here), "")
+    lacks = lacks or next((f"; only the data have {name!r}" for name in here if name not in there), "; in another order")
+    return counts + lacks
 
 
 def _check_finite(values: dict[str, Any], prefix: str = "") -> None:

@@ -24,9 +24,14 @@ def mixing_sheet(
     half: str | None = None,
     places: Sequence[tuple[str, int]] = (),
     codes: Sequence[str] = HALVES,
+    lender: Sampling | None = None,
 ) -> Image.Image:
-    """Rows keep everything but what `layers`, `half` or the groups at `places` name, which comes from the column."""
-    rows, columns = sampling.latents(generator, row_seeds), sampling.latents(generator, column_seeds)
+    """Rows keep everything but what `layers`, `half` or the groups at `places` name, which comes from the column.
+
+    lender: how the columns' latents are made, such as those of another class; None: as the rows'.
+    """
+    lender = lender or sampling
+    rows, columns = sampling.latents(generator, row_seeds), lender.latents(generator, column_seeds)
     row_images = pictures(sampling.render(generator, rows, row_seeds))
     column_images = pictures(sampling.render(generator, columns, column_seeds))
     a = rows.repeat_interleave(len(columns), dim=0)
@@ -46,8 +51,8 @@ def mixing_sheet(
     table += [[image, *mixed[i * count : (i + 1) * count]] for i, image in enumerate(row_images)]
     return make_sheet(
         table,
-        ["", *(f"seed {seed}" for seed in column_seeds)],
-        ["", *(f"seed {seed}" for seed in row_seeds)],
+        ["", *lender.headings(generator, column_seeds)],
+        ["", *sampling.headings(generator, row_seeds)],
         title,
         caption,
         separate_columns=[0],
@@ -56,26 +61,28 @@ def mixing_sheet(
 
 
 def layer_sheets(
-    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int], names: Sequence[str]
-) -> dict[str, Image.Image]:
+    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int], names: Sequence[str],
+    lender: Sampling | None = None,
+) -> dict[str, Image.Image]:  # fmt: skip
     """One sheet a range of `latent_range`, by name."""
     sheets = {}
     for name in names:
         layers = latent_range(generator, name)
         caption = f"Latents {layers[0]} to {layers[-1]} of {generator.num_latents} are the column's, the others the row's."
-        sheets[name] = mixing_sheet(generator, sampling, rows, columns, f"Style mixing: {name}", caption, layers=layers)
+        title = f"Style mixing: {name}"
+        sheets[name] = mixing_sheet(generator, sampling, rows, columns, title, caption, layers=layers, lender=lender)
     return sheets
 
 
 def halves_sheets(
-    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int]
+    generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int], lender: Sampling | None = None
 ) -> dict[str, Image.Image]:
     """Two sheets: w_h from the column, and w_z from the column."""
     kinds = {"h": ("inter-group codes h", "w_h"), "z": ("intra-group codes z", "w_z")}
     return {
         f"half_{half}": mixing_sheet(
             generator, sampling, rows, columns, f"Style mixing: {name} of the column",
-            f"{part} of all layers comes from the column, the other half of w from the row.", half=half,
+            f"{part} of all layers comes from the column, the other half of w from the row.", half=half, lender=lender,
         )
         for half, (name, part) in kinds.items()
     }  # fmt: skip
@@ -83,7 +90,7 @@ def halves_sheets(
 
 def groups_sheet(
     generator: Generator, sampling: Sampling, rows: Sequence[int], columns: Sequence[int],
-    places: Sequence[tuple[str, int]], codes: Sequence[str],
+    places: Sequence[tuple[str, int]], codes: Sequence[str], lender: Sampling | None = None,
 ) -> Image.Image:  # fmt: skip
     """One sheet: z_i and/or h_i at (layer, group) from the column."""
     layers = list(dict.fromkeys(layer for layer, _ in places))
@@ -91,7 +98,7 @@ def groups_sheet(
     what = " and ".join(f"{code}_i" for code in codes)
     return mixing_sheet(
         generator, sampling, rows, columns, f"Style mixing: {what} of groups",
-        f"{what} of these groups come from the column - {text}.", places=places, codes=codes,
+        f"{what} of these groups come from the column - {text}.", places=places, codes=codes, lender=lender,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ A film is MP4 (H.264) where imageio-ffmpeg is installed, GIF everywhere. A frame
 import logging
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,7 @@ import torch
 from PIL import GifImagePlugin, Image
 
 from sarigan.editing.rendering import Sampling, rendered_batches
-from sarigan.editing.seeds import LatentPath, LatentSource, latents_of_seeds, noise_of_seeds
+from sarigan.editing.seeds import LatentPath, LatentSource, noise_of_seeds
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention
 from sarigan.models.feature_networks.feature_network import to_uint8
@@ -25,6 +26,7 @@ from sarigan.visualization.sheet import make_sheet, pictures, save_grid
 GRID_WIDTH = 1024  # small images are enlarged until the grid is about this wide
 MAX_GRID_PIXELS = 2**26  # 1024 images of 256x256; a grid of more shows the first ones
 log = logging.getLogger(__name__)
+MAX_CLASS_ROWS = 40
 MIN_SIDE = 256  # small pictures are enlarged by whole pixels, so that players do not blur them
 
 
@@ -100,7 +102,10 @@ def save_samples(
     Images are saved batch by batch, and the grid shows as many as MAX_GRID_PIXELS holds: more images take no more memory.
     """
     names = seeds if seeds is not None else range(len(latents))
-    kind = "seed" if seeds is not None else "latent"
+    files = [f"seed{seed:06d}" for seed in seeds] if seeds is not None else [f"latent{number:06d}" for number in names]
+    if len(sampling.classes) > 1:  # the same seed may stand for several
+        labels = sampling.labels(generator, names) or []
+        files = [f"{file}-class{label}" for file, label in zip(files, labels, strict=True)]
     num_shown = min(len(latents), max(1, MAX_GRID_PIXELS // generator.config.resolution**2))
     if num_shown < len(latents):
         log.warning(f"{folder / 'grid.png'}: shows the first {num_shown} of {len(latents)} images")
@@ -113,8 +118,8 @@ def save_samples(
         elif grid_only:
             break
         if not grid_only:
-            for name, picture in zip(names[done : done + len(images)], pictures(images), strict=True):
-                Image.fromarray(picture).save(folder / "images" / f"{kind}{name:06d}.png")
+            for file, picture in zip(files[done : done + len(images)], pictures(images), strict=True):
+                Image.fromarray(picture).save(folder / "images" / f"{file}.png")
         done += len(images)
     save_grid(torch.cat(shown), folder / "grid.png", num_columns or whole_columns(num_shown), GRID_WIDTH)
     return folder / "grid.png"
@@ -132,15 +137,31 @@ def truncation_sheet(
     """A row a seed, a column a psi, all with the same noise."""
     columns = []
     for psi in psis:
-        latents = latents_of_seeds(generator, seeds, psi, sampling.truncation_cutoff)
+        latents = replace(sampling, truncation_psi=psi).latents(generator, seeds)
         columns.append(pictures(sampling.render(generator, latents, seeds, edits)))
     return make_sheet(
         list(zip(*columns, strict=True)),
         [f"psi {psi:g}" for psi in psis],
-        [f"seed {seed}" for seed in seeds],
+        sampling.headings(generator, seeds),
         "Truncation",
         "w = mean + psi (w - mean): variety grows to the right.",
     )
+
+
+def class_sheet(generator: Generator, sampling: Sampling, seeds: Sequence[int]) -> Image.Image:
+    """A row a class, a column a seed, whose z and noise are the same in all rows. InputError without classes."""
+    names = generator.config.class_names
+    if not names:
+        raise InputError("a sheet of classes: this generator was trained without classes")
+    shown = names[:MAX_CLASS_ROWS]
+    rows = []
+    for name in shown:
+        latents = replace(sampling, classes=(name,)).latents(generator, seeds)
+        rows.append(pictures(sampling.render(generator, latents, seeds)))
+    caption = "A column has one z and one noise; a row has one class."
+    if len(shown) < len(names):
+        caption += f" The first {len(shown)} of {len(names)} classes."
+    return make_sheet(rows, [f"seed {seed}" for seed in seeds], shown, "Classes", caption)
 
 
 def save_interpolation(
@@ -153,7 +174,8 @@ def save_interpolation(
     path: Path,
 ) -> None:
     """A film through the seeds and back to the first. The noise stays that of the first seed, or it would flicker."""
-    latents = LatentPath(generator, seeds, frames_per_seed, space, sampling.truncation_psi, sampling.truncation_cutoff)
+    psi, cutoff, labels = sampling.truncation_psi, sampling.truncation_cutoff, sampling.labels(generator, seeds)
+    latents = LatentPath(generator, seeds, frames_per_seed, space, psi, cutoff, labels)
     noise = noise_of_seeds(generator, sampling.noise, seeds[:1])
     batches = rendered_batches(generator, latents, noise, None, edits, sampling.batch_size, "frames")
     save_video((picture for images in map(to_uint8, batches) for picture in pictures(images)), path)

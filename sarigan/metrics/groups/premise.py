@@ -70,7 +70,7 @@ def activation_correlations(
     found = {name: _Correlation(layer.grouping.num_channels, device) for name, layer in layers.items()}
     with record_layer_inputs(generator, list(layers)) as inputs:
         for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
-            generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z)), batch.noise)
+            generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z, batch.labels)), batch.noise)
             for name, correlation in found.items():
                 correlation.update(inputs[name])
             advance(len(batch.positions))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sarigan.models.generator import Generator, LatentMixing
+from sarigan.models.mapping import draw_labels
 from sarigan.seeding import derive_seed
 
 
@@ -23,6 +24,7 @@ class StyleDraws:
     mixing: LatentMixing | None
     noise: list[Tensor]  # one [N,1,H,W] a layer
     image_noise: Tensor | None  # [N,3,R,R], for path lengths
+    labels: Tensor | None = None  # [N], of a generator with classes
 
     def __len__(self) -> int:
         return len(self.z)
@@ -34,7 +36,8 @@ class StyleDraws:
         if mixing is not None:
             mixing = LatentMixing(mixing.second_z[part], mixing.kind, mixing.crossover)
         image_noise = None if self.image_noise is None else self.image_noise[part]
-        return StyleDraws(self.z[part], mixing, [noise[part] for noise in self.noise], image_noise)
+        labels = None if self.labels is None else self.labels[part]
+        return StyleDraws(self.z[part], mixing, [noise[part] for noise in self.noise], image_noise, labels)
 
 
 class StyleRandomness:
@@ -48,6 +51,7 @@ class StyleRandomness:
         self.z_dim, self.num_latents = generator.config.z_dim, generator.num_latents
         self.resolution = generator.config.resolution
         self.noise_shapes = generator.synthesis.noise_shapes()
+        self.class_shares = generator.config.class_shares
         self.device, self.dtype = device, dtype
 
     @cached_property
@@ -63,10 +67,17 @@ class StyleRandomness:
         z = self._normal(batch_size, 2, self.z_dim)
         noise = [self._normal(batch_size, 1, h, w) for h, w in self.noise_shapes]
         images = self._normal(batch_size, 3, self.resolution, self.resolution) if image_noise else None
-        return StyleDraws(z[:, 0], self._mixing(key, z[:, 1]), noise, images)
+        return StyleDraws(z[:, 0], self._mixing(key, z[:, 1]), noise, images, self._labels(key, batch_size))
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._source, device=self.device, dtype=self.dtype)
+
+    def _labels(self, key: tuple[int | str, ...], batch_size: int) -> Tensor | None:
+        if not self.class_shares:
+            return None
+        # On the CPU, so that every device sees the same classes.
+        labels = draw_labels(self.class_shares, batch_size, derive_seed(*key, "labels"))
+        return labels.to(self.device, non_blocking=True)
 
     def _mixing(self, key: tuple[int | str, ...], second_z: Tensor) -> LatentMixing | None:
         coin = random.Random(derive_seed(*key, "mixing"))

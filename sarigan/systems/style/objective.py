@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sarigan.data.batch import Batch
 from sarigan.errors import InputError, require_at_least_1, require_at_most
 from sarigan.losses import gan
 from sarigan.losses.gan import explained_variance_terms, information_loss, path_length_penalty, path_lengths, r1_penalty
@@ -91,6 +92,7 @@ class GanObjective:
         # What a loss that trains the other network calls (`System.opponents`). No replica, which would wait for gradients.
         self.opponents = opponents or networks
         self.autocast_dtype = autocast_dtype
+        self.has_classes = bool(generator.config.class_names)
         parameter = next(generator.parameters())
         self.mean_path_length = torch.zeros((), device=parameter.device, dtype=parameter.dtype)
 
@@ -101,7 +103,8 @@ class GanObjective:
             fake = self._generate(self.opponents, shard.draws)
         # One pass over both batches: small layers take as long to call as to compute.
         images = torch.cat([fake.images.to(shard.batch.images.dtype), shard.batch.images])
-        output = self._discriminate(self.replicas, images, num_batches=2)
+        labels = None if shard.draws.labels is None else torch.cat([shard.draws.labels, _labels_of(shard.batch)])
+        output = self._discriminate(self.replicas, images, labels, num_batches=2)
         fake_logits, real_logits = output.logits.chunk(2)
         codes = None if output.codes is None else output.codes.chunk(2)[0]
         loss = gan.discriminator_loss(real_logits, fake_logits)
@@ -117,7 +120,7 @@ class GanObjective:
         """interval * gamma / 2 * R1; for the trunk and D's head."""
         assert shard.batch is not None
         images = shard.batch.images.detach().requires_grad_(True)
-        output = self._discriminate(self.replicas, images)
+        output = self._discriminate(self.replicas, images, _labels_of(shard.batch) if self.has_classes else None)
         penalty = r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
         return weight * penalty + _zero_of(output.logits, output.codes), {"loss/r1": penalty.detach()}
@@ -126,7 +129,7 @@ class GanObjective:
         """Non-saturating loss, information loss through the image, block-diagonal constraint; for mapping and synthesis."""
         assert shard.draws is not None
         fake = self._generate(self.replicas, shard.draws)
-        output = self._discriminate(self.opponents, fake.images)
+        output = self._discriminate(self.opponents, fake.images, shard.draws.labels)
         loss = gan.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
@@ -172,11 +175,13 @@ class GanObjective:
 
     def _generate(self, networks: Mapping[str, nn.Module], draws: StyleDraws) -> GeneratorOutput:
         with self._autocast(draws.z):
-            return networks["generator"](draws.z, mixing=draws.mixing, noise=draws.noise)
+            return networks["generator"](draws.z, mixing=draws.mixing, noise=draws.noise, labels=draws.labels)
 
-    def _discriminate(self, networks: Mapping[str, nn.Module], images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
+    def _discriminate(
+        self, networks: Mapping[str, nn.Module], images: Tensor, labels: Tensor | None, num_batches: int = 1
+    ) -> DiscriminatorOutput:
         with self._autocast(images):
-            return networks["discriminator"](images, num_batches=num_batches)
+            return networks["discriminator"](images, num_batches=num_batches, labels=labels)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
@@ -201,6 +206,21 @@ def information_dim(config: ObjectiveConfig, generator: Generator) -> int:
     if config.information_target == "w":
         return generator.config.w_dim
     return sum(layer.grouping.num_channels + layer.grouping.num_groups for layer in generator.grouped_layers())
+
+
+def with_information_r2(means: dict[str, float]) -> dict[str, float]:
+    """Replace mean squared error and variance of the Q head's target by R^2 = 1 - MSE / Var beside the MSE."""
+    means = dict(means)
+    for phase in ("d", "g"):
+        variance = means.pop(f"information/variance_{phase}", 0.0)
+        if variance > 0:
+            means[f"information/r2_{phase}"] = 1 - means[f"information/mse_{phase}"] / variance
+    return means
+
+
+def _labels_of(batch: Batch) -> Tensor:
+    assert batch.labels is not None  # a generator has classes where its data set has labels
+    return batch.labels
 
 
 def _zero_of(*outputs: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from sarigan.visualization.attention_maps import attention_sheet
 from sarigan.visualization.editing import groups_overview
 from sarigan.visualization.mixing import halves_sheets, layer_sheets, noise_sheet
 from sarigan.visualization.report.page import Section, data_uri, figure
+from sarigan.visualization.samples import class_sheet
 
 ROWS, COLUMNS = range(3), range(8, 13)
 EDIT_SEEDS = range(6)
@@ -60,6 +61,7 @@ def sections(generator: Generator, are_avatars: bool, sampling: Sampling | None 
         return part_labels(generator, sampling) if are_avatars else ({}, "")
 
     return [
+        lambda: classes_section(generator, sampling),
         lambda: attention_section(generator, sampling, *labels()),
         lambda: edits_section(generator, sampling, labels()[0]),
         lambda: mixing_section(generator, sampling),
@@ -95,6 +97,13 @@ def mixing_section(generator: Generator, sampling: Sampling) -> Section:
     body = "".join(_sheet(sheet, f"Style-mixing sheet, {name.replace('_', ' ')}") for name, sheet in sheets.items())
     body += _sheet(noise_sheet(generator, sampling, ROWS, 32), "Images that differ in their noise alone, with deviation maps")
     return Section("mixing", "Style mixing", body)
+
+
+def classes_section(generator: Generator, sampling: Sampling) -> Section:
+    """A row a class; empty without classes."""
+    if not generator.config.class_names:
+        return Section("classes", "Classes", "")
+    return Section("classes", "Classes", _sheet(class_sheet(generator, sampling, range(8)), "Images of every class"))
 
 
 def attention_section(

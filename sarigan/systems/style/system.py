@@ -6,13 +6,14 @@ Phases and lazy regularisation: Karras et al. 2020 (StyleGAN2), appendix B; loss
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sarigan.data.batch import Batch
 from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
@@ -20,12 +21,12 @@ from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
-from sarigan.systems.style.objective import GanObjective, ObjectiveConfig, information_dim
+from sarigan.systems.style.objective import GanObjective, ObjectiveConfig, information_dim, with_information_r2
 from sarigan.systems.style.report import group_statistics
 from sarigan.systems.system import Curves, Phase, System, count_parameters
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision
-from sarigan.training.run_config import RunConfig
+from sarigan.training.run_config import RunConfig, class_difference
 
 TINY_RESOLUTION = 8
 
@@ -59,7 +60,7 @@ class StyleConfig(RunConfig):
     """Everything that defines a run of a style-based generator."""
 
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
-    NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg",)
+    NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg", "generator.class_shares")
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -73,9 +74,22 @@ class StyleConfig(RunConfig):
         if self.objective.information_target == "codes" and self.generator.grouping.kind == "none":
             raise InputError("objective.information_target=codes needs groups, got generator.grouping.kind='none'")
 
+        if self.generator.class_names and self.data.labels is None:
+            raise InputError("generator.class_names are those of data.labels, got data.labels=null")
+
     @property
     def resolution(self) -> int:
         return self.generator.resolution
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.generator.class_names
+
+    def with_classes(self, shares: Mapping[str, float]) -> "StyleConfig":
+        if self.class_names not in ([], [*shares]):
+            raise InputError(f"generator.class_names names {class_difference(self.class_names, [*shares])}")
+        generator = dataclasses.replace(self.generator, class_names=[*shares], class_shares=[*shares.values()])
+        return dataclasses.replace(self, generator=generator)
 
     @property
     def shard_multiple(self) -> int:
@@ -111,7 +125,8 @@ class StyleSystem(System):
             torch.manual_seed(derive_seed(config.training.seed, "weights"))
             generator = Generator(config.generator)
             codes = information_dim(config.objective, generator)
-            discriminator = Discriminator(config.discriminator, config.resolution, codes)
+            num_classes = len(config.class_names)
+            discriminator = Discriminator(config.discriminator, config.resolution, codes, num_classes)
         self.generator = precision.place(generator)
         self.discriminator = precision.place(discriminator)
         self.average = ExponentialMovingAverage(self.generator)
@@ -201,14 +216,24 @@ class StyleSystem(System):
     def separate_parameters(self, network: str) -> list[nn.Parameter]:
         return self.grouping_parameters if network == "generator" else []
 
+    def example_batch(self, num_images: int, device: torch.device, dtype: torch.dtype) -> Batch:
+        batch = super().example_batch(num_images, device, dtype)
+        if self.config.class_names:
+            batch.labels = torch.zeros(num_images, dtype=torch.int64, device=device)
+        return batch
+
     @torch.no_grad()
     def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
         generator = self.average.module
         source = torch.Generator().manual_seed(0)
         z = torch.randn(num_images, generator.config.z_dim, generator=source)
         (z,) = to_device([z], generator.mean_latent.device, generator.mean_latent.dtype)
-        for part in z.split(batch_size):
-            yield generator(part, noise="fixed").images
+        # Classes in turn, so that a grid shows them in columns wherever their number divides its width.
+        count = len(self.config.class_names)
+        labels = torch.arange(num_images, device=z.device) % count if count else None
+        for start in range(0, num_images, batch_size):
+            part = slice(start, start + batch_size)
+            yield generator(z[part], noise="fixed", labels=None if labels is None else labels[part]).images
 
     def prepare_to_save(self) -> None:
         """Set the averaged generator's centre of truncation."""
@@ -219,9 +244,10 @@ class StyleSystem(System):
 
     def describe(self) -> list[tuple[str, int, str]]:
         generator, discriminator = self.generator, self.discriminator
+        classes = f", {len(generator.config.class_names)} classes" if generator.config.class_names else ""
         rows: list[tuple[str, nn.Module, str]] = [
             ("generator", generator, ""),
-            ("  mapping", generator.mapping, f"z {generator.config.z_dim} -> w {generator.config.w_dim}"),
+            ("  mapping", generator.mapping, f"z {generator.config.z_dim}{classes} -> w {generator.config.w_dim}"),
             ("  synthesis", generator.synthesis, f"{generator.num_latents} latents"),
         ]
         for layer in generator.grouped_layers():
@@ -265,13 +291,3 @@ class StyleSystem(System):
             Curves("Groups that hold channels", {"layer": "groups/*/nonempty"}),
             Curves("R1 penalty", {"R1": "loss/r1"}, log_scale=True),
         ]
-
-
-def with_information_r2(means: dict[str, float]) -> dict[str, float]:
-    """Replace mean squared error and variance of the Q head's target by R^2 = 1 - MSE / Var beside the MSE."""
-    means = dict(means)
-    for phase in ("d", "g"):
-        variance = means.pop(f"information/variance_{phase}", 0.0)
-        if variance > 0:
-            means[f"information/r2_{phase}"] = 1 - means[f"information/mse_{phase}"] / variance
-    return means

@@ -115,7 +115,7 @@ def test_information_loss_makes_codes_readable(tiny_config: Build, tiny_trainer:
         "optimizer.generator_learning_rate=0.01", "optimizer.discriminator_learning_rate=0.01",
     )  # fmt: skip
     trainer = tiny_trainer(config)
-    from sarigan.systems.style.system import with_information_r2
+    from sarigan.systems.style.objective import with_information_r2
 
     def r2(steps: int) -> float:
         trainer.total_steps = trainer.state.step + steps
