@@ -1,8 +1,8 @@
 """Export a trained generator: sarigan export runs/mine exports/mine [--half] [--grid] [--onnx]
 
 Writes generator.safetensors and generator.json, which `sarigan.from_pretrained` reads with PyTorch and safetensors alone, and
-README.md, the model card. With --onnx also generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R],
-fixed noise. docs/sharing.md tells more.
+README.md, the model card. With --onnx also generator.onnx: inputs z [N,z_dim] and truncation_psi, with
+classes also labels [N], output images [N,3,R,R], fixed noise. docs/sharing.md tells more.
 """
 
 import argparse

@@ -102,6 +102,17 @@ def labels_of(dataset: Any) -> np.ndarray:
     return dataset.labels
 
 
+def labelled_as(dataset: Any, names: Sequence[str]) -> bool:
+    """Whether the set has labels of these classes, in this order."""
+    return isinstance(dataset, LabelledDataset) and [*dataset.class_names] == [*names]
+
+
+def label_source(dataset: Any) -> str:
+    """What `data.labels` said for a set with labels."""
+    assert isinstance(dataset, LabelledDataset)
+    return dataset.source
+
+
 def without_labels(dataset: Any) -> Any:
     """The set of images alone."""
     return dataset.images if isinstance(dataset, LabelledDataset) else dataset

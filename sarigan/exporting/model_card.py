@@ -97,12 +97,15 @@ def _front_matter(license_name: str | None) -> str:
 
 def _usage(title: str, generator: Generator) -> str:
     size, source = generator.config.resolution, title if title in SHIPPED else f"path/to/{title}"
+    names = generator.config.class_names
+    pick = f"\nlabels = torch.tensor([generator.class_index({names[0]!r})] * 4)" if names else ""
+    options = f"truncation_psi=0.7{', labels=labels' if names else ''}"
     return f"""```python
 import torch
 from sarigan import from_pretrained
 
-generator = from_pretrained("{source}")    # the folder of this file, or OWNER/NAME on the hub
-images = generator(torch.randn(4, {generator.config.z_dim}), truncation_psi=0.7).images    # [4,3,{size},{size}], -1..1
+generator = from_pretrained("{source}")    # the folder of this file, or OWNER/NAME on the hub{pick}
+images = generator(torch.randn(4, {generator.config.z_dim}), {options}).images    # [4,3,{size},{size}], -1..1
 ```"""
 
 
@@ -116,6 +119,7 @@ def _facts(generator: Generator, origin: dict[str, Any]) -> list[tuple[str, str]
         "code": lambda: f"commit {origin['commit']}",
         "command": lambda: f"`{' '.join(origin['command'])}`",
         "checkpoint": lambda: f"{origin['checkpoint']}",
+        "classes": lambda: _classes(generator),
         "parameters": lambda: f"{sum(parameter.numel() for parameter in generator.parameters()):,}",
         "weights": lambda: str(origin.get("rounding", "as trained")),
     }
@@ -126,6 +130,13 @@ def _facts(generator: Generator, origin: dict[str, Any]) -> list[tuple[str, str]
         except (KeyError, TypeError, ValueError):  # older exports tell less
             continue
     return rows
+
+
+def _classes(generator: Generator) -> str:
+    """Their names; KeyError without any, which leaves the row out."""
+    if not generator.config.class_names:
+        raise KeyError("classes")
+    return ", ".join(generator.config.class_names)
 
 
 def _data(origin: dict[str, Any]) -> str:
@@ -153,7 +164,8 @@ def _metrics(origin: dict[str, Any]) -> list[str]:
 
 
 def _limits(generator: Generator, origin: dict[str, Any], limits: str) -> str:
-    lines = ["It takes a latent z and noise: no label, text or picture. It makes images like those of its data, nothing else."]
+    takes = "a latent z, a class and noise: no text" if generator.config.class_names else "a latent z and noise: no label, text"
+    lines = [f"It takes {takes} or picture. It makes images like those of its data, nothing else."]
     if origin.get("config", {}).get("data", {}).get("name") == "avatars":
         lines.append("Its data are drawings that a program makes of parts. It has seen no photograph and no person.")
     if generator.grouped_layers():

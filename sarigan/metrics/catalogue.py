@@ -19,6 +19,8 @@ from sarigan import distributed
 from sarigan.errors import InputError
 from sarigan.files.paths import replace_text
 from sarigan.files.run_record import git_commit
+from sarigan.metrics.class_control import ClassControl
+from sarigan.metrics.class_distance import ClassFrechetDistance
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.frechet import FrechetDistance
 from sarigan.metrics.groups.metric import GroupQuality
@@ -44,6 +46,9 @@ METRICS: dict[str, Metric] = {
         LinearSeparability(),
         CodeInformation(),
         GroupQuality(),
+        ClassFrechetDistance("class_fid", "inception", "mean over classes of the Frechet distance, Inception's features"),
+        ClassFrechetDistance("class_fd_efficientnet", "efficientnet", "mean over classes, EfficientNet's features"),
+        ClassControl(),
     )
 }
 

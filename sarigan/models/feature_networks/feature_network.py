@@ -138,7 +138,8 @@ class FeatureNetwork(nn.Module, ABC):
 
 
 # Names that belong to published weights: `<metric name>` there, `<name in other features>_<network>` elsewhere.
-_NAMES = {"fid": ("inception", "fd"), "kid": ("inception", "kid"), "inception_score": ("inception", "classifier_score"),
+_NAMES = {"fid": ("inception", "fd"), "class_fid": ("inception", "class_fd"), "kid": ("inception", "kid"),
+          "inception_score": ("inception", "classifier_score"),
           "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall")}  # fmt: skip
 
 
