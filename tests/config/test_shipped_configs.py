@@ -51,8 +51,11 @@ def test_resolved_yaml_is_the_same_configuration(name: str, tmp_path: Path) -> N
     assert load_config(path) == config
 
 
+SMALL = {"avatars_32_classes_sarigan.yaml"}  # as quickstart.yaml: what a small, short run needs, not the preset
+
+
 def preset(suffix: str) -> list[Config]:
-    found = [load_config(FOLDER / name) for name in NAMES if name.endswith(suffix)]
+    found = [load_config(FOLDER / name) for name in NAMES if name.endswith(suffix) and name not in SMALL]
     assert found
     return found
 

@@ -32,12 +32,19 @@ class Reader(nn.Module):
         self.source = torch.Generator().manual_seed(0)
         generator.mapping.register_forward_hook(lambda module, inputs, w: setattr(self, "latest", w))
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor, labels: None) -> Any:
         assert self.latest is not None
         spread = torch.full_like(self.latest, self.z_noise)
         spread[:, : self.half] = self.h_noise
         noise = spread * torch.randn(self.latest.shape, generator=self.source, dtype=self.latest.dtype)
         return SimpleNamespace(codes=self.scale * (self.latest + noise))
+
+
+class SameW(nn.Module):
+    """w = z."""
+
+    def forward(self, z: Tensor, labels: None) -> Tensor:
+        return z
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def generator(tiny_config: Build) -> Generator:
     torch.manual_seed(0)
     config = tiny_config("generator.z_dim=16").generator
     model = Generator(config).double()
-    model.mapping = nn.Identity()  # type: ignore[assignment]
+    model.mapping = SameW()  # type: ignore[assignment]
     return model
 
 

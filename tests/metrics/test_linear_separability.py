@@ -25,8 +25,11 @@ class ConstructedGenerator:
         source = torch.Generator().manual_seed(3)
         self.twist = torch.randn(DIMENSIONS, DIMENSIONS, generator=source)
 
-    def mapping(self, z: Tensor) -> Tensor:
+    def mapping(self, z: Tensor, labels: None = None) -> Tensor:
         return torch.sin(2 * z @ self.twist)
+
+    def draw_labels(self, count: int, seed: int) -> None:
+        return None
 
     def synthesize(self, latents: Tensor, noise: list[Tensor]) -> Any:
         images = torch.zeros(len(latents), 3, 4, 4)

@@ -31,8 +31,11 @@ class LinearGenerator:
         self.synthesis = SimpleNamespace(noise_shapes=lambda: [(side, side)])
         self.mean_latent, self.num_latents, self.side = torch.zeros(a.shape[0], dtype=torch.float64), 2, side
 
-    def mapping(self, z: Tensor) -> Tensor:
+    def mapping(self, z: Tensor, labels: None) -> Tensor:
         return z @ self.a.t()
+
+    def draw_labels(self, count: int, seed: int) -> None:
+        return None
 
     def synthesize(self, latents: Tensor, noise: list[Tensor]) -> Any:
         images = (latents[:, -1] @ self.b).reshape(-1, 3, self.side, self.side)

@@ -178,7 +178,7 @@ class GanObjective:
             return networks["generator"](draws.z, mixing=draws.mixing, noise=draws.noise, labels=draws.labels)
 
     def _discriminate(
-        self, networks: Mapping[str, nn.Module], images: Tensor, labels: Tensor | None, num_batches: int = 1
+        self, networks: Mapping[str, nn.Module], images: Tensor, labels: Tensor | None = None, num_batches: int = 1
     ) -> DiscriminatorOutput:
         with self._autocast(images):
             return networks["discriminator"](images, num_batches=num_batches, labels=labels)
