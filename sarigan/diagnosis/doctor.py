@@ -218,7 +218,7 @@ def tiny_state(config: Config) -> TrainingState:
 
 def dry_run(config: Config) -> Iterator[Finding]:
     """Two training steps."""
-    state = tiny_state(config)
+    state = tiny_state(config if config.data.labels is None else config.open_data()[0])
     precision = state.precision
     trainer = Trainer(state, _Noise(state.system.resolution, len(state.config.class_names)))
     trainer.run()
