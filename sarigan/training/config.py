@@ -15,6 +15,7 @@ class TrainingConfig:
     batch_size: int = 32  # images a step over all processes and rounds
     accumulation_rounds: int = 1  # passes a process makes for them, at least
     max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
+    cpu_processes: int = 1  # that share the batch on a CPU, where layers are too small for threads; 0: one a core
     images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
     total_kimg: float = 25_000.0
     max_minutes: float | None = None  # of training, over all starts of the run
@@ -44,9 +45,12 @@ class TrainingConfig:
         for name in ("max_minutes", "ema_ramp_up", "max_images_per_pass", "images_per_rank"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive or null, got {getattr(self, name)}")
+        if self.cpu_processes < 0:
+            raise InputError(f"training.cpu_processes must be at least 0 (one a core), got {self.cpu_processes}")
         require_at_most(
             "training", self, seed=2**63 - 1, batch_size=1 << 20, num_samples=1 << 20, num_checkpoints=1 << 20,
-            max_nonfinite_steps=1 << 20, max_images_per_pass=1 << 20, total_kimg=10**9, max_minutes=10**9,
+            cpu_processes=1024, max_nonfinite_steps=1 << 20, max_images_per_pass=1 << 20, total_kimg=10**9,
+            max_minutes=10**9,
             rank_timeout_seconds=10**7, tick_kimg=10**9, sample_kimg=10**9, checkpoint_kimg=10**9, ema_half_life_kimg=10**9,
         )  # fmt: skip
         if self.batch_size % self.accumulation_rounds:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
-from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
+from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
@@ -118,10 +118,8 @@ class StyleSystem(System):
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.replicas = dict(self.networks)
         self.averages = {"ema_generator": self.average}
-        simultaneous = config.objective.simultaneous_updates
-        self.opponents = {name: frozen_copy(network) for name, network in self.networks.items()} if simultaneous else {}
         self.objective = GanObjective(
-            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas, self.opponents
+            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas
         )
         self.tensors = {"mean_path_length": self.objective.mean_path_length}
         mixing = (config.objective.mixing_probability, config.objective.mixing_kind)
