@@ -14,7 +14,7 @@ from types import FrameType
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.errors import InputError
 from sarigan.files.lock import run_lock
 from sarigan.files.run_log import RunLogger
@@ -123,7 +123,9 @@ def build_hooks(
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
     if config.metrics.names:
-        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset, checkpoints))
+        with distributed.raise_on_all_ranks():
+            compared = open_images(config.metrics.data, config.resolution) if config.metrics.data else dataset
+        hooks.append(EvaluationHook(logger, run_dir, config.metrics, compared, checkpoints))
     return hooks
 
 

@@ -170,7 +170,9 @@ class Trainer:
 
     def run_phase(self, index: int, phase: Phase, batch: Batch) -> None:
         """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
-        sums = self.accumulate_gradients(phase, self._shards(phase, batch))
+        shards = self._shards(phase, batch)
+        self.state.augmentation.prepare(shards, phase, self.state.step, self.state.num_rollbacks)
+        sums = self.accumulate_gradients(phase, shards)
         for parameter in self.other_parameters[index]:
             parameter.grad = None
         skipped = ~gradients_are_finite(phase.parameters)
@@ -181,6 +183,8 @@ class Trainer:
             parameter.grad = None
         if phase.after is not None:
             phase.after(sums.reduced_means())
+        if phase.real_sign is not None and self.state.augmentation.config.is_adaptive:
+            self.state.augmentation.adapt(sums.reduced_means()[phase.real_sign])
         self.scalars.merge(sums, skipped)
 
     def accumulate_gradients(self, phase: Phase, shards: list[Shard]) -> ScalarSums:

@@ -91,12 +91,13 @@ class GanObjective:
         assert shard.draws is not None and shard.batch is not None
         with torch.no_grad():
             fake = self._generate(shard.draws)
-        fake_output = self._discriminate(fake.images)
-        real_output = self._discriminate(shard.batch.images)
+        fake_output = self._discriminate(shard.augment(fake.images))
+        real_output = self._discriminate(shard.augment(shard.batch.images))
         loss = adversarial.discriminator_loss(real_output.logits, fake_output.logits)
         scalars = {
             "loss/discriminator": loss.detach(),
             "logits/real": real_output.logits.detach().mean(),
+            "logits/real_sign": real_output.logits.detach().sign().mean(),
             "logits/fake": fake_output.logits.detach().mean(),
         }
         information, terms = self._information(fake_output, fake, shard.draws)
@@ -105,10 +106,10 @@ class GanObjective:
         return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
-        """interval * gamma / 2 * R1; for the trunk and D's head."""
+        """interval * gamma / 2 * R1, through the augmentation to the images before it; for the trunk and D's head."""
         assert shard.batch is not None
         images = shard.batch.images.detach().requires_grad_(True)
-        output = self._discriminate(images)
+        output = self._discriminate(shard.augment(images))
         penalty = r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
         return weight * penalty + _zero_of(output.logits, output.codes), {"loss/r1": penalty.detach()}
@@ -117,7 +118,7 @@ class GanObjective:
         """Non-saturating loss, information loss through the image, block-diagonal constraint; for mapping and synthesis."""
         assert shard.draws is not None
         fake = self._generate(shard.draws)
-        output = self._discriminate(fake.images)
+        output = self._discriminate(shard.augment(fake.images))
         loss = adversarial.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
