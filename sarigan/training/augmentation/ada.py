@@ -39,7 +39,8 @@ def ada(images: Tensor, transforms: Collection[str], random: ImageRandom, p: Ten
 
 def add_noise(images: Tensor, random: ImageRandom, p: Tensor) -> Tensor:
     """White noise of a deviation |N(0, 0.1)| of each image's own."""
-    deviation = random.chosen(p) * NOISE * random.normal().abs()
+    chosen = random.chosen(p)
+    deviation = NOISE * random.normal().abs() * chosen
     return images + per_image(deviation) * random.normal(*images.shape[1:])
 
 

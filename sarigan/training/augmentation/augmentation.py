@@ -90,7 +90,7 @@ class Augmentation:
         try:
             check_numbers(KEY, state[KEY], self.state)
             p, total, steps = (float(value) for value in state[KEY])
-            if not (0 <= p <= 1 and 0 <= steps and abs(total) <= steps):
+            if not (0 <= p <= 1 and steps >= 0 and abs(total) <= steps):
                 raise ValueError(f"p must be 0 to 1, got {p}, after {steps} mean signs with the sum {total}")
         except ValueError as error:
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({error})") from None

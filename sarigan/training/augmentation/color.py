@@ -24,7 +24,7 @@ def recolor(images: Tensor, transforms: Collection[str], random: ImageRandom, p:
     changed = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     if "brightness" in transforms:
         chosen = random.chosen(p)
-        offset = offset + (chosen * BRIGHTNESS * random.normal())[:, None]
+        offset = offset + (BRIGHTNESS * random.normal() * chosen)[:, None]
         changed = changed | chosen
     for name in ("contrast", "lumaflip", "hue", "saturation"):
         if name not in transforms:

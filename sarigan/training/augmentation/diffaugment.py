@@ -25,7 +25,7 @@ def diffaugment(images: Tensor, transforms: Collection[str], random: ImageRandom
 
 
 def recolored(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Plus b - 0.5; 2 s times as far from the grey of the pixel; c + 0.5 times as far from the mean of the image; b, s, c [n]."""
+    """Plus b - 0.5; 2 s times as far from the pixel's grey; c + 0.5 times as far from the image's mean; b, s, c [n] in 0..1."""
     images = images + per_image(brightness - 0.5)
     grey = images.mean(dim=1, keepdim=True)
     images = grey + (images - grey) * per_image(2 * saturation)

@@ -2,8 +2,9 @@
 
 The image is doubled with the orthogonal wavelet filter sym6, sampled bilinearly on a doubled grid of its new positions, and
 halved with the transposed filter, so that nothing aliases and the identity is exact. What lies beyond an edge is the image
-mirrored at its outermost pixels. The published code pads by as much as the batch needs, which it reads from the device, and
-sees black beyond three widths; here positions are mirrored instead, which needs neither.
+mirrored at its outermost pixels. The published code pads by as much as the batch needs, which it reads from the device, sees
+black beyond three widths, and takes the middle of the filter for its centre, which moves a turned image by up to 0.4 pixels;
+here positions are mirrored and the centre is the filter's own.
 """
 
 import math
@@ -24,6 +25,9 @@ SYM6 = (
     0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
     0.0017677118642428036, -0.007800708325034148,
 )  # fmt: skip
+# The centre of the filter is at this tap: it, not the middle of the taps, is where a pixel goes. Sample m of the doubled image
+# sees pixel i through tap m - 2i + 5, so it stands at pixel (m + 5 - CENTRE) / 2.
+CENTRE = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6)
 REACH = 3  # pixels that the filter sees beyond an edge of the image
 BORDER = 3  # pixels beyond an edge that are doubled as well, so that the identity is exact there: sym6 is not symmetric
 MARGIN = 5  # samples of the doubled grid that halving sees beyond an edge of the result
@@ -82,17 +86,17 @@ def resampled(images: Tensor, inverse: Tensor) -> Tensor:
     beyond = REACH + BORDER
     around = mirrored_position(torch.arange(-beyond, size + beyond, device=images.device), size)
     extended = images.index_select(2, around).index_select(3, around)
-    # Sample m stands at pixel m / 2 - 1/4 - BORDER.
     doubled = upfirdn2d(extended, taps, up=2, padding=(6 - 2 * REACH, 5 - 2 * REACH) * 2, gain=4)
     middle = (size - 1) / 2
-    place = torch.arange(-MARGIN, 2 * size + MARGIN, device=images.device, dtype=images.dtype) / 2 - 0.25 - middle
+    grid = torch.arange(-MARGIN, 2 * size + MARGIN, device=images.device, dtype=images.dtype)
+    place = (grid + 5 - CENTRE) / 2 - middle
     rows = [
         row[:, 0, None, None] * place + row[:, 1, None, None] * place[:, None] + (row[:, 2, None, None] + middle)
         for row in (inverse[:, 0], inverse[:, 1])
     ]
     near = [(position - middle).abs() <= middle + BORDER for position in rows]
     inside = [torch.where(at, x, mirrored_position(x, size)) for at, x in zip(near, rows, strict=True)]
-    samples = 2 * (torch.stack(inside, dim=3) + BORDER) + 0.5
+    samples = 2 * (torch.stack(inside, dim=3) + BORDER) - 5 + CENTRE
     sampled = _Sample.apply(doubled, samples * (2 / (doubled.shape[3] - 1)) - 1)
     return upfirdn2d(sampled, reversed_taps, down=2)
 
