@@ -52,7 +52,7 @@ def equalize(images: Tensor, random: ImageRandom, p: Tensor) -> Tensor:
 
 def filtered(images: Tensor, bands: Tensor) -> Tensor:
     """images [n,C,H,W] with the filters of all bands, weighted by bands [n,4], along both axes; mirrored at the edges."""
-    bank = _bank(images.device, images.dtype)
+    bank = bank_on(images.device, images.dtype)
     reach, (height, width) = bank.shape[1] // 2, images.shape[2:]
     rows, columns = (
         mirrored_position(torch.arange(-reach, length + reach, device=images.device), length) for length in (height, width)
@@ -64,6 +64,6 @@ def filtered(images: Tensor, bands: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _bank(device: torch.device, dtype: torch.dtype) -> Tensor:
+def bank_on(device: torch.device, dtype: torch.dtype) -> Tensor:
     """`filter_bank`, copied to a device once."""
     return torch.from_numpy(filter_bank()).to(device, dtype)

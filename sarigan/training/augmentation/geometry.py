@@ -82,7 +82,7 @@ def resampled(images: Tensor, inverse: Tensor) -> Tensor:
     Places are (column, row, 1) in pixels from the centre. Differentiable any number of times in the images.
     """
     size = images.shape[3]
-    taps, reversed_taps = _taps(images.device, images.dtype)
+    taps, reversed_taps = filters(images.device, images.dtype)
     beyond = REACH + BORDER
     around = mirrored_position(torch.arange(-beyond, size + beyond, device=images.device), size)
     extended = images.index_select(2, around).index_select(3, around)
@@ -102,7 +102,7 @@ def resampled(images: Tensor, inverse: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _taps(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def filters(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The filter of unit sum and its reverse, copied to a device once."""
     taps = torch.tensor(SYM6, dtype=torch.float64) / math.sqrt(2)
     return taps.to(device, dtype), taps.flip(0).to(device, dtype)
