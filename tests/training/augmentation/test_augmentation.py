@@ -269,5 +269,5 @@ def test_metrics_compare_with_unseen_images(folder_config: Build, tmp_path: Path
     metrics = ("metrics.names=[kid_efficientnet]", "metrics.num_images=8", "metrics.interval_kimg=100")
     train(folder_config("training.total_kimg=0.008", *metrics, f"metrics.data={unseen}"), tmp_path / "run")
     assert {result["num_real_images"] for result in read_run(tmp_path / "run").metrics} == {5}
-    with pytest.raises(InputError, match="none.zip"):
+    with pytest.raises(InputError, match="metrics.data: none.zip"):
         train(folder_config("training.total_kimg=0.008", *metrics, "metrics.data=none.zip"), tmp_path / "other")
