@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 520, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
@@ -25,7 +25,7 @@ def line_chart(title: str, series: dict[str, Series], x_label: str = "thousand i
     )
 
 
-def chart_file(title: str, series: dict[str, Series], x_label: str = "thousand images") -> str:
+def chart_file(title: str, series: Mapping[str, Series], x_label: str = "thousand images") -> str:
     """The text of an SVG file: one chart on white with its title and legend, empty when there is nothing to draw."""
     kept = _kept(series, False)
     if not kept:
@@ -46,7 +46,7 @@ def chart_file(title: str, series: dict[str, Series], x_label: str = "thousand i
     )
 
 
-def _kept(series: dict[str, Series], log_scale: bool) -> dict[str, list[tuple[float, float]]]:
+def _kept(series: Mapping[str, Series], log_scale: bool) -> dict[str, list[tuple[float, float]]]:
     kept = {name: _thin([p for p in points if _shown(p, log_scale)]) for name, points in series.items()}
     return {name: points for name, points in kept.items() if points}
 
