@@ -1,33 +1,58 @@
-"""Export a trained generator: sarigan export runs/mine exports/mine [--onnx]
+"""Export a trained generator: sarigan export runs/mine exports/mine [--half] [--grid] [--onnx]
 
-Writes generator.safetensors and generator.json, which `load_exported` of `sarigan.exporting.safetensors_export` reads with
-PyTorch and safetensors alone. With --onnx also generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R],
-fixed noise.
+Writes generator.safetensors and generator.json, which `sarigan.from_pretrained` reads with PyTorch and safetensors alone, and
+README.md, the model card. With --onnx also generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R],
+fixed noise. docs/sharing.md tells more.
 """
 
 import argparse
 from pathlib import Path
 
+from sarigan.config import config_from_dict
+from sarigan.editing.rendering import Sampling
 from sarigan.errors import exit_on_input_error
+from sarigan.exporting.model_card import origin_of, write_model_card
 from sarigan.exporting.onnx_export import export_onnx
-from sarigan.exporting.safetensors_export import save_exported
-from sarigan.files.checkpoint import resolve_checkpoint
-from sarigan.pretrained import load_generator_and_record
+from sarigan.exporting.rounding import measure_rounding
+from sarigan.exporting.safetensors_export import half_weights, save_exported
+from sarigan.files.paths import output_folder
+from sarigan.pretrained import find_source, load_generator_and_record
+from sarigan.visualization.samples import save_samples
+
+GRID_SEEDS = range(32)
+GRID_NAME = "grid.png"
 
 
 def main() -> None:
     """Parse, load, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a checkpoint file, a run directory (its newest one), or <run>/best")
+    parser.add_argument("source", type=Path, help="a checkpoint file, a run directory (its newest one), <run>/best, or a model")
     parser.add_argument("destination", type=Path, help="a folder")
+    parser.add_argument("--half", action="store_true", help="weights rounded to float16: half the bytes")
+    parser.add_argument("--grid", action="store_true", help=f"also {GRID_NAME}, samples that the model card shows")
     parser.add_argument("--onnx", action="store_true", help="also generator.onnx")
-    arguments = parser.parse_args()
-    with exit_on_input_error():
-        file = resolve_checkpoint(arguments.source)
-        generator, state = load_generator_and_record(file)
-        seen = state["step"] * state["config"]["training"]["batch_size"] / 1000
-        save_exported(generator, arguments.destination, {"checkpoint": file.name, "seen_kimg": seen})
-        if arguments.onnx:
-            export_onnx(generator, arguments.destination / "generator.onnx")
-        for path in sorted(arguments.destination.iterdir()):
+    parser.add_argument("--license", metavar="NAME", help="of the weights, such as apache-2.0, for the model card")
+    parser.add_argument("--limits", default="", metavar="TEXT", help="one more line of the model card's limits")
+    options = parser.parse_args()
+    with exit_on_input_error(), output_folder(options.destination, "DESTINATION"):
+        export(options)
+        for path in sorted(options.destination.iterdir()):
             print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Everything that the options ask for, the model card last."""
+    file, folder = find_source(options.source), options.destination
+    generator, record = load_generator_and_record(file)
+    origin = origin_of(file, record)
+    method = config_from_dict(origin["config"], str(file)).method() if "config" in origin else "A style-based generator"
+    if options.half:
+        origin["rounding"] = str(measure_rounding(generator, half_weights(generator)))
+    save_exported(generator, folder, origin, options.half)
+    if options.grid:
+        sampling = Sampling(1.0, None, "fixed", 8)
+        latents = sampling.latents_on_demand(generator, GRID_SEEDS)
+        save_samples(generator, sampling, latents, GRID_SEEDS, [], folder, num_columns=8, grid_only=True)
+    if options.onnx:
+        export_onnx(generator, folder / "generator.onnx")
+    write_model_card(folder, generator, origin, method, options.license, options.limits, GRID_NAME if options.grid else None)

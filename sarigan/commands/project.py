@@ -12,19 +12,18 @@ from PIL import Image
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
-from sarigan.editing.edit_file import save_edits
-from sarigan.editing.latent_file import save_latents
+from sarigan.editing.edit_file import save_edits, save_latents
 from sarigan.editing.projection import SPACES, ProjectionConfig, project
 from sarigan.errors import exit_on_input_error
-from sarigan.files.output_path import output_folder
+from sarigan.files.paths import output_folder
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
-from sarigan.visualization.figures.projection import load_target, projection_strip
+from sarigan.visualization.editing import load_target, projection_strip
 from sarigan.visualization.sheet import pictures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Find the latents of an image.")
-    parser.add_argument("checkpoint", type=Path, help="a run directory or a checkpoint file")
+    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_64")
     parser.add_argument("image", type=Path, help="its centre square is resized to the generator's resolution")
     parser.add_argument("--space", choices=SPACES, default="w", help="one w, one w a layer, or also the codes of every group")
     parser.add_argument("--steps", type=int, default=300, help="in each space; default 300")

@@ -17,15 +17,13 @@ import torch
 from process_tools import DEADLINE, running
 
 from sarigan.data.loader import dead_worker_error
-from sarigan.diagnosis.doctor import examine
-from sarigan.diagnosis.machine import architecture_finding
+from sarigan.diagnosis.doctor import architecture_finding, examine
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
-from sarigan.runs import rank_status, watchdog
-from sarigan.runs.out_of_memory import explained_out_of_memory
-from sarigan.runs.rank_status import RankStatus, furthest_behind
+from sarigan.runs import watchdog
+from sarigan.runs.failure import explained_out_of_memory
 from sarigan.runs.run import StopRequest, stop_on_signal, train
-from sarigan.runs.watchdog import Watchdog
+from sarigan.runs.watchdog import RankStatus, Watchdog, furthest_behind
 from sarigan.training.hooks import ProgressHook
 from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.trainer import Hook, Trainer
@@ -104,7 +102,7 @@ def test_roll_back_goes_on_with_other_latents_three_times(
 
 def test_the_rank_that_all_others_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(rank_status.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now[0])
     ranks = [RankStatus(rank) for rank in range(3)]
     positions = [7, 5, 7]
     for rank, position in zip(ranks, positions, strict=True):

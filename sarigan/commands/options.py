@@ -1,0 +1,88 @@
+"""Options that several commands share, and what they mean."""
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sarigan import load_generator
+from sarigan.device import resolve_device
+from sarigan.editing.edit_file import load_edits
+from sarigan.editing.rendering import Sampling
+from sarigan.editing.seeds import NOISES
+from sarigan.errors import InputError
+from sarigan.layers.intervention import Intervention, check_place
+from sarigan.models.generator import Generator
+
+
+def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7) -> None:
+    """The checkpoint and how images are sampled from it."""
+    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_64")
+    parser.add_argument("--truncation", type=float, default=psi, metavar="PSI", help=f"of w to its mean; default {psi}, 1: off")
+    parser.add_argument("--truncation-cutoff", type=int, metavar="N", help="truncate the first N latents only")
+    parser.add_argument("--noise", choices=NOISES, default=noise, help="the same for all images, new by seed, or none")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def sampling_of(options: argparse.Namespace) -> Sampling:
+    """The options of `add_sampling_options`; InputError for values that make no sense."""
+    if not math.isfinite(options.truncation):
+        raise InputError(f"--truncation must be a finite number, got {options.truncation}")
+    if options.truncation_cutoff is not None and options.truncation_cutoff < 0:
+        raise InputError(f"--truncation-cutoff must not be negative, got {options.truncation_cutoff}")
+    if options.batch_size < 1:
+        raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
+    return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size)
+
+
+def opened_generator(options: argparse.Namespace) -> Generator:
+    """The generator of the options' checkpoint, on their device."""
+    return load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+
+
+def require_at_least_2(options: argparse.Namespace, *names: str) -> None:
+    """InputError naming the first of these options that is below 2."""
+    for name in names:
+        if getattr(options, name) < 2:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(options, name)}")
+
+
+def parse_numbers(text: str, option: str) -> list[float]:
+    """`0,0.5,1` -> numbers; InputError naming the option."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(math.isfinite(number) for number in numbers):
+        raise InputError(f"{option} takes numbers such as 0,0.5,1, got {text!r}")
+    return numbers
+
+
+def parse_layers(text: str, generator: Generator) -> list[str]:
+    """`all` or names of grouped layers, separated by commas; InputError listing the valid ones."""
+    num_groups = generator.synthesis.num_groups()
+    names = list(num_groups) if text == "all" else text.split(",")
+    for name in names or [text]:
+        check_place(name, None, num_groups)
+    return names
+
+
+def parse_groups(text: str, layer: str, generator: Generator) -> list[int]:
+    """`all` (that hold channels), or numbers separated by commas; InputError listing the valid ones."""
+    num_groups = generator.synthesis.num_groups()
+    check_place(layer, None, num_groups)
+    if text == "all":
+        return generator.grouped_layer(layer).occupied()
+    parts = text.split(",")
+    if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) for part in parts):
+        raise InputError(f"groups are `all` or numbers such as 0,3 (0 to {num_groups[layer] - 1} in {layer}), got {text!r}")
+    for part in parts:
+        check_place(layer, int(part), num_groups)
+    return [int(part) for part in parts]
+
+
+def load_all_edits(paths: Sequence[Path], generator: Generator) -> list[Intervention]:
+    """The edits of all files, in order."""
+    return [edit for path in paths for edit in load_edits(path, generator)]
