@@ -55,6 +55,14 @@ class WorkerEnd:
         """Call it when the workers have been started."""
         self._mine = [process for process in multiprocessing.active_children() if process.pid not in self._before]
 
+    def death(self) -> InputError | None:
+        """The line for a worker that a signal has killed, whatever the loader raised when a connection to it broke."""
+        for process in self._mine:
+            process.join(GRACE_SECONDS / len(self._mine))
+            if process.exitcode is not None and process.exitcode < 0:
+                return _death_line(process.pid, f"was killed by signal {signal.strsignal(-process.exitcode)}")
+        return None
+
     def close(self) -> None:
         """After the loader's own end: kill whatever is left after the grace, so that no exit waits for it."""
         deadline = time.monotonic() + GRACE_SECONDS
@@ -72,8 +80,12 @@ def dead_worker_error(error: RuntimeError) -> InputError | None:
         return None
     end = re.search(r"killed by signal: ([^.]+)\.", found[2])
     how = f"was killed by signal {end[1].strip()}" if end else "ended unexpectedly"
+    return _death_line(found[1].strip(), how)
+
+
+def _death_line(process: object, how: str) -> InputError:
     return InputError(
-        f"data worker process {found[1].strip()} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
+        f"data worker process {process} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
         " its error; the same command goes on from the last checkpoint"
     )
 
@@ -270,6 +282,8 @@ def training_batches(
         raise _worker_error(error) from None
     except RuntimeError as error:
         raise dead_worker_error(error) or error from None
+    except (ConnectionError, EOFError) as error:
+        raise workers.death() or error from None
     finally:
         del images  # asks the workers to end
         workers.close()
