@@ -19,12 +19,12 @@ import torch
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.lock import run_lock
 from sarigan.files.paths import replace_text
-from sarigan.files.reading import read_json_object
+from sarigan.files.reading import read_json_object, reading
 from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
@@ -142,8 +142,17 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]
         require_one_config(config)
         plan_batch(config.training, distributed.world_size())
         dataset = open_dataset(config.data, config.resolution)
+        compared_images(config, dataset)
         precision = resolve_precision(config.training, recorded)
     return dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
+
+
+def compared_images(config: Config, dataset: ImageDataset) -> ImageDataset:
+    """What metrics compare with during training: `metrics.data`, or the training images. InputError when it is not there."""
+    if not config.metrics.names or config.metrics.data is None:
+        return dataset
+    with reading("metrics.data", "set of images"):
+        return open_images(config.metrics.data, config.resolution)
 
 
 @contextmanager
@@ -182,7 +191,8 @@ def build_hooks(
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
     if config.metrics.names:
-        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset, checkpoints))
+        compared = compared_images(config, dataset)
+        hooks.append(EvaluationHook(logger, run_dir, config.metrics, compared, checkpoints))
     return hooks
 
 

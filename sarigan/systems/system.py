@@ -31,6 +31,11 @@ class Draws(Protocol):
         """The samples index, index + S, index + 2S, ..."""
 
 
+def unchanged(images: Tensor) -> Tensor:
+    """The images themselves."""
+    return images
+
+
 @dataclass
 class Shard:
     """What a loss sees in one round of a phase on one rank."""
@@ -38,6 +43,8 @@ class Shard:
     batch: Batch | None  # real images in -1..1, and what the data set has beside them
     draws: Any | None  # what the phase's `draw` returned, a shard of it
     weight: float = 1.0  # of its mean loss in the mean over all shards: its samples * shards / batch size
+    # What a discriminator's images pass through, real and generated alike; other random transforms in every call
+    augment: Callable[[Tensor], Tensor] = unchanged
 
 
 @dataclass
@@ -56,6 +63,7 @@ class Phase:
     needs_real_images: bool = False
     uses_replica: bool = True  # the loss goes through a data-parallel replica, which averages gradients over ranks
     after: Callable[[Scalars], None] | None = None  # sees the mean scalars of the finished phase
+    real_sign: str | None = None  # the scalar with the mean sign of D's logits on real images: it steers ADA
 
     def is_due(self, step: int) -> bool:
         """Whether the phase runs in a step, counted from 0."""

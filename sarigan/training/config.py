@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
+from sarigan.training.augmentation.config import AugmentationConfig
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class TrainingConfig:
     num_samples: int = 64  # images of the sample grid
     rank_timeout_seconds: float = 300.0  # a process that does not answer for so long ends the job
     max_nonfinite_steps: int = 10  # skipped in a row for a loss or gradient that is not finite, then:
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     on_nonfinite: str = "stop"  # stop | roll_back: go on from the last checkpoint with other latents, three times at most
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class MetricsConfig:
     """Metrics of the averaged generator while it trains (docs/evaluation.md). They change nothing in the training."""
 
     names: list[str] = field(default_factory=list)  # as in scripts/evaluate.py --metrics; empty: none
+    data: str | None = None  # a set of images to compare with, such as unseen ones; null: the training images
     interval_kimg: float = 200.0  # also before the first step and after the last
     num_images: int = 5000  # to generate each time
     num_real_images: int | None = None  # at most; null: all

@@ -17,12 +17,13 @@ from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.errors import InputError
-from sarigan.systems.system import Phase, System
+from sarigan.systems.system import Phase
 from sarigan.training.batch_plan import BatchPlan
 from sarigan.training.gradients import PhaseGradients
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 from sarigan.training.scalars import ScalarSums
+from sarigan.training.state import TrainingState
 
 
 def count_processes(config: RunConfig, device: torch.device, plan: BatchPlan) -> int:
@@ -42,13 +43,13 @@ def count_processes(config: RunConfig, device: torch.device, plan: BatchPlan) ->
 class CpuProcesses:
     """The processes but the first. `close` ends them; they also end when this one does."""
 
-    def __init__(self, system: System, config: RunConfig, precision: Precision, plan: BatchPlan, num_processes: int) -> None:
-        self.system, self.num_processes = system, num_processes
+    def __init__(self, state: TrainingState, plan: BatchPlan, num_processes: int) -> None:
+        system = self.system = state.system
         self.num_threads = torch.get_num_threads()
         self.share = max(1, self.num_threads // num_processes)
         self.parameters = {name: list(network.parameters()) for name, network in system.networks.items()}
         self.workers: list[tuple[BaseProcess, Connection, dict[str, list[Tensor]]]] = []
-        state = [tensor.detach().share_memory_() for tensor in _what_losses_read(system)]
+        shared = [tensor.detach().share_memory_() for tensor in _what_losses_read(state)]
         context = torch.multiprocessing.get_context("spawn")
         for index in range(1, num_processes):
             gradients = {
@@ -58,7 +59,7 @@ class CpuProcesses:
             connection, theirs = context.Pipe()
             process: BaseProcess = context.Process(
                 target=_serve, name=f"process {index} of {num_processes}", daemon=True,
-                args=(theirs, config, precision, plan, index, num_processes, state, gradients, self.share),
+                args=(theirs, state.config, state.precision, plan, index, num_processes, shared, gradients, self.share),
             )  # fmt: skip
             process.start()
             theirs.close()
@@ -95,10 +96,11 @@ class CpuProcesses:
         torch.set_num_threads(self.num_threads)
 
 
-def _what_losses_read(system: System) -> list[Tensor]:
+def _what_losses_read(state: TrainingState) -> list[Tensor]:
     """The networks' parameters and buffers, and what is carried from step to step."""
-    networks = system.networks.values()
-    return [*(t for network in networks for t in (*network.parameters(), *network.buffers())), *system.tensors.values()]
+    networks = state.system.networks.values()
+    weights = [tensor for network in networks for tensor in (*network.parameters(), *network.buffers())]
+    return [*weights, *state.system.tensors.values(), state.augmentation.state]
 
 
 def _receive(process: BaseProcess, connection: Connection) -> Any:
@@ -121,7 +123,7 @@ def _explain_end(process: BaseProcess) -> NoReturn:
 
 def _serve(
     connection: Connection, config: RunConfig, precision: Precision, plan: BatchPlan, index: int, num_processes: int,
-    state: list[Tensor], gradients: dict[str, list[Tensor]], num_threads: int,
+    shared: list[Tensor], gradients: dict[str, list[Tensor]], num_threads: int,
 ) -> None:  # fmt: skip
     """What every process but the first does: (phase, images, step, attempt) -> which gradients there are, and scalars."""
     for stop in (signal.SIGINT, signal.SIGTERM):  # the first process stops between two steps, and ends this one
@@ -129,14 +131,14 @@ def _serve(
     torch.set_num_threads(num_threads)
     keep_freed_memory()
     try:
-        system = config.build(precision)
-        for mine, shared in zip(_what_losses_read(system), state, strict=True):
-            mine.data = shared
-        own = PhaseGradients(system, plan, precision.loss_scale, index, num_processes)
+        state = TrainingState(config, precision)
+        for mine, tensor in zip(_what_losses_read(state), shared, strict=True):
+            mine.data = tensor
+        own = PhaseGradients(state.system, plan, precision.loss_scale, state.augmentation, index, num_processes)
         connection.send(("ready", None))
         while True:
             phase_index, arrays, step, attempt = connection.recv()
-            phase, batch = system.phases[phase_index], None
+            phase, batch = state.system.phases[phase_index], None
             if arrays is not None:
                 batch = Batch(**{name: torch.from_numpy(array) for name, array in arrays.items()})
                 batch.images = batch.images.contiguous(memory_format=precision.layout)

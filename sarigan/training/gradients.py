@@ -14,6 +14,7 @@ from torch import nn
 from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.systems.system import Phase, Shard, System
+from sarigan.training.augmentation.augmentation import Augmentation
 from sarigan.training.batch_plan import BatchPlan
 from sarigan.training.nonfinite import poison_nonfinite
 from sarigan.training.scalars import ScalarSums
@@ -37,9 +38,10 @@ class PhaseGradients:
     """Leaves in `.grad` the gradients of the phases of a system; makes no step. `process` of `num_processes` does its share."""
 
     def __init__(
-        self, system: System, plan: BatchPlan, loss_scale: float, process: int = 0, num_processes: int = 1
-    ) -> None:
-        self.system, self.plan, self.loss_scale = system, plan, loss_scale
+        self, system: System, plan: BatchPlan, loss_scale: float, augmentation: Augmentation, process: int = 0,
+        num_processes: int = 1,
+    ) -> None:  # fmt: skip
+        self.system, self.plan, self.loss_scale, self.augmentation = system, plan, loss_scale, augmentation
         self.process, self.num_processes = process, num_processes
         # Lists, because walking through a network's modules costs milliseconds.
         self.parameters = {name: list(network.parameters()) for name, network in system.networks.items()}
@@ -73,6 +75,11 @@ class PhaseGradients:
 
     def shards(self, phase: Phase, batch: Batch | None, step: int, attempt: int) -> list[Shard]:
         """This rank's part of a phase. `attempt` counts roll-backs: each draws other random inputs."""
+        shards = self._plain_shards(phase, batch, step, attempt)
+        self.augmentation.prepare(shards, phase, step, attempt)
+        return shards
+
+    def _plain_shards(self, phase: Phase, batch: Batch | None, step: int, attempt: int) -> list[Shard]:
         if phase.draw is None and not phase.needs_real_images:
             return [Shard(None, None)]
         rounds = self.num_shards(phase)

@@ -9,6 +9,7 @@ import torch
 from ops._extension import native_for
 from sarigan import distributed
 from sarigan.errors import InputError
+from sarigan.training.augmentation.augmentation import Augmentation
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 
@@ -19,6 +20,8 @@ class TrainingState:
     def __init__(self, config: RunConfig, precision: Precision) -> None:
         self.config, self.precision = config, precision
         self.system = config.build(precision)
+        training = config.training
+        self.augmentation = Augmentation(training.augmentation, training.seed, training.batch_size, precision.device)
         self.step = 0
         self.seconds = 0.0
         self.num_rollbacks = 0  # each draws other latents from then on
@@ -45,6 +48,7 @@ class TrainingState:
             "num_rollbacks": self.num_rollbacks,
             "num_images": self.num_images,
             "data_key": self.data_key,
+            **self.augmentation.state_dict(),
             **self.system.state_dict(),
         }
 
@@ -59,8 +63,9 @@ class TrainingState:
         except (ValueError, LookupError, TypeError) as error:
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({error})") from None
         self.system.load_state_dict(state, source)
+        notes = self.augmentation.load_state_dict(state, source)
         self.step, self.seconds, self.num_rollbacks = step, seconds, num_rollbacks
-        return [
+        return notes + [
             f"{name} was {there[name]!r}, is {value!r}: the run goes on, but not bit-identically"
             for name, value in numeric_platform(self.precision).items()
             if name in there and there[name] != value

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from torch import Tensor
+
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.batch import Batch
@@ -83,7 +85,7 @@ class Trainer:
         for name, network in self.system.networks.items():
             self.system.replicas[name] = distributed.replicate(network, apart=self.system.separate_parameters(name))
         self.phases = self.system.phases
-        self.gradients = PhaseGradients(self.system, self.plan, state.precision.loss_scale)
+        self.gradients = PhaseGradients(self.system, self.plan, state.precision.loss_scale, state.augmentation)
         self.parameters = self.gradients.parameters
         self.scalars = ScalarSums()
         self.nonfinite = NonfiniteCounter([phase.name for phase in self.phases], self.device)
@@ -93,6 +95,7 @@ class Trainer:
         self.active_hook: Hook | None = None
         self.vote = distributed.Vote()
         self.processes: CpuProcesses | None = None
+        self.real_sign: Tensor | None = None  # of this step's phases, which all see the same p
         self.stopping = self._stop_reason()
 
     def run(self) -> None:
@@ -111,10 +114,9 @@ class Trainer:
     @contextmanager
     def cpu_processes(self) -> Iterator[None]:
         """Share the phases among as many processes as the configuration asks for meanwhile."""
-        config, precision = self.state.config, self.state.precision
-        number = count_processes(config, self.device, self.plan)
+        number = count_processes(self.state.config, self.device, self.plan)
         if number > 1:
-            self.processes = CpuProcesses(self.system, config, precision, self.plan, number)
+            self.processes = CpuProcesses(self.state, self.plan, number)
             self.gradients.num_processes = number
         try:
             yield
@@ -160,6 +162,9 @@ class Trainer:
             if phase.is_due(self.state.step):
                 self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
                 self.run_phase(index, phase, batch)
+        if self.real_sign is not None:
+            self.state.augmentation.adapt(self.real_sign)
+            self.real_sign = None
         self.nonfinite.end_step(self.state.step)
         training = self.state.config.training
         self.state.step += 1
@@ -185,6 +190,8 @@ class Trainer:
             parameter.grad = None
         if phase.after is not None:
             phase.after(sums.reduced_means())
+        if phase.real_sign is not None and self.state.augmentation.config.is_adaptive:
+            self.real_sign = sums.reduced_means()[phase.real_sign]
         self.scalars.merge(sums, skipped)
 
     def is_finished(self) -> bool:

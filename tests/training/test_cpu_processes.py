@@ -18,6 +18,11 @@ SETTINGS = (
     "training.precision=float64", "training.batch_size=8", "training.total_kimg=0.032", "training.cpu_processes=2",
     "objective.r1_interval=2", "objective.path_length_interval=2", "objective.grouping_interval=2",
 )  # fmt: skip
+# p grows in every step.
+AUGMENTED = (
+    "training.augmentation.name=ada", "training.augmentation.transforms=[bgcfnc]", "training.augmentation.interval=1",
+    "training.augmentation.target=-0.9", "training.augmentation.speed_kimg=0.1",
+)  # fmt: skip
 
 
 class Recorder(Hook):
@@ -56,19 +61,25 @@ def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_one_process_and_two_make_the_same_steps(tiny_config: Build, tiny_trainer: Build, two_threads: None) -> None:
+@pytest.mark.parametrize("augmented", [(), AUGMENTED], ids=["plain", "augmented"])
+def test_one_process_and_two_make_the_same_steps(
+    augmented: tuple[str, ...], tiny_config: Build, tiny_trainer: Build, two_threads: None
+) -> None:
     """Four steps, two of them with R1, path length and grouping."""
     with_two, alone = Recorder(), Recorder()
-    first = tiny_trainer(tiny_config(*SETTINGS), hooks=[with_two])
+    first = tiny_trainer(tiny_config(*SETTINGS, *augmented), hooks=[with_two])
     first.run()
     assert first.processes is None and torch.get_num_threads() == 2  # as before
     torch.set_num_threads(1)
-    second = tiny_trainer(tiny_config(*SETTINGS, "training.cpu_processes=1"), hooks=[alone])
+    second = tiny_trainer(tiny_config(*SETTINGS, *augmented, "training.cpu_processes=1"), hooks=[alone])
     second.run()
     assert all(with_two.seen) and not any(alone.seen) and len(alone.seen) == 4
     expected, scalars = tensors(second), second.scalars.means()
     for name, value in tensors(first).items():
         torch.testing.assert_close(value, expected[name], rtol=1e-11, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+    p = second.state.augmentation.state
+    torch.testing.assert_close(first.state.augmentation.state, p)
+    assert (0 < p[0] < 1) == (augmented == AUGMENTED)
     means = first.scalars.means()
     for name in scalars.keys() - {"information/variance_d", "information/variance_g"}:  # variances within a share
         assert means[name] == pytest.approx(scalars[name]), name

@@ -92,8 +92,9 @@ class GanObjective:
         assert shard.draws is not None and shard.batch is not None
         with torch.no_grad():
             fake = self._generate(self.networks, shard.draws)
+        real = shard.batch.images
         # One pass over both batches: small layers take as long to call as to compute.
-        images = torch.cat([fake.images.to(shard.batch.images.dtype), shard.batch.images])
+        images = torch.cat([shard.augment(fake.images.to(real.dtype)), shard.augment(real)])
         output = self._discriminate(self.replicas, images, num_batches=2)
         fake_logits, real_logits = output.logits.chunk(2)
         codes = None if output.codes is None else output.codes.chunk(2)[0]
@@ -101,16 +102,17 @@ class GanObjective:
         scalars = {
             "loss/discriminator": loss.detach(),
             "logits/real": real_logits.detach().mean(),
+            "logits/real_sign": real_logits.detach().sign().mean(),
             "logits/fake": fake_logits.detach().mean(),
         }
         information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, shard.draws)
         return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
-        """interval * gamma / 2 * R1; for the trunk and D's head."""
+        """interval * gamma / 2 * R1, through the augmentation to the images before it; for the trunk and D's head."""
         assert shard.batch is not None
         images = shard.batch.images.detach().requires_grad_(True)
-        output = self._discriminate(self.replicas, images)
+        output = self._discriminate(self.replicas, shard.augment(images))
         penalty = r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
         return weight * penalty + _zero_of(output.logits, output.codes), {"loss/r1": penalty.detach()}
@@ -119,7 +121,7 @@ class GanObjective:
         """Non-saturating loss, information loss through the image, block-diagonal constraint; for mapping and synthesis."""
         assert shard.draws is not None
         fake = self._generate(self.replicas, shard.draws)
-        output = self._discriminate(self.networks, fake.images)
+        output = self._discriminate(self.networks, shard.augment(fake.images))
         loss = gan.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)

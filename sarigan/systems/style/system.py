@@ -60,6 +60,7 @@ class StyleConfig(RunConfig):
 
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg",)
+    AUGMENTS: ClassVar[str] = "everything"
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -160,6 +161,7 @@ class StyleSystem(System):
             Phase(
                 "discriminator", objective.discriminator_phase, "discriminator", discriminator_parameters,
                 self.optimizers["discriminator_optimizer"], batch_size=batch_size, draw=draw, needs_real_images=True,
+                real_sign="logits/real_sign",
             )
         ]  # fmt: skip
         if config.r1_gamma:
@@ -257,6 +259,8 @@ class StyleSystem(System):
         return [
             Curves("Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
+            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
             Curves("R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
             Curves("Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),
             Curves("Temperature t of the groups", {"layer": "groups/*/temperature"}),
