@@ -68,7 +68,7 @@ def load_state(path: Path, device: Any = "cpu") -> dict[str, Any]:
             foreign = False  # perhaps a damaged checkpoint of this project
         if foreign:
             model = read_foreign(path)
-            return model.checkpoint_state(model.config(str(path)))
+            return model.checkpoint_state(model.config(str(path)), str(path))
     return load_checkpoint(path, device)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sarigan.config import config_from_dict
 from sarigan.errors import InputError
 from sarigan.exporting.layouts.part import Part, Shape, their_shapes, to_ours
+from sarigan.files.reading import reading
 from sarigan.files.weights import load_weights
 from sarigan.importing.stored_tensor import StoredTensor
 from sarigan.models.channel_widths import block_resolutions, channels_at
@@ -48,20 +49,23 @@ class ImportedModel:
         assert isinstance(config, StyleConfig)
         return config
 
-    def checkpoint_state(self, config: StyleConfig) -> dict[str, Any]:
-        """What a checkpoint of this project holds, at step 0, with optimisers that have seen nothing."""
+    def checkpoint_state(self, config: StyleConfig, source: str) -> dict[str, Any]:
+        """What a checkpoint of this project holds, at step 0, with optimisers that have seen nothing.
+
+        InputError naming `source` when a setting of the configuration asks for other weights.
+        """
         double = self.average["synthesis.constant"].dtype == torch.float64
         state = TrainingState(config, Precision(torch.device("cpu"), "float64" if double else "float32"))
         modules = state.system.modules()
-        if self.estimates_mean:
-            mean = _mean_latent(config.generator, self.average)
-            self.average["mean_latent"] = mean
-            if self.generator is not None:
-                self.generator["mean_latent"] = mean
-        load_weights(modules["ema_generator"], self.average)
-        load_weights(modules["generator"], self.average if self.generator is None else self.generator)
-        if self.discriminator is not None:
-            load_weights(modules["discriminator"], self.discriminator)
+        average, online = self.average, self.average if self.generator is None else self.generator
+        with reading(source, "model with these settings"):
+            if self.estimates_mean:
+                mean = {"mean_latent": _mean_latent(config.generator, average)}
+                average, online = average | mean, online | mean
+            load_weights(modules["ema_generator"], average)
+            load_weights(modules["generator"], online)
+            if self.discriminator is not None:
+                load_weights(modules["discriminator"], self.discriminator)
         missing = [] if self.discriminator is not None else ["discriminator"]
         return {**state.state_dict(), "imported": {"kind": self.kind, "licence": self.licence, "missing": missing}}
 
@@ -125,5 +129,5 @@ def fitted_widths(widths: Sequence[int], network: str) -> tuple[int, int]:
     widest = max(widths)
     base = max((r * width + 1) // 2 for r, width in zip(resolutions, widths, strict=True))
     if [channels_at(r, base, widest) for r in resolutions] != list(widths):
-        raise InputError(f"{network} is {list(widths)} channels wide at 4, 8, ... px; min(base / px, maximum) is what there is here")
+        raise InputError(f"{network} is {list(widths)} channels wide at 4, 8, ... px; here widths are min(base / px, maximum)")
     return base, widest

@@ -157,9 +157,22 @@ def _network(tree: Mapping[str, Any], key: str) -> NvidiaNetwork | None:
         return None
     if not all(isinstance(name, str) and isinstance(tensor, StoredTensor) for name, tensor in value.items()):
         raise InputError(f"{key} must be a state dictionary of tensors")
-    settings = tree.get(STATE_KEY)
-    found = settings.get(key) if isinstance(settings, dict) else None
-    return NvidiaNetwork(value, {name: {item} for name, item in _plain(found)} if isinstance(found, dict) else {})
+    return NvidiaNetwork(value, _argument_settings(tree.get(STATE_KEY)))
+
+
+def _argument_settings(arguments: Any) -> dict[str, set[Any]]:
+    """What the arguments in a file of state dictionaries say that its shapes do not."""
+    found = {}
+    for network, group, argument, setting in (
+        ("G", "mapping_kwargs", "lr_multiplier", "mapping.bias_gain"),
+        ("D", "epilogue_kwargs", "mbstd_group_size", "MinibatchStdLayer.group_size"),
+    ):
+        value = arguments
+        for key in (network, group, argument):
+            value = value.get(key) if isinstance(value, dict) else None
+        if type(value) in (int, float):
+            found[setting] = {value}
+    return found
 
 
 def _settings(network: Record) -> dict[str, set[Any]]:

@@ -6,7 +6,7 @@ that text. Here it is a text like any other.
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ def read_network_pickle(path: Path) -> Any:
             raise ValueError("a nested file that holds no storage")
         return storage
 
-    builders = {
+    builders: dict[str, Callable[..., Any]] = {
         **TENSOR_BUILDERS,
         "torch_utils.persistence._reconstruct_persistent_obj": _record_of,
         "torch.storage._load_from_bytes": nested_storage,
-        "dnnlib.util.EasyDict": lambda: {},
+        "dnnlib.util.EasyDict": TENSOR_BUILDERS["collections.OrderedDict"],
         "numpy.core.multiarray.scalar": _scalar,
         "numpy._core.multiarray.scalar": _scalar,
         "numpy.dtype": lambda name, *_: Record("numpy.dtype", {"name": name}),

@@ -8,7 +8,7 @@ of tensors, records). Any other name is refused, and told. `pickletools.genops` 
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 from sarigan.errors import InputError
 
@@ -21,7 +21,7 @@ class RefusedGlobalError(InputError):
     """A pickle names something that is not rebuilt. `path` is its dotted name."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"its pickle wants to use {path[:200]}, and only tensors and plain containers are rebuilt; nothing was run")
+        super().__init__(f"its pickle wants to use {path[:200]}; only tensors and plain containers are rebuilt, and nothing was run")
         self.path = path
 
 
@@ -102,7 +102,7 @@ class PickleReader:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in pickletools.genops(cast(BinaryIO, stream)):
             self.budget.spend()
             if opcode.name == "STOP":
                 return self.stack.pop()

@@ -81,11 +81,11 @@ def infer_generator(state: Tensors, network: str) -> GeneratorConfig:
     count = _count(state, r"convs\.(\d{1,3})\.conv\.weight")
     depth = _count(state, r"style\.(\d{1,3})\.weight", first=1)
     if count < 2 or count % 2 or not depth:
-        raise InputError(f"{network} has {count} convolutions and {depth} mapping layers; an even number and at least 1 are right")
+        raise InputError(f"{network} has {count} convs and {depth} mapping layers; an even number, and at least 1, are right")
     widths = [_size(state, "conv1.conv.weight", 1, network)]
     widths += [_size(state, f"convs.{k}.conv.weight", 1, network) for k in range(1, count, 2)]
     base, widest = fitted_widths(widths, network)
-    sizes = {"resolution": 4 << (count // 2), "channel_base": base, "channel_max": widest}
+    sizes: dict[str, Any] = {"resolution": 4 << (count // 2), "channel_base": base, "channel_max": widest}
     stored_noise = "noises.noise_0" in state
     z_dim = _size(state, "style.1.weight", 1, network)
     if "final_style.weight" not in state:
@@ -96,7 +96,7 @@ def infer_generator(state: Tensors, network: str) -> GeneratorConfig:
         )
     w_dim = _size(state, "final_style.weight", 0, network)
     if w_dim % 2:
-        raise InputError(f"{network}: final_style.weight must have an even number of rows, half of them for groups, got {w_dim}")
+        raise InputError(f"{network}: final_style.weight must have two halves, got {w_dim} rows")
     grouping = GroupingConfig(
         num_groups=_size(state, "convs.0.conv.cluster", 0, network), step="soft", threshold="learned",
         initial_threshold=0.2689414213699951, assignment="round", empty_group="release", loss_reduction="sum",

@@ -1,7 +1,7 @@
 """The layout of rosinality/stylegan2-pytorch, and of SariGAN's release, which is a fork of it.
 
-A checkpoint is {"g", "d", "g_ema", "latent_avg", ...}. Convolutions are numbered: `conv1` at 4x4, then `convs.{k}`, the even ones
-upsampling. Blur filters lie among the weights.
+A checkpoint is {"g", "d", "g_ema", "latent_avg", ...}. Convolutions are numbered: `conv1` at 4x4, then `convs.{k}`, of
+which the even ones upsample. Blur filters lie among the weights.
 """
 
 import torch
@@ -70,11 +70,11 @@ def generator_filters(config: GeneratorConfig) -> dict[str, Tensor]:
     """The blur filters of a generator's file."""
     levels = len(block_resolutions(config.resolution)) - 1
     names = [name for k in range(levels) for name in (f"convs.{2 * k}.conv.blur.kernel", f"to_rgbs.{k}.upsample.kernel")]
-    return {name: 4 * BLUR for name in names}
+    return dict.fromkeys(names, 4 * BLUR)
 
 
 def discriminator_parts(resolution: int, release: bool) -> list[Part]:
-    """Of the discriminator; with `release`, of SariGAN's, whose last layer holds the logit and Q's codes, one below the other."""
+    """Of the discriminator; with `release`, of SariGAN's, whose last layer holds the logit and, below it, Q's codes."""
     parts = [Part("from_rgb.weight", "convs.0.0.weight"), Part("from_rgb_activation.bias", "convs.0.1.bias")]
     for index, r in enumerate(block_resolutions(resolution)[:0:-1]):
         ours, theirs = f"blocks.{r}x{r}", f"convs.{index + 1}"
