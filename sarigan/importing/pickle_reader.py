@@ -21,7 +21,7 @@ class RefusedGlobalError(InputError):
     """A pickle names something that is not rebuilt. `path` is its dotted name."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"its pickle wants to use {path[:200]}; only tensors and plain containers are rebuilt, and nothing was run")
+        super().__init__(f"its pickle wants to use {path[:200]}; only tensors and plain containers are rebuilt, nothing is run")
         self.path = path
 
 

@@ -21,6 +21,7 @@ from sarigan.files.run_log import RunLogger
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together
+from sarigan.runs.initial_weights import initialize_from
 from sarigan.runs.out_of_memory import explained_out_of_memory
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.run_directory import prepare_run_dir, recorded_precision
@@ -89,7 +90,10 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]
 
 @contextmanager
 def locked_state(config: Config, precision: Precision, dataset: ImageDataset, run_dir: Path) -> Iterator[TrainingState]:
-    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs."""
+    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs.
+
+    At step 0 the weights are those of `training.init_from`, or drawn.
+    """
     with ExitStack() as opened:
         with distributed.raise_on_all_ranks(), writing_to(run_dir):
             state = TrainingState(config, precision)
@@ -98,7 +102,9 @@ def locked_state(config: Config, precision: Precision, dataset: ImageDataset, ru
                 state.data_key = getattr(dataset, "content_key", None)
                 opened.enter_context(run_lock(run_dir))
         with distributed.raise_on_all_ranks():
-            resume_from_newest(state, run_dir)
+            resumed = resume_from_newest(state, run_dir)
+        if not resumed and config.training.init_from is not None:
+            initialize_from(state, config.training.init_from)
         yield state
 
 
