@@ -53,7 +53,7 @@ def read_foreign(path: str | Path) -> ImportedModel:
             for start, name in _NAMED_BY_GLOBAL:
                 if error.path.startswith(start):
                     raise InputError(f"{name} (its pickle wants to use {error.path[:100]}); {READ}") from None
-            raise
+            raise InputError(str(error)) from None
 
 
 def load_state(path: Path, device: Any = "cpu") -> dict[str, Any]:

@@ -109,7 +109,7 @@ def infer_generator(network: NvidiaNetwork) -> GeneratorConfig:
     """Resolution, widths, depth and the mapping's learning rate from names, shapes and settings."""
     check_generator(network, "G_ema")
     widths = _widths(network, r"synthesis\.b(\d{1,4})\.conv1\.weight")
-    if not widths:
+    if min(widths, default=0) != 4:
         raise InputError("G_ema has no synthesis.b4.conv1.weight; a StyleGAN2 generator is right")
     base, widest = fitted_widths(list(widths.values()), "G_ema")
     depth = 0

@@ -41,7 +41,8 @@ def read_network_pickle(path: Path) -> Any:
         "numpy.core.multiarray.scalar": _scalar,
         "numpy._core.multiarray.scalar": _scalar,
         "numpy.dtype": lambda name, *_: Record("numpy.dtype", {"name": name}),
-        "builtins.set": lambda items: {plain_key(item) for item in items},
+        "builtins.set": _set,
+        "__builtin__.set": _set,
         "_codecs.encode": _encoded,
     }
     with open(path, "rb") as file:
@@ -86,6 +87,10 @@ def _record_of(meta: Any) -> Record:
     if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("state"), dict):
         raise ValueError("a persistent object that is no class with a state")
     return Record(str(meta.get("class_name"))[:100], meta["state"])
+
+
+def _set(items: Any) -> set[Any]:
+    return {plain_key(item) for item in items}
 
 
 def _scalar(dtype: Any, data: Any) -> float | int | bool:

@@ -160,6 +160,11 @@ class PickleReader:
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[plain_key(key)] = value
 
+    def _dictionary(self) -> None:
+        items = self._to_mark()
+        self.stack.append({})
+        self._set_items(items)
+
     def _append(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
             raise ValueError("pickle stack out of order")
@@ -233,6 +238,7 @@ _ACTIONS: dict[str, Callable[[PickleReader, Any], Any]] = {
     "EMPTY_SET": lambda r, _: r.stack.append(set()),
     "ADDITEMS": lambda r, _: r._add(r._to_mark()),
     "EMPTY_DICT": lambda r, _: r.stack.append({}),
+    "DICT": lambda r, _: r._dictionary(),
     "SETITEM": lambda r, _: r._set_items([r.stack.pop(-2), r.stack.pop()]),
     "SETITEMS": lambda r, _: r._set_items(r._to_mark()),
     "GLOBAL": lambda r, argument: r.stack.append(r._global(argument.replace(" ", "."))),
