@@ -1,5 +1,6 @@
 """A file of somebody else's model: told by its content, and read without running anything in it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ READ = (
     "a checkpoint of rosinality/stylegan2-pytorch or of SariGAN's release (.pt), or a network pickle of stylegan2-ada-pytorch"
     " or stylegan3 --cfg=stylegan2 (.pkl) is right"
 )
-_LEGACY_START = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # the magic number that opens PyTorch's older format
+# The magic number that opens PyTorch's older format, in any protocol.
+_LEGACY_START = re.compile(rb"\x80.(\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", re.DOTALL)
 
 # What a refused name tells of a file.
 _NAMED_BY_GLOBAL = (
@@ -58,18 +60,29 @@ def read_foreign(path: str | Path) -> ImportedModel:
 
 def load_state(path: Path, device: Any = "cpu") -> dict[str, Any]:
     """The state of a checkpoint of this project, or the one that an import of somebody else's file would give."""
-    if kind_of(path) == "file" and not is_sealed(path):
-        try:
-            tree = _tree(path)
-            foreign = not isinstance(tree, dict) or "format_version" not in tree
-        except RefusedGlobalError:
-            foreign = True
-        except Exception:
-            foreign = False  # perhaps a damaged checkpoint of this project
-        if foreign:
-            model = read_foreign(path)
-            return model.checkpoint_state(model.config(str(path)), str(path))
+    if _is_foreign(path):
+        model = read_foreign(path)
+        return model.checkpoint_state(model.config(str(path)), str(path))
     return load_checkpoint(path, device)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is somebody else's, or none of this project's that is only damaged."""
+    if kind_of(path) != "file":
+        return False
+    with reading(path, "file"):
+        if is_sealed(path):
+            return False
+        with open(path, "rb") as file:
+            if file.read(1) == b"\x80":  # of a pickle; checkpoints of this project are zip archives
+                return True
+    try:
+        tree = _tree(path)
+    except RefusedGlobalError:
+        return True
+    except Exception:
+        return False
+    return not isinstance(tree, dict) or "format_version" not in tree
 
 
 def _tree(path: Path) -> Any:
@@ -79,7 +92,7 @@ def _tree(path: Path) -> Any:
         start = file.read(64)
     if start.startswith(b"PK"):
         return read_archive(path)
-    if _LEGACY_START in start:
+    if _LEGACY_START.match(start):
         return read_legacy(lambda: open(path, "rb"))
     return read_network_pickle(path)
 

@@ -92,7 +92,7 @@ def test_checkpoints_of_this_project_are_read_as_before(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def release_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    content = random_checkpoint([8, 8, 8], 8, 2, groups=3, dtype=torch.float32)
+    content = random_checkpoint([8, 8, 8, 8], 8, 2, groups=3, dtype=torch.float32)
     return saved(content, tmp_path_factory.mktemp("release") / "release.pt")
 
 
@@ -104,7 +104,7 @@ def imported(release_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with contextlib.redirect_stdout(printed):
         run("import", release_file, folder, "data.num_images=40")
     lines = printed.getvalue().splitlines()
-    assert lines[0] == f"{release_file}: checkpoint of SariGAN's release; SariGAN, similarity groups, 16 px, 3 groups"
+    assert lines[0] == f"{release_file}: checkpoint of SariGAN's release; SariGAN, similarity groups, 32 px, 3 groups"
     assert lines[1].startswith("note: the file has no latent_avg")
     assert lines[2].startswith("note: licence: SariGAN's release states no licence")
     return folder
@@ -143,7 +143,7 @@ def test_what_the_command_refuses(
 def test_commands_take_an_imported_model(imported: Path, release_file: Path, tmp_path: Path) -> None:
     device = ("--device", "cpu")
     run("generate", release_file, "--seeds", "0-3", "--noise", "fixed", *device, "--output", tmp_path / "samples")
-    run("style_mixing", release_file, "--rows", "0,1", "--columns", "2,3", *device, "--output", tmp_path / "mixing")
+    run("style_mixing", release_file, "--layers", "coarse", "--rows", "0,1", "--columns", "2,3", *device, "--output", tmp_path / "mixing")
     run("project", release_file, next((tmp_path / "samples/images").iterdir()), "--steps", "2", *device, "--output", tmp_path / "projected")
     run("report", imported, *device)
     run("evaluate", "--checkpoint", imported, "--metrics", "information,groups", "--num-images", "8", "--output", tmp_path / "e.json",

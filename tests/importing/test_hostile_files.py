@@ -139,35 +139,36 @@ def nested_storage(claimed: int, numel: int) -> bytes:
     return file.getvalue() + struct.pack("<q", numel) + bytes(8)
 
 
-def op_bytes(length: int) -> bytes:
-    return pickle.BINBYTES8 + struct.pack("<Q", length)
-
-
 GREEDY = {
-    "a nested storage of 2^40 numbers": pickle.dumps(
-        Call(torch.storage._load_from_bytes, nested_storage(2**40, 2**40)), protocol=4
+    "a nested storage of 2^40 numbers": (
+        pickle.dumps(Call(torch.storage._load_from_bytes, nested_storage(2**40, 2**40)), protocol=4), "4,398,046,511,104 more bytes"
     ),
-    "a nested storage of unlike sizes": pickle.dumps(Call(torch.storage._load_from_bytes, nested_storage(2, 2**40)), protocol=4),
-    "a tensor larger than its storage": pickle.dumps(
-        Call(torch._utils._rebuild_tensor_v2, Call(torch.storage._load_from_bytes, nested_storage(2, 2)), 0, (2**20, 2**20), (0, 0),
-             False, {}), protocol=4,
+    "a nested storage of unlike sizes": (
+        pickle.dumps(Call(torch.storage._load_from_bytes, nested_storage(2, 2**40)), protocol=4), "numbers, 2 are named"
     ),
-    "2^60 bytes": b"\x80\x04" + op_bytes(2**60),
-    "a text of 2^60 letters": b"\x80\x04\x8d" + struct.pack("<Q", 2**60),
-    "a number of 2^31 bytes": b"\x80\x04\x8b" + struct.pack("<i", 2**31 - 1),
-    "a bytearray": b"\x80\x05\x96" + struct.pack("<Q", 2**60),
-    "a memo of 2^32 places": b"\x80\x04Nr\xff\xff\xff\xff.",
-    "a tuple of a tuple of a tuple": b"\x80\x04)" + b"2\x86" * 400 + b"}" + b"." ,
-    "keys that take for ever to hash": b"\x80\x04})" + b"2\x86" * 400 + b"Ns.",
+    "a tensor larger than its storage": (
+        pickle.dumps(
+            Call(torch._utils._rebuild_tensor_v2, Call(torch.storage._load_from_bytes, nested_storage(2, 2)), 0, (2**20, 2**20),
+                 (0, 0), False, {}), protocol=4,
+        ), "a tensor of 1,099,511,627,776 numbers in a storage of 2",
+    ),
+    "2^60 bytes": (b"\x80\x04\x8e" + struct.pack("<Q", 2**60), "more bytes should follow"),
+    "a text of 2^60 letters": (b"\x80\x04\x8d" + struct.pack("<Q", 2**60), "more bytes should follow"),
+    "a number of 2^31 bytes": (b"\x80\x04\x8b" + struct.pack("<i", 2**31 - 1), "more bytes should follow"),
+    "a bytearray": (b"\x80\x05\x96" + struct.pack("<Q", 2**60), "more bytes should follow"),
+    "a memo of 2^32 places": (b"\x80\x04Nr\xff\xff\xff\xff.", "no model that is known"),
+    "a tuple of a tuple of a tuple": (b"\x80\x04)" + b"2\x86" * 400 + b"}.", "no model that is known"),
+    "keys that take for ever to hash": (b"\x80\x04})" + b"2\x86" * 400 + b"Ns.", "a dictionary key of type tuple"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GREEDY)
 def test_memory_is_bounded(name: str, tmp_path: Path) -> None:
     path = tmp_path / "greedy.pkl"
-    path.write_bytes(GREEDY[name])
+    data, part = GREEDY[name]
+    path.write_bytes(data)
     tracemalloc.start()
-    refused(path)
+    refused(path, part)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 << 20
