@@ -83,13 +83,13 @@ def trained_like(*overrides: str) -> tuple[TrainingState, StyleConfig]:
     return state, config
 
 
+STYLEGAN2 = ("generator.grouping.kind=none", "objective.information_weight=0")
+RELEASE = ("generator.grouping.assignment=round", "generator.grouping.empty_group=release")
+
+
 @pytest.mark.parametrize(
     "overrides",
-    [
-        ("generator.grouping.kind=none", "objective.information_weight=0"),
-        ("generator.grouping.assignment=round", "generator.grouping.empty_group=release", "generator.grouping.threshold=learned"),
-        ("generator.grouping.assignment=round", "generator.grouping.empty_group=release"),
-    ],
+    [STYLEGAN2, (*RELEASE, "generator.grouping.threshold=learned"), RELEASE],
     ids=["stylegan2", "release", "release-without-learned-threshold"],
 )
 def test_their_code_would_make_the_same_images(overrides: tuple[str, ...]) -> None:
@@ -117,7 +117,7 @@ def test_their_code_would_make_the_same_images(overrides: tuple[str, ...]) -> No
         ("rosinality", ["generator.form=activation"], "learned groups in the weight form"),
         ("rosinality", ["generator.grouping.max_group_share=0.25"], "as many groups in every layer|"),
         ("rosinality", ["generator.z_dim=9"], "z and w of one size"),
-        ("rosinality", ["generator.synthesis=adain", "generator.grouping.kind=none", "objective.information_weight=0"], "StyleGAN"),
+        ("rosinality", ["generator.synthesis=adain", *STYLEGAN2], "a StyleGAN"),
         ("nvidia_state", [], "NVIDIA's code has no groups"),
     ],
 )
@@ -151,7 +151,7 @@ def run(*arguments: object) -> None:
 
 
 def test_the_command(tiny_config: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tiny_config("generator.grouping.kind=none", "objective.information_weight=0", "generator.grouping.threshold=quantile")
+    config = tiny_config(*STYLEGAN2, "generator.grouping.threshold=quantile")
     source = tmp_path / "checkpoint-00000000.pt"
     save_checkpoint(TrainingState(config, Precision(torch.device("cpu"), "float32")).state_dict(), source)
     for kind in FORMATS:

@@ -1,7 +1,7 @@
-"""The networks of rosinality/stylegan2-pytorch and of SariGAN's release, slowly and in float64, from their names and equations.
+"""The networks of rosinality/stylegan2-pytorch and of SariGAN's release, slowly, from their names and equations.
 
-Independent of the package: plain functions of state dictionaries, one weight per sample, one equation a line. Random checkpoints
-of any width beside them.
+Independent of the package: plain functions of state dictionaries, one weight per sample, one equation a line. Random
+checkpoints of any width beside them.
 """
 
 import argparse
@@ -39,7 +39,8 @@ def random_generator(
 
     def modulated(name: str, inputs: int, outputs: int, kernel: int, grouped: bool) -> None:
         state[f"{name}.conv.weight"] = draw(1, outputs, inputs, kernel, kernel)
-        state[f"{name}.conv.modulation.weight"], state[f"{name}.conv.modulation.bias"] = draw(inputs, size), 1 + 0.1 * draw(inputs)
+        state[f"{name}.conv.modulation.weight"] = draw(inputs, size)
+        state[f"{name}.conv.modulation.bias"] = 1 + 0.1 * draw(inputs)
         if grouped:
             state[f"{name}.conv.modulation_bases.weight"] = draw(groups, size)
             state[f"{name}.conv.modulation_bases.bias"] = 1 + 0.1 * draw(groups)
@@ -124,7 +125,7 @@ def blurred(x: Tensor, kernel: Tensor, before: int, after: int) -> Tensor:
 def mapping(state: State, z: Tensor) -> Tensor:
     """z -> w."""
     x = z / torch.sqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-    names = sorted((name[:-7] for name in state if name.startswith("style.") and name.endswith("weight")), key=lambda n: int(n[6:]))
+    names = [name for index in range(1, 65) if f"{(name := f'style.{index}')}.weight" in state]
     for name in [*names, *(["final_style"] if "final_style.weight" in state else [])]:
         weight = state[f"{name}.weight"]
         x = leaky(x @ weight.T * 0.01 / math.sqrt(weight.shape[1]) + 0.01 * state[f"{name}.bias"])

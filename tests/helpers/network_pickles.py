@@ -1,4 +1,4 @@
-"""Pickles as NVIDIA's code writes them: modules with their source text, tensors with nested files. The text raises when it is run."""
+"""Pickles as NVIDIA's code writes them: modules with source text that raises when it is run, tensors with nested files."""
 
 import io
 import pickle

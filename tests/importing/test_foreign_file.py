@@ -141,13 +141,14 @@ def test_what_the_command_refuses(
 
 
 def test_commands_take_an_imported_model(imported: Path, release_file: Path, tmp_path: Path) -> None:
-    device = ("--device", "cpu")
-    run("generate", release_file, "--seeds", "0-3", "--noise", "fixed", *device, "--output", tmp_path / "samples")
-    run("style_mixing", release_file, "--layers", "coarse", "--rows", "0,1", "--columns", "2,3", *device, "--output", tmp_path / "mixing")
-    run("project", release_file, next((tmp_path / "samples/images").iterdir()), "--steps", "2", *device, "--output", tmp_path / "projected")
-    run("report", imported, *device)
-    run("evaluate", "--checkpoint", imported, "--metrics", "information,groups", "--num-images", "8", "--output", tmp_path / "e.json",
-        *device)  # fmt: skip
+    def to(name: str) -> tuple[object, ...]:
+        return "--device", "cpu", "--output", tmp_path / name
+
+    run("generate", release_file, "--seeds", "0-3", "--noise", "fixed", *to("samples"))
+    run("style_mixing", release_file, "--layers", "coarse", "--rows", "0,1", "--columns", "2,3", *to("mixing"))
+    run("project", release_file, next((tmp_path / "samples/images").iterdir()), "--steps", "2", *to("projected"))
+    run("report", imported, "--device", "cpu")
+    run("evaluate", "--checkpoint", imported, "--metrics", "information,groups", "--num-images", "8", *to("e.json"))
     assert (imported / "report.html").is_file() and (tmp_path / "e.json").is_file()
 
 

@@ -107,7 +107,7 @@ def test_fixed_noise_may_be_on_one_side_only(tiny_config: Build) -> None:
     ("overrides", "part"),
     [
         (["generator.style_dim=9"], "it differs in generator.style_dim (8 there, 9 here)"),
-        (["generator.form=activation", "generator.grouping.empty_group=zero"], "generator.form ('weight' there, 'activation' here)"),
+        (["generator.form=activation"], "generator.form ('weight' there, 'activation' here)"),
         (["discriminator.channel_max=7"], "discriminator.channel_max (8 there, 7 here)"),
     ],
 )
