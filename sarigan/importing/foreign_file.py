@@ -25,7 +25,7 @@ _LEGACY_START = re.compile(rb"\x80.(\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", 
 
 # What a refused name tells of a file.
 _NAMED_BY_GLOBAL = (
-    ("dnnlib.tflib.", "a TensorFlow pickle of StyleGAN or StyleGAN2; NVIDIA's legacy.py of stylegan2-ada-pytorch converts it"),
+    ("dnnlib.tflib.", "a TensorFlow pickle of StyleGAN or StyleGAN2; legacy.py of stylegan2-ada-pytorch converts it"),
     ("tensorflow.", "a TensorFlow model"),
     ("keras.", "a Keras model"),
     ("torch.nn.", "a whole PyTorch module, which needs its code; a state dictionary is right"),

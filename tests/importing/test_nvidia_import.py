@@ -14,6 +14,7 @@ from sarigan import load_generator
 from sarigan.errors import InputError
 from sarigan.exporting.foreign_export import nvidia_state
 from sarigan.importing.foreign_file import read_foreign
+from sarigan.importing.nvidia_pickle import read_network_pickle, tensors_of
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
 from sarigan.models.generator import Generator, GeneratorConfig
@@ -38,6 +39,17 @@ def test_the_images_and_logits_of_nvidias_own_code(real_data: Path) -> None:
     logits = system.networks["discriminator"](expected["image"]).logits
     torch.testing.assert_close(logits, expected["logits"][:, 0], rtol=0, atol=1e-3)
     assert config.generator.mapping_layers == 2 and config.discriminator.minibatch_stddev_group == 4
+
+    # Written for NVIDIA's code it has the names, shapes and bits of the file, resampling filters among them.
+    written, _ = nvidia_state(generator, system.networks["generator"], system.networks["discriminator"], config.discriminator)
+    for name, record in read_network_pickle(path).items():
+        if name in ("G", "D", "G_ema"):
+            there = tensors_of(record)
+            assert written[name].keys() == there.keys()
+            assert all(torch.equal(value, there[key].load()) for key, value in written[name].items())
+    assert written["nvidia_state"]["G"]["synthesis_kwargs"] == {
+        "channel_base": 1024, "channel_max": 64, "num_fp16_res": 0, "conv_clamp": None
+    }
 
 
 @pytest.fixture(scope="module")
