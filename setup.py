@@ -78,6 +78,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["sarigan*", "ops*"]),
     package_data={
+        "sarigan": ["shipped/*/*"],
         "sarigan.data.avatars": ["atlas/*"],
         "sarigan.models.feature_networks": ["weights/*"],
         "sarigan.visualization.report": ["*.css", "*.js"],

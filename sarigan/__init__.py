@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sarigan.exporting.hub import from_pretrained
     from sarigan.pretrained import load_generator
 
-__all__ = ["load_generator"]
+__all__ = ["from_pretrained", "load_generator"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from sarigan.pretrained import load_generator
 
         return load_generator
+    if name == "from_pretrained":
+        from sarigan.exporting.hub import from_pretrained
+
+        return from_pretrained
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,9 @@
-"""Load what was trained: `from sarigan import load_generator`, or the whole system of a checkpoint."""
+"""Load what was trained: `from sarigan import load_generator`, or the whole system of a checkpoint.
 
-from collections.abc import Iterator
+`find_source` and `FORMATS` decide what a path or a name means, for every command.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,10 @@ from torch import Tensor
 
 from sarigan.config import Config, config_from_dict
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
+from sarigan.exporting.safetensors_export import WEIGHTS_NAME, is_exported, load_exported_and_origin
+from sarigan.exporting.shipped import SHIPPED, shipped_folder
+from sarigan.files.checkpoint import BEST_NAME, DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
+from sarigan.files.input_path import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
@@ -17,14 +23,16 @@ from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
 
+Loader = Callable[[Path, str | torch.device], tuple[Generator, dict[str, Any]]]
+
 
 def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """The EMA generator of a checkpoint file, or of the newest checkpoint of a run directory, ready to call.
+    """The generator of a source (`find_source`), ready to call; of a checkpoint the averaged one.
 
     Its groups are the argmax of the averaged logits, its `mean_latent` the mean w of 10,000 fixed-seed z.
-    Raises InputError when there is no readable checkpoint; it names an older one that is whole where the newest is damaged.
+    Raises InputError when there is none to read; it names an older checkpoint that is whole where the newest is damaged.
 
-        g = load_generator("runs/quickstart")
+        g = load_generator("avatars_64")   # or runs/quickstart
         out = g(torch.randn(4, g.config.z_dim), truncation_psi=0.7)
         out.images   # [4,3,R,R], about -1..1
     """
@@ -32,12 +40,67 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
 
 
 def load_generator_and_record(path: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
-    """`load_generator`, and the checkpoint's content (its configuration and step among it), which is read once."""
-    file = resolve_checkpoint(path)
+    """`load_generator`, and what the file tells beside the weights, which is read once.
+
+    Of a checkpoint that is its whole content, of an export its `origin`. Only a checkpoint is sure to have `config` and `step`.
+    """
+    found = find_source(path)
+    loader = next((load for matches, load in FORMATS if matches(found)), _load_averaged)
+    return loader(found, device)
+
+
+def find_source(source: str | Path) -> Path:
+    """The file or folder that a user means by `source`; the first of these that there is.
+
+    A checkpoint file, a run directory (its newest checkpoint), <run>/best, the folder of an export, or the name of a model of
+    the package. InputError with the names when it is none of them, and when the package lacks the weights.
+    """
+    path = Path(source)
+    kind = kind_of(path)
+    if kind == "file" and path.name == WEIGHTS_NAME:
+        path, kind = path.parent, "folder"
+    if kind == "folder" and is_exported(path):
+        return path
+    if kind is None and path.name != BEST_NAME:
+        if str(source) in SHIPPED:
+            return shipped_folder(str(source))
+        raise InputError(
+            f"{path}: does not exist; give a checkpoint file, a run directory, the folder of an export, or a model of the"
+            f" package: {', '.join(SHIPPED)}"
+        )
+    return resolve_checkpoint(path)
+
+
+def results_folder(source: str | Path) -> Path:
+    """Where results about a source go when no place is named: its run directory or export, out/NAME for a model of the package.
+
+    InputError as `find_source`.
+    """
+    found = find_source(source)
+    if kind_of(Path(source)) is None and str(source) in SHIPPED:
+        return Path("out") / str(source)
+    if found.is_dir():
+        return found
+    return found.parent.parent if found.parent.name == "checkpoints" else found.parent
+
+
+def data_name(record: dict[str, Any]) -> str | None:
+    """The `data.name` that a record's generator was trained on; None where the record does not tell."""
+    value: Any = record
+    for key in ("config", "data", "name"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _load_averaged(file: Path, device: str | torch.device) -> tuple[Generator, dict[str, Any]]:
     state = _load(file, device)
     with reading(file, "checkpoint of a generator"):
         config = require_style(config_from_dict(state["config"], str(file)), file)
         return Generator.from_weights(config.generator, state["ema_generator"], device), state
+
+
+# What else than a checkpoint of this project a generator is read from: the first whose test is true of the path.
+FORMATS: list[tuple[Callable[[Path], bool], Loader]] = [(is_exported, load_exported_and_origin)]
 
 
 def require_style(config: Config, source: str | Path) -> StyleConfig:
@@ -45,6 +108,20 @@ def require_style(config: Config, source: str | Path) -> StyleConfig:
     if not isinstance(config, StyleConfig):
         raise InputError(f"{source}: holds a system {config.system!r}; this needs a style-based generator (system: style)")
     return config
+
+
+def load_judged(source: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Any], Config | None]:
+    """Keyword arguments of `metrics.evaluation.Evaluation` that name what is judged, and the configuration of its training.
+
+    A checkpoint of any system gives all of its networks. Any other source gives a generator, and None where it does not tell
+    the configuration.
+    """
+    found = find_source(source)
+    if not any(matches(found) for matches, _ in FORMATS):
+        system, config = load_system(found, device)
+        return system.evaluation_inputs(), config
+    generator, record = load_generator_and_record(found, device)
+    return {"generator": generator}, config_from_dict(record["config"], str(found)) if "config" in record else None
 
 
 def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[System, Config]:

@@ -14,9 +14,8 @@ from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.output_path import output_folder
-from sarigan.pretrained import load_generator_and_record
+from sarigan.pretrained import data_name, load_generator_and_record
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 from sarigan.visualization.figures.attention_maps import attention_sheet
 
@@ -42,12 +41,11 @@ def main() -> None:
         for name, least in (("part_images", 2), ("permutations", 2)):
             if getattr(options, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
-        file = resolve_checkpoint(options.checkpoint)
-        generator, record = load_generator_and_record(file, resolve_device(options.device, "--device"))
+        generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
         parts = options.parts
         if parts == "auto":
-            parts = "avatars" if record["config"]["data"]["name"] == "avatars" else "none"
+            parts = "avatars" if data_name(record) == "avatars" else "none"
         masks = None
         if parts != "none":
             latents = sampling.latents(generator, range(options.part_images))

@@ -17,14 +17,13 @@ from sarigan.config import Config
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.output_path import output_file
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
-from sarigan.pretrained import load_system
+from sarigan.pretrained import find_source, load_judged, results_folder
 
 
 def main() -> None:
@@ -82,26 +81,32 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
         options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
         options.batch_size, options.num_workers, options.inception_weights,
     )  # fmt: skip
-    system, trained_with = load_system(options.checkpoint, device) if options.checkpoint else (None, None)
+    judged, trained_with = load_judged(options.checkpoint, device) if options.checkpoint else ({}, None)
+    generator = judged.get("generator")
     return Evaluation(
         config,
         device,
         images=open_images(options.images) if options.images else None,
-        data=open_data(options, trained_with),
+        data=open_data(options, trained_with, None if generator is None else generator.config.resolution),
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
         arguments=vars(options),
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
-        **(system.evaluation_inputs() if system is not None else {}),
+        **judged,
     )
 
 
-def open_data(options: argparse.Namespace, trained_with: Config | None) -> ImageDataset | None:
-    """--data, else what the checkpoint was trained on, as training saw it but not mirrored."""
+def open_data(options: argparse.Namespace, trained_with: Config | None, resolution: int | None) -> ImageDataset | None:
+    """--data, else what the checkpoint was trained on, as training saw it but not mirrored.
+
+    resolution: of a generator, whose training is perhaps unknown.
+    """
     if trained_with is not None:
         resolution = trained_with.resolution
         return open_images(options.data, resolution) if options.data else open_dataset(trained_with.data, resolution)
-    return open_images(options.data, open_images(options.images).resolution) if options.data else None
+    if not options.data:
+        return None
+    return open_images(options.data, open_images(options.images).resolution if options.images else resolution)
 
 
 def default_output(options: argparse.Namespace) -> Path:
@@ -109,9 +114,7 @@ def default_output(options: argparse.Namespace) -> Path:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     if not options.checkpoint:
         return Path(f"evaluation-{now}.json")
-    file = resolve_checkpoint(options.checkpoint)
-    folder = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-    return folder / "evaluation" / f"{file.stem}-{now}.json"
+    return results_folder(options.checkpoint) / "evaluation" / f"{find_source(options.checkpoint).stem}-{now}.json"
 
 
 def parse() -> argparse.Namespace:
@@ -122,7 +125,7 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     judged = parser.add_mutually_exclusive_group(required=True)
-    judged.add_argument("--checkpoint", type=Path, help="a checkpoint file, or a run directory: its newest")
+    judged.add_argument("--checkpoint", type=Path, help="a checkpoint file, a run directory (its newest), or a model")
     judged.add_argument("--images", type=Path, help="a folder, a zip file or a prepared set of images, of any model")
     parser.add_argument("--data", help="real images: folder, zip file, prepared set, or avatars; default: what was trained on")
     parser.add_argument("--metrics", default="fid,kid,precision_recall", help="names with commas between, see below")

@@ -1,60 +1,93 @@
-"""Export a trained model: sarigan export runs/mine exports/mine [--onnx] [--format safetensors|rosinality|nvidia_state]
+"""Export a trained model: sarigan export runs/mine exports/mine [--half] [--grid] [--onnx]
 
-safetensors (the default): a folder with generator.safetensors and generator.json, which `load_exported` of
-`sarigan.exporting.safetensors_export` reads with PyTorch and safetensors alone. With --onnx also generator.onnx: inputs
-z [N,z_dim] and truncation_psi, output images [N,3,R,R], fixed noise.
-rosinality, nvidia_state: a file of state dictionaries that other people's code loads (docs/checkpoints.md).
+Writes generator.safetensors and generator.json, which `sarigan.from_pretrained` reads with PyTorch and safetensors alone, and
+README.md, the model card. With --onnx also generator.onnx: inputs z [N,z_dim] and truncation_psi, output images [N,3,R,R],
+fixed noise. docs/sharing.md tells more.
+--format rosinality or nvidia_state writes a file of state dictionaries that other people's code loads (docs/checkpoints.md).
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from sarigan.config import config_from_dict
+from sarigan.editing.rendering import Sampling
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.exporting.foreign_export import FORMATS, save_foreign
+from sarigan.exporting.model_card import origin_of, write_model_card
 from sarigan.exporting.onnx_export import export_onnx
-from sarigan.exporting.safetensors_export import save_exported
-from sarigan.files.checkpoint import resolve_checkpoint
-from sarigan.pretrained import load_generator_and_record, load_system, require_style
+from sarigan.exporting.rounding import measure_rounding
+from sarigan.exporting.safetensors_export import half_weights, save_exported
+from sarigan.files.output_path import output_file, output_folder
+from sarigan.files.reading import reading
+from sarigan.models.discriminator import DiscriminatorConfig
+from sarigan.pretrained import find_source, load_generator, load_generator_and_record, load_system, require_style
+from sarigan.visualization.figures.samples import save_samples
+
+GRID_SEEDS = range(32)
+GRID_NAME = "grid.png"
 
 
 def main() -> None:
     """Parse, load, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a checkpoint file, a run directory (its newest one), or <run>/best")
-    parser.add_argument("destination", type=Path, help="a folder; of the formats of other people's code a file")
+    parser.add_argument("source", type=Path, help="a checkpoint file, a run directory (its newest one), <run>/best, or a model")
+    parser.add_argument("destination", type=Path, help="a folder; for other people's code a file")
     parser.add_argument("--format", choices=["safetensors", *FORMATS], default="safetensors", help="default safetensors")
+    parser.add_argument("--half", action="store_true", help="weights rounded to float16: half the bytes")
+    parser.add_argument("--grid", action="store_true", help=f"also {GRID_NAME}, samples that the model card shows")
     parser.add_argument("--onnx", action="store_true", help="also generator.onnx")
-    arguments = parser.parse_args()
+    parser.add_argument("--license", metavar="NAME", help="of the weights, such as apache-2.0, for the model card")
+    parser.add_argument("--limits", default="", metavar="TEXT", help="one more line of the model card's limits")
+    options = parser.parse_args()
     with exit_on_input_error():
-        file = resolve_checkpoint(arguments.source)
-        if arguments.format != "safetensors":
-            if arguments.onnx:
-                raise InputError(f"--onnx goes with --format safetensors, got --format {arguments.format}")
-            export_foreign(file, arguments.destination, arguments.format)
+        if options.format != "safetensors":
+            export_foreign(options)
             return
-        generator, state = load_generator_and_record(file)
-        seen = state["step"] * state["config"]["training"]["batch_size"] / 1000
-        save_exported(generator, arguments.destination, {"checkpoint": file.name, "seen_kimg": seen})
-        if arguments.onnx:
-            export_onnx(generator, arguments.destination / "generator.onnx")
-        for path in sorted(arguments.destination.iterdir()):
-            print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+        with output_folder(options.destination, "DESTINATION"):
+            export(options)
+            for path in sorted(options.destination.iterdir()):
+                print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
-def export_foreign(file: Path, destination: Path, kind: str) -> None:
-    """Write a checkpoint's generator, its average and its discriminator for other people's code, and print what differs."""
-    if destination.is_dir():
-        raise InputError(f"{destination}: a folder; --format {kind} writes one file, such as {destination / 'model.pt'}")
-    system, config = load_system(file)
-    style = require_style(config, file)
-    try:
-        state, notes = FORMATS[kind](
-            system.averages["ema_generator"].module, system.networks["generator"], system.networks["discriminator"],
-            style.discriminator,
-        )  # fmt: skip
-    except InputError as error:
-        raise InputError(f"{file}: cannot be written as {kind}: {error}") from None
-    save_foreign(state, destination)
+def export_foreign(options: argparse.Namespace) -> None:
+    """Write a model's generator, its average and its discriminator for other people's code, and print what differs."""
+    destination, kind = options.destination, options.format
+    for option in ("half", "grid", "onnx", "license", "limits"):
+        if getattr(options, option):
+            raise InputError(f"--{option} goes with --format safetensors, got --format {kind}")
+    source = find_source(options.source)
+    networks: tuple[Any, ...]
+    if source.is_dir():  # of an export, which is an average alone
+        average, discriminator = load_generator(source), DiscriminatorConfig()
+        networks = (average, average, None)
+    else:
+        system, config = load_system(source)
+        discriminator = require_style(config, source).discriminator
+        networks = (system.averages["ema_generator"].module, system.networks["generator"], system.networks["discriminator"])
+    with output_file(destination, "DESTINATION"), reading(source, f"model for the format {kind}"):
+        state, notes = FORMATS[kind](*networks, discriminator)
+        save_foreign(state, destination)
     for note in notes:
         print(f"note: {note}")
     print(f"{destination}: {destination.stat().st_size / 1e6:.1f} MB")
+
+
+def export(options: argparse.Namespace) -> None:
+    """Everything that the options ask for, the model card last."""
+    file, folder = find_source(options.source), options.destination
+    generator, record = load_generator_and_record(file)
+    origin = origin_of(file, record)
+    method = config_from_dict(origin["config"], str(file)).method() if "config" in origin else "A style-based generator"
+    if options.half:
+        origin["rounding"] = str(measure_rounding(generator, half_weights(generator)))
+    save_exported(generator, folder, origin, options.half)
+    if options.grid:
+        sampling = Sampling(1.0, None, "fixed", 8)
+        latents = sampling.latents_on_demand(generator, GRID_SEEDS)
+        save_samples(generator, sampling, latents, GRID_SEEDS, [], folder, num_columns=8, grid_only=True)
+    if options.onnx:
+        export_onnx(generator, folder / "generator.onnx")
+    licence = record.get("imported", {}).get("licence")  # of weights of somebody else
+    limits = " ".join(text for text in (options.limits, f"Licence of the weights: {licence}." if licence else "") if text)
+    write_model_card(folder, generator, origin, method, options.license, limits, GRID_NAME if options.grid else None)

@@ -14,8 +14,8 @@ from sarigan.analysis.part_masks import load_masks, segmented_avatars
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.output_path import output_folder
+from sarigan.pretrained import find_source, results_folder
 from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 
 
@@ -30,9 +30,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="default <run>/analysis")
     options = parser.parse_args()
     with exit_on_input_error():
-        file = resolve_checkpoint(options.checkpoint)
-        run = file.parent.parent if file.parent.name == "checkpoints" else file.parent
-        folder = options.output or run / "analysis"
+        file = find_source(options.checkpoint)
+        folder = options.output or results_folder(options.checkpoint) / "analysis"
         with output_folder(folder):
             measure(options, file, folder)
 

@@ -11,30 +11,51 @@ from typing import Any
 
 import torch
 from safetensors.torch import load, save
+from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.files.atomic_file import replace_file, replace_text
+from sarigan.files.input_path import kind_of
 from sarigan.files.reading import read_bytes, read_json, reading
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig
 
 WEIGHTS_NAME = "generator.safetensors"
 CONFIG_NAME = "generator.json"
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2  # 1: float32 or float64 alone
 MAX_BYTES = 8 << 30
 
 
 def is_exported(path: Path) -> bool:
     """Whether a folder holds an exported generator."""
-    return (path / CONFIG_NAME).is_file()
+    return kind_of(path / CONFIG_NAME) == "file"
 
 
-def save_exported(generator: Generator, folder: Path, origin: dict[str, Any]) -> None:
-    """Write both files; `origin` (say, checkpoint and thousands of images seen) is kept in the JSON for people."""
-    weights = {name: value.detach().contiguous().cpu() for name, value in generator.state_dict().items()}
+def half_weights(generator: Generator) -> dict[str, Tensor]:
+    """The weights rounded to float16, but for the parameters of the groupings: their argmax has to stay what it is.
+
+    InputError naming the first weight that is too large for float16.
+    """
+    exact = {id(parameter) for parameter in generator.grouping_parameters()}
+    exact_names = {name for name, parameter in generator.named_parameters() if id(parameter) in exact}
+    weights = {}
+    for name, value in generator.state_dict().items():
+        weights[name] = value.half() if value.is_floating_point() and name not in exact_names else value
+        if not bool(weights[name].isfinite().all()):
+            raise InputError(f"{name} reaches {float(value.abs().max()):g}, float16 ends at 65504; export without --half")
+    return weights
+
+
+def save_exported(generator: Generator, folder: Path, origin: dict[str, Any], half: bool = False) -> None:
+    """Write both files. half: as `half_weights`.
+
+    `origin` is kept in the JSON: for people (checkpoint, thousands of images seen), and for commands the run's `config`.
+    """
+    stored = half_weights(generator) if half else generator.state_dict()
+    weights = {name: value.detach().contiguous().cpu() for name, value in stored.items()}
     content = save(weights)
     description = {
-        "export_version": EXPORT_VERSION,
+        "export_version": EXPORT_VERSION if half else 1,
         "sha256": hashlib.sha256(content).hexdigest(),
         "generator": dataclasses.asdict(generator.config),
         "origin": origin,
@@ -50,8 +71,13 @@ def save_exported(generator: Generator, folder: Path, origin: dict[str, Any]) ->
 def load_exported(folder: str | Path, device: str | torch.device = "cpu") -> Generator:
     """The generator of an export, ready to call: as `sarigan.load_generator`, without the training code.
 
-    InputError when a file is missing, damaged, or of a newer version.
+    Weights of float16 become float32. InputError when a file is missing, damaged, or of a newer version.
     """
+    return load_exported_and_origin(folder, device)[0]
+
+
+def load_exported_and_origin(folder: str | Path, device: str | torch.device = "cpu") -> tuple[Generator, dict[str, Any]]:
+    """`load_exported`, and the `origin` that `save_exported` was given."""
     folder = Path(folder)
     hint = f"an exported generator is {CONFIG_NAME} beside {WEIGHTS_NAME}"
     with reading(folder, "exported generator", hint):
@@ -63,4 +89,5 @@ def load_exported(folder: str | Path, device: str | torch.device = "cpu") -> Gen
             raise InputError(f"{folder / WEIGHTS_NAME}: not the file that {CONFIG_NAME} describes, truncated or damaged")
         fields = dict(description["generator"])
         config = GeneratorConfig(**{**fields, "grouping": GroupingConfig(**fields["grouping"])})
-        return Generator.from_weights(config, load(content), device)
+        weights = {name: value.float() if value.dtype == torch.float16 else value for name, value in load(content).items()}
+        return Generator.from_weights(config, weights, device), dict(description.get("origin", {}))

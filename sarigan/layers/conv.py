@@ -10,7 +10,7 @@ from sarigan.layers.resample import DEFAULT_TAPS, Resample2d
 
 
 class EqualizedConv2d(nn.Module):
-    """A bias-free convolution, W ~ N(0,1) scaled by 1/sqrt(I*K*K) at run time.
+    """A bias-free convolution, W ~ N(0,1) scaled by 1/sqrt(I*K*K) at run time; without that if not `scaled`.
 
     up: zero-insertion by a stride-2 transposed convolution, then the FIR filter: [N,I,H,W] -> [N,O,2H,2W].
     down: the FIR filter, then a stride-2 convolution: [N,I,H,W] -> [N,O,H/2,W/2]. Otherwise "same" padding.
@@ -33,8 +33,8 @@ class EqualizedConv2d(nn.Module):
             # With a 1x1 kernel, filtering only the pixels that the stride keeps is the same and four times cheaper.
             self.resample = Resample2d(((p + 1) // 2, p // 2), down=2 if kernel_size == 1 else 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * self.scale
+    def forward(self, x: Tensor, scaled: bool = True) -> Tensor:
+        weight = self.weight * self.scale if scaled else self.weight
         if self.up:
             assert self.resample is not None
             return self.resample(conv_transpose2d(x, weight.transpose(0, 1), stride=2))

@@ -33,7 +33,7 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = self.bias if self.bias_scale == 1.0 else self.bias * self.bias_scale
-        weight = self.weight * self.weight_scale
+        x = x * self.weight_scale  # fewer entries than the weight has
         if self.activation == "linear":
-            return F.linear(x, weight, bias)
-        return bias_act(F.linear(x, weight), bias, self.activation)
+            return F.linear(x, self.weight, bias)
+        return bias_act(F.linear(x, self.weight), bias, self.activation)

@@ -58,7 +58,10 @@ class ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """images [N,3,R,R] -> DiscriminatorOutput. code_dim 0: no Q head."""
+    """images [N,3,R,R] -> DiscriminatorOutput. code_dim 0: no Q head.
+
+    Several batches one after the other (`num_batches`, of equal size) are judged as in passes of their own.
+    """
 
     def __init__(self, config: DiscriminatorConfig, resolution: int, code_dim: int = 0) -> None:
         super().__init__()
@@ -78,12 +81,12 @@ class Discriminator(nn.Module):
         self.head = EqualizedLinear(last, 1)
         self.recognition = RecognitionHead(last, code_dim) if code_dim else None
 
-    def forward(self, images: Tensor) -> DiscriminatorOutput:
+    def forward(self, images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
         x = self.from_rgb_activation(self.from_rgb(images))
         for block in self.blocks.values():
             x = block(x)
         with torch.autocast(images.device.type, enabled=False) if x.dtype == torch.float16 else nullcontext():
-            x = self.activation(self.conv(self.minibatch_stddev(wide_range(x))))
+            x = self.activation(self.conv(self.minibatch_stddev(wide_range(x), num_batches)))
         with torch.autocast(images.device.type, enabled=False):
             features = self.dense(full_precision(x).flatten(start_dim=1))
             codes = None if self.recognition is None else self.recognition(features)

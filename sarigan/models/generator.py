@@ -47,8 +47,7 @@ class GeneratorConfig:
         require_at_most("generator", self, z_dim=16_384, style_dim=16_384, mapping_layers=64)
         if self.mapping_learning_rate_multiplier <= 0:
             raise InputError(
-                "generator.mapping_learning_rate_multiplier must be positive, got"
-                f" {self.mapping_learning_rate_multiplier}"
+                f"generator.mapping_learning_rate_multiplier must be positive, got {self.mapping_learning_rate_multiplier}"
             )
         if self.synthesis == "adain" and self.grouping.kind != "none":
             raise InputError(f"generator.grouping.kind must be none with generator.synthesis=adain, got {self.grouping.kind!r}")
@@ -166,10 +165,9 @@ class Generator(nn.Module):
 
     def latents(self, z: Tensor, mixing: LatentMixing | None = None) -> Tensor:
         """z [N,z_dim] -> [N,L,w_dim]."""
-        w = self.mapping(z)
         if mixing is None:
-            return w[:, None].expand(-1, self.num_latents, -1)
-        second = self.mapping(mixing.second_z)
+            return self.mapping(z)[:, None].expand(-1, self.num_latents, -1)
+        w, second = self.mapping(torch.cat([z, mixing.second_z])).chunk(2)
         if mixing.kind == "halves":
             w = torch.cat([w[:, : self.config.style_dim], second[:, self.config.style_dim :]], dim=1)
             return w[:, None].expand(-1, self.num_latents, -1)
@@ -184,9 +182,7 @@ class Generator(nn.Module):
         first = torch.arange(self.num_latents, device=latents.device) < cutoff
         return torch.where(first[None, :, None], truncated, latents)
 
-    def synthesize(
-        self, latents: Tensor, noise: Noise = "random", interventions: Sequence[Edit] = ()
-    ) -> GeneratorOutput:
+    def synthesize(self, latents: Tensor, noise: Noise = "random", interventions: Sequence[Edit] = ()) -> GeneratorOutput:
         """latents [N,L,w_dim] -> GeneratorOutput."""
         if isinstance(noise, str):
             noise = self.draw_noise(latents, noise)

@@ -70,7 +70,7 @@ def _fits(trainer: Trainer, phase: Phase, images: int) -> bool:
     try:
         # Past the replicas, which wait for the end of the reduction that was broken off.
         trainer.system.replicas.update(trainer.system.networks)
-        trainer.accumulate_gradients(phase, [Shard(batch, draws)])
+        trainer.gradients.accumulate(phase, [Shard(batch, draws)])
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

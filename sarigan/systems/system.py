@@ -6,8 +6,9 @@ folder beside this file with a subclass of `System`, a configuration (`sarigan.t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -85,6 +86,9 @@ class System(ABC):
     tensors: dict[str, Tensor]  # whatever else is carried from step to step
     phases: list[Phase]  # of a step, in order
     replicas: dict[str, nn.Module]  # what a loss calls for a network that it trains: data-parallel over several ranks
+    # Frozen copies of all networks as the step began, which the losses of the others call. Empty: they call the networks
+    # themselves, so that phases run in their order. The trainer renews them and runs the phases of unlike networks at once.
+    opponents: Mapping[str, nn.Module] = MappingProxyType({})
     resolution: int  # R of the images
 
     def separate_parameters(self, network: str) -> list[nn.Parameter]:

@@ -39,7 +39,7 @@ class WarmUpHook(Hook):
             for _ in range(self.num_passes):
                 batch = trainer.system.example_batch(1, trainer.device, trainer.dtype)
                 draws = None if phase.draw is None else phase.draw("warm-up", 0, 1, 0)
-                trainer.accumulate_gradients(phase, [Shard(batch, draws)])
+                trainer.gradients.accumulate(phase, [Shard(batch, draws)])
                 trainer.system.networks[phase.network].zero_grad(set_to_none=True)
 
 

@@ -4,11 +4,10 @@ A non-finite loss makes all its gradients NaN, and the reduction over ranks carr
 the same update without a word between them. Adam is told by `found_inf`, as under loss scaling, and then changes nothing.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sarigan.errors import InputError
 
@@ -22,14 +21,15 @@ def poison_nonfinite(loss: Tensor, weight: float) -> Tensor:
     return loss * (0 * loss.detach() + weight)  # 0 * infinity is NaN
 
 
-def gradients_are_finite(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Whether every gradient entry is finite: a boolean scalar on the device."""
-    return all_finite([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-
 def all_finite(tensors: Sequence[Tensor]) -> Tensor:
-    """Whether every entry of every tensor is finite: a boolean scalar on the device."""
-    return (torch.stack(torch._foreach_norm(list(tensors), math.inf)) < math.inf).all()
+    """Whether every entry of every tensor is finite: a boolean scalar on the device.
+
+    The tensors are multiplied by one, with the operator of PyTorch's GradScaler: a thirtieth of the time of their norms.
+    """
+    device = tensors[0].device
+    found = torch.zeros(1, device=device)
+    torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), found, torch.ones(1, device=device))
+    return found[0] == 0
 
 
 class NonfiniteCounter:

@@ -3,36 +3,23 @@
 import enum
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import nn
 
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.data.loader import ImageDataset, training_batches
-from sarigan.models.ema import ema_decay
-from sarigan.systems.system import Phase, Shard
+from sarigan.models.ema import ema_decay, renew_copy
+from sarigan.systems.system import Phase
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, gradients_are_finite, poison_nonfinite
+from sarigan.training.gradients import PhaseGradients
+from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, all_finite
 from sarigan.training.scalars import ScalarSums
+from sarigan.training.second_process import SecondProcess
 from sarigan.training.state import TrainingState
-
-
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace the gradients by their means over all processes, the same on every rank, in one reduction.
-
-    Every process calls it with gradients of the same parameters, all of one type and device. Nothing for a single process.
-    """
-    if distributed.world_size() == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    means = distributed.sum_over_ranks(flat) / distributed.world_size()
-    for gradient, mean in zip(gradients, means.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 class StopReason(enum.IntEnum):
@@ -98,11 +85,8 @@ class Trainer:
         for name, network in self.system.networks.items():
             self.system.replicas[name] = distributed.replicate(network, apart=self.system.separate_parameters(name))
         self.phases = self.system.phases
-        # Lists, because walking through a network's modules costs milliseconds.
-        self.parameters = {name: list(network.parameters()) for name, network in self.system.networks.items()}
-        self.other_parameters = [
-            list(set(self.parameters[phase.network]) - set(phase.parameters)) for phase in self.phases
-        ]
+        self.gradients = PhaseGradients(self.system, self.plan, state.precision.loss_scale)
+        self.parameters = self.gradients.parameters
         self.scalars = ScalarSums()
         self.nonfinite = NonfiniteCounter([phase.name for phase in self.phases], self.device)
         self.total_steps = math.ceil(training.total_kimg * 1000 / training.batch_size)
@@ -110,19 +94,35 @@ class Trainer:
         self.in_step = False  # whether weights are being changed
         self.active_hook: Hook | None = None
         self.vote = distributed.Vote()
+        self.second: SecondProcess | None = None
         self.stopping = self._stop_reason()
 
     def run(self) -> None:
         """Train until the total, the time limit, or a request to stop of any process."""
         try:
             self._call_hooks(lambda hook: hook.before_training(self))
-            while not self._train():
-                pass
+            with self.second_process():
+                while not self._train():
+                    pass
         except StoppedInHookError:
             pass  # whatever had to be saved was saved before
         finally:
             for hook in self.hooks:
                 hook.after_training(self)
+
+    @contextmanager
+    def second_process(self) -> Iterator[None]:
+        """Have the first network's gradients computed in another process meanwhile, where that pays and can be."""
+        several = len({phase.network for phase in self.phases}) > 1
+        alone = self.device.type == "cpu" and distributed.world_size() == 1 and torch.get_num_threads() > 1
+        if self.system.opponents and several and alone:
+            self.second = SecondProcess(self.system, self.state.config, self.state.precision, self.plan)
+        try:
+            yield
+        finally:
+            if self.second is not None:
+                self.second.close()
+            self.second = None
 
     def _train(self) -> bool:
         """Make steps until the end (returns true) or until a roll-back (returns false)."""
@@ -156,10 +156,7 @@ class Trainer:
         self.supervisor.report_position(f"in step {self.state.step}, waiting for images")
         batch = next(batches).to_device(self.device, self.dtype, self.state.precision.layout)
         self.in_step = True
-        for index, phase in enumerate(self.phases):
-            if phase.is_due(self.state.step):
-                self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
-                self.run_phase(index, phase, batch)
+        self.run_phases([(index, phase) for index, phase in enumerate(self.phases) if phase.is_due(self.state.step)], batch)
         self.nonfinite.end_step(self.state.step)
         training = self.state.config.training
         self.state.step += 1
@@ -168,12 +165,33 @@ class Trainer:
             average.update(decay)
         self.in_step = False
 
+    def run_phases(self, due: list[tuple[int, Phase]], batch: Batch) -> None:
+        """Phases with their indices, in their order. With opponents, networks see one another as they are now."""
+        for name, opponent in self.system.opponents.items():
+            renew_copy(opponent, self.system.networks[name])
+        second = self.second
+        own = [(index, phase) for index, phase in due if second is None or phase.network != second.network]
+        others = [item for item in due if item not in own]
+        if second is not None and others:
+            second.begin(others[0][0], batch, self.state.step, self.state.num_rollbacks)
+        for index, phase in own:
+            self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
+            self.run_phase(index, phase, batch)
+        for number, (index, phase) in enumerate(others):
+            assert second is not None
+            if number:
+                second.begin(index, batch, self.state.step, self.state.num_rollbacks)
+            self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
+            self.update(index, phase, second.finish())
+
     def run_phase(self, index: int, phase: Phase, batch: Batch) -> None:
-        """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
-        sums = self.accumulate_gradients(phase, self._shards(phase, batch))
-        for parameter in self.other_parameters[index]:
-            parameter.grad = None
-        skipped = ~gradients_are_finite(phase.parameters)
+        """Forward and backward for each round, then the update."""
+        shards = self.gradients.shards(phase, batch, self.state.step, self.state.num_rollbacks)
+        self.update(index, phase, self.gradients.accumulate(phase, shards))
+
+    def update(self, index: int, phase: Phase, sums: ScalarSums) -> None:
+        """One optimiser step by the gradients that are there, or none when one is not finite."""
+        skipped = ~all_finite([parameter.grad for parameter in phase.parameters if parameter.grad is not None])
         self.nonfinite.note(index, skipped)
         phase.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
         phase.optimizer.step()
@@ -182,48 +200,6 @@ class Trainer:
         if phase.after is not None:
             phase.after(sums.reduced_means())
         self.scalars.merge(sums, skipped)
-
-    def accumulate_gradients(self, phase: Phase, shards: list[Shard]) -> ScalarSums:
-        """Gradients of the mean loss over all shards of all ranks, reduced in the last round only; the rounds' scalars."""
-        for name, parameters in self.parameters.items():
-            for parameter in parameters:
-                parameter.requires_grad_(name == phase.network)
-        replica = self.system.replicas[phase.network]
-        scale = self.state.precision.loss_scale
-        sums = ScalarSums()
-        for number, shard in enumerate(shards, start=1):
-            with nullcontext() if number == len(shards) else distributed.without_reduction(replica):
-                loss, scalars = phase.loss(shard)
-                poison_nonfinite(loss, scale * shard.weight / len(shards)).backward()
-            sums.add(scalars, shard.weight)
-        if not phase.uses_replica:
-            average_gradients(phase.parameters)
-        if scale != 1:
-            torch._foreach_mul_([p.grad for p in self.parameters[phase.network] if p.grad is not None], 1 / scale)
-        return sums
-
-    def _shards(self, phase: Phase, batch: Batch) -> list[Shard]:
-        """This rank's part of a phase, a shard a round."""
-        if phase.draw is None and not phase.needs_real_images:
-            return [Shard(None, None)]
-        if phase.draw is None:
-            return [Shard(part, None) for part in batch.chunk(self.rounds)]
-        draws = phase.draw(phase.name, self.state.step, phase.batch_size, self.state.num_rollbacks)
-        rounds = self.rounds if phase.needs_real_images else self._rounds_for(phase.batch_size)
-        reals = batch.chunk(rounds) if phase.needs_real_images else [None] * rounds
-        num_shards = distributed.world_size() * rounds
-        shards = []
-        for index, part in enumerate(reals):
-            position = distributed.rank() * rounds + index
-            drawn = draws.shard(position % phase.batch_size, num_shards)
-            # A shard beyond the batch takes part with weight zero: every rank must meet in the reduction.
-            size = len(drawn) if position < phase.batch_size else 0
-            shards.append(Shard(part, drawn, weight=size * num_shards / phase.batch_size))
-        return shards
-
-    def _rounds_for(self, batch_size: int) -> int:
-        """The fewest rounds that hold no more images a pass than the whole batch's do."""
-        return max(1, math.ceil(batch_size / (distributed.world_size() * self.plan.images_per_pass)))
 
     def is_finished(self) -> bool:
         """Whether no further step is to be made; the same on every rank."""

@@ -86,7 +86,7 @@ def test_a_gpu_is_named_by_its_index(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch._C, "_cuda_setDevice", devices.append, raising=False)
-    monkeypatch.setitem(main.__globals__, "load_system", load)
+    monkeypatch.setitem(main.__globals__, "load_judged", load)
     for name, index in (("cuda", 0), ("auto", 0), ("cuda:1", 1)):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--checkpoint", str(checkpoint), "--device", name])
         with pytest.raises(SystemExit):

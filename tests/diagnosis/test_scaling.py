@@ -35,7 +35,7 @@ def test_a_step_without_contents_counts_what_a_real_one_does(tiny_config: Build,
     for phase in trainer.phases[:4]:
         draws = None if phase.draw is None else phase.draw(phase.name, 0, 4, 0)
         with implementation("reference"), FlopCount() as count:
-            trainer.accumulate_gradients(phase, [Shard(Batch(real), draws)])
+            trainer.gradients.accumulate(phase, [Shard(Batch(real), draws)])
         assert counted.phases[phase.name].flops == count.total / 4, phase.name
     tensors = [*state.state_dict()["generator"].values(), *state.state_dict()["ema_generator"].values()]
     assert sum(t.numel() * 4 for t in tensors) < checkpoint_size(config)

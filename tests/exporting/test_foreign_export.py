@@ -160,10 +160,22 @@ def test_the_command(tiny_config: Callable[..., Any], tmp_path: Path, capsys: py
             config.generator, stored_noise=True, grouping=GroupingConfig(kind="none")
         )
     capsys.readouterr()
-    for arguments, part in (
-        ((source, tmp_path, "--format", "rosinality"), "a folder; --format rosinality writes one file"),
-        ((source, tmp_path / "x", "--format", "rosinality", "--onnx"), "--onnx goes with --format safetensors"),
-    ):
+    refused = {
+        (source, tmp_path, "--format", "rosinality"): f"{tmp_path}: cannot write there (Is a directory); name another place with",
+        (source, tmp_path / "x", "--format", "rosinality", "--onnx"): "--onnx goes with --format safetensors, got --format",
+        (source, tmp_path / "x", "--format", "nvidia_state", "--half"): "--half goes with --format safetensors, got --format",
+    }
+    for arguments, part in refused.items():
         with pytest.raises(SystemExit) as ended:
             run("export", *arguments)
         assert ended.value.code == 2 and part in capsys.readouterr().err
+
+
+def test_an_imported_model_is_shared_with_its_licence_and_exports_are_written(tmp_path: Path) -> None:
+    torch.save(random_checkpoint([8, 8, 8], 8, 3, dtype=torch.float32), tmp_path / "first.pt")
+    run("export", tmp_path / "first.pt", tmp_path / "shared")
+    assert "Licence of the weights: weights converted from NVIDIA's keep" in (tmp_path / "shared/README.md").read_text()
+    run("export", tmp_path / "shared", tmp_path / "second.pt", "--format", "rosinality")
+    before, after = (read_foreign(tmp_path / name).average for name in ("first.pt", "second.pt"))
+    after.pop("mean_latent")
+    assert before.keys() == after.keys() and all(torch.equal(value, after[name]) for name, value in before.items())

@@ -45,6 +45,14 @@ def test_strided_shards_keep_the_groups(num_shards: int) -> None:
     assert not torch.allclose(contiguous, whole[:8])
 
 
+@pytest.mark.parametrize("n", [1, 2, 6, 8])
+def test_batches_one_after_the_other_share_no_group(n: int) -> None:
+    first, second = normal(n, 3, 4, 4), 3 * normal(n, 3, 4, 4) + 1
+    layer = MinibatchStddev(4)
+    together = layer(torch.cat([first, second]), num_batches=2)
+    assert torch.equal(together, torch.cat([layer(first), layer(second)]))
+
+
 def test_minibatch_stddev_of_identical_samples_has_a_finite_gradient() -> None:
     x = torch.ones(4, 3, 2, 2, requires_grad=True)
     (gradient,) = torch.autograd.grad(MinibatchStddev()(x).sum(), x, create_graph=True)

@@ -67,7 +67,7 @@ def test_running_mean_is_used_from_before_the_step_and_updated_after(tiny_config
     objective.mean_path_length.fill_(0.8)
     index, phase = next((i, p) for i, p in enumerate(trainer.phases) if p.name == "path_length")
     draws = trainer.system.randomness.draw("path_length", 0, 4, image_noise=True)  # batch 8, shrunk by 2
-    fake = objective._generate(draws)
+    fake = objective._generate(objective.replicas, draws)
     lengths = path_lengths(fake.images, fake.latents, draws.image_noise).detach()
     loss, scalars = objective.path_length_phase(Shard(None, draws))
     weight = 2.0 * 2  # weight times interval

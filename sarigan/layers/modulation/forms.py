@@ -32,15 +32,18 @@ class WeightModulation(nn.Module):
     def forward(self, x: Tensor, codes: StyleCodes, convolution: EqualizedConv2d) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             scale, offset = channel_affine(codes, self.epsilon)
+            # The weight's own factor is put on its N*I scales instead of its O*I*K*K entries.
+            scale = scale * convolution.scale
+            offset = None if offset is None else offset * convolution.scale
             if self.demodulate and x.dtype == torch.float16:
                 # Demodulation undoes any common factor: without it the scaled input stays in float16's range.
                 largest = scale.abs().amax(dim=1, keepdim=True).clamp_min(self.epsilon)
                 scale, offset = scale / largest, None if offset is None else offset / largest
-        y = convolution(x * scale.to(x.dtype)[:, :, None, None])
+        y = convolution(x * scale.to(x.dtype)[:, :, None, None], scaled=False)
         if not self.demodulate:
             return y
         with torch.autocast(x.device.type, enabled=False):
-            weight = full_precision(convolution.weight) * convolution.scale
+            weight = full_precision(convolution.weight)
             factor = demodulation(weight, scale, self.epsilon)
             constant = None if offset is None else factor * (offset @ weight.sum(dim=(2, 3)).t())
         y = y * factor.to(y.dtype)[:, :, None, None]

@@ -6,9 +6,13 @@ image; Q is fixed there). When layers mix two latents no single w describes the 
 regresses the mean over the layers (`information_under_mixing`); mixing *halves* keeps it defined in every step.
 Regularisers add zero times every output, so that each parameter of the network has a gradient in every phase, as
 data-parallel training needs; parameters a phase does not own are not stepped.
+
+With `simultaneous_updates` each network trains against a copy of the other as it was when the step began. Its phases then
+need nothing that the other's change, and the trainer may run both at once (`sarigan.training.lanes`).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +41,7 @@ class ObjectiveConfig:
     path_length_decay: float = 0.01
     path_length_batch_shrink: int = 2
     grouping_weight: float = 2.0  # lambda_1 of Eq. 7
+    grouping_interval: int = 1  # steps between two updates of the groups; the kernels change slowly
     threshold_weight: float = 5.0  # of a learned threshold's loss
     block_diagonal_weight: float = 1.0  # of the DBT constraint, kind `block_diagonal`
     information_weight: float = 10.0  # lambda_2 of Eq. 7, on the mean squared error; 0: off, and no Q head
@@ -45,6 +50,8 @@ class ObjectiveConfig:
     information_under_mixing: str = "skip"  # when layers mix two latents: skip | regress (their mean over the layers)
     mixing_probability: float = 0.9  # of style mixing, decided once a phase and step
     mixing_kind: str = "layers"  # layers | halves (w_h of one latent, w_z of another; always regressable)
+    # G trains against D as it was when the step began, not as D's update of this step left it; a CPU then trains both at once
+    simultaneous_updates: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -55,9 +62,9 @@ class ObjectiveConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"objective.{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
-        require_at_least_1(self, "r1_interval", "path_length_interval", "path_length_batch_shrink", prefix="objective.")
-        intervals = dict.fromkeys(("r1_interval", "path_length_interval", "path_length_batch_shrink"), 1 << 20)
-        require_at_most("objective", self, **intervals)
+        intervals = ("r1_interval", "path_length_interval", "path_length_batch_shrink", "grouping_interval")
+        require_at_least_1(self, *intervals, prefix="objective.")
+        require_at_most("objective", self, **dict.fromkeys(intervals, 1 << 20))
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if isinstance(value, float) and value < 0:
@@ -77,11 +84,15 @@ class GanObjective:
         discriminator: Discriminator,
         autocast_dtype: torch.dtype | None = None,
         replicas: dict[str, nn.Module] | None = None,
+        opponents: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.config = config
         self.generator, self.discriminator = generator, discriminator
+        networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         # What a loss that trains a network calls: data-parallel replicas over several processes (`System.replicas`).
-        self.replicas = {"generator": generator, "discriminator": discriminator} if replicas is None else replicas
+        self.replicas = networks if replicas is None else replicas
+        # What a loss that trains the other network calls (`System.opponents`). No replica, which would wait for gradients.
+        self.opponents = opponents or networks
         self.autocast_dtype = autocast_dtype
         parameter = next(generator.parameters())
         self.mean_path_length = torch.zeros((), device=parameter.device, dtype=parameter.dtype)
@@ -90,25 +101,26 @@ class GanObjective:
         """Logistic loss on real and fake images, information loss on the fake ones; for D and Q."""
         assert shard.draws is not None and shard.batch is not None
         with torch.no_grad():
-            fake = self._generate(shard.draws)
-        fake_output = self._discriminate(fake.images)
-        real_output = self._discriminate(shard.batch.images)
-        loss = adversarial.discriminator_loss(real_output.logits, fake_output.logits)
+            fake = self._generate(self.opponents, shard.draws)
+        # One pass over both batches: small layers take as long to call as to compute.
+        images = torch.cat([fake.images.to(shard.batch.images.dtype), shard.batch.images])
+        output = self._discriminate(self.replicas, images, num_batches=2)
+        fake_logits, real_logits = output.logits.chunk(2)
+        codes = None if output.codes is None else output.codes.chunk(2)[0]
+        loss = adversarial.discriminator_loss(real_logits, fake_logits)
         scalars = {
             "loss/discriminator": loss.detach(),
-            "logits/real": real_output.logits.detach().mean(),
-            "logits/fake": fake_output.logits.detach().mean(),
+            "logits/real": real_logits.detach().mean(),
+            "logits/fake": fake_logits.detach().mean(),
         }
-        information, terms = self._information(fake_output, fake, shard.draws)
-        if real_output.codes is not None:
-            information = information + 0 * real_output.codes.sum()
+        information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, shard.draws)
         return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """interval * gamma / 2 * R1; for the trunk and D's head."""
         assert shard.batch is not None
         images = shard.batch.images.detach().requires_grad_(True)
-        output = self._discriminate(images)
+        output = self._discriminate(self.replicas, images)
         penalty = r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
         return weight * penalty + _zero_of(output.logits, output.codes), {"loss/r1": penalty.detach()}
@@ -116,8 +128,8 @@ class GanObjective:
     def generator_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """Non-saturating loss, information loss through the image, block-diagonal constraint; for mapping and synthesis."""
         assert shard.draws is not None
-        fake = self._generate(shard.draws)
-        output = self._discriminate(fake.images)
+        fake = self._generate(self.replicas, shard.draws)
+        output = self._discriminate(self.opponents, fake.images)
         loss = adversarial.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
@@ -133,7 +145,7 @@ class GanObjective:
     def path_length_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """interval * weight * path length penalty over the whole w; for mapping and synthesis."""
         assert shard.draws is not None and shard.draws.image_noise is not None
-        fake = self._generate(shard.draws)
+        fake = self._generate(self.replicas, shard.draws)
         lengths = path_lengths(fake.images, fake.latents, shard.draws.image_noise)
         penalty = path_length_penalty(lengths, self.mean_path_length)
         weight = self.config.path_length_weight * self.config.path_length_interval
@@ -161,15 +173,13 @@ class GanObjective:
             scalars["loss/threshold"] = torch.stack(thresholds).detach().mean()
         return loss, scalars
 
-    def _generate(self, draws: StyleDraws) -> GeneratorOutput:
+    def _generate(self, networks: Mapping[str, nn.Module], draws: StyleDraws) -> GeneratorOutput:
         with self._autocast(draws.z):
-            return self.replicas["generator"](draws.z, mixing=draws.mixing, noise=draws.noise)
+            return networks["generator"](draws.z, mixing=draws.mixing, noise=draws.noise)
 
-    def _discriminate(self, images: Tensor) -> DiscriminatorOutput:
-        # In the generator's phase D is not trained: its replica would wait for gradients that never come.
-        trains = next(self.discriminator.parameters()).requires_grad
+    def _discriminate(self, networks: Mapping[str, nn.Module], images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
         with self._autocast(images):
-            return (self.replicas["discriminator"] if trains else self.discriminator)(images)
+            return networks["discriminator"](images, num_batches=num_batches)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
-from sarigan.models.ema import ExponentialMovingAverage
+from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
@@ -118,8 +118,10 @@ class StyleSystem(System):
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.replicas = dict(self.networks)
         self.averages = {"ema_generator": self.average}
+        simultaneous = config.objective.simultaneous_updates
+        self.opponents = {name: frozen_copy(network) for name, network in self.networks.items()} if simultaneous else {}
         self.objective = GanObjective(
-            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas
+            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas, self.opponents
         )
         self.tensors = {"mean_path_length": self.objective.mean_path_length}
         mixing = (config.objective.mixing_probability, config.objective.mixing_kind)
@@ -190,7 +192,7 @@ class StyleSystem(System):
             phases.append(
                 Phase(
                     "grouping", objective.grouping_phase, "generator", self.grouping_parameters,
-                    self.optimizers["grouping_optimizer"], uses_replica=False,
+                    self.optimizers["grouping_optimizer"], interval=config.grouping_interval, uses_replica=False,
                     until_step=None if freeze is None else math.ceil(freeze * 1000 / batch_size),
                 )
             )  # fmt: skip

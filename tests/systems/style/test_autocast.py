@@ -42,8 +42,8 @@ class Recorder(nn.Module):
         super().__init__()
         self.weight, self.scale = convolution.weight, convolution.scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen = x
+    def forward(self, x: Tensor, scaled: bool = True) -> Tensor:
+        self.seen, self.scaled = x, scaled
         return torch.ones(x.shape[0], self.weight.shape[0], *x.shape[2:])
 
 
@@ -57,7 +57,8 @@ def test_scale_and_demodulation_are_full_precision(biases: bool) -> None:
         y = WeightModulation()(torch.ones(4, CHANNELS, 2, 2), codes(biases), recorder)
     exact = codes(biases, torch.float64)
     f, a = channel_affine(exact)
-    torch.testing.assert_close(recorder.seen[:, :, 0, 0].double(), f, rtol=1e-5, atol=1e-6)
+    assert not recorder.scaled  # the factor is in x
+    torch.testing.assert_close(recorder.seen[:, :, 0, 0].double(), f * convolution.scale, rtol=1e-5, atol=1e-6)
     weight = convolution.weight.detach().double() * convolution.scale
     d = 1 / (f.square() @ weight.square().sum(dim=(2, 3)).t()).sqrt()
     expected = d if a is None else d + d * (a @ weight.sum(dim=(2, 3)).t())
@@ -152,9 +153,7 @@ def test_block_diagonal_loss_is_full_precision() -> None:
 
 
 def test_adain_generator_and_discriminator_return_float32(tiny_config: Build, tiny_state: Build) -> None:
-    state = tiny_state(
-        tiny_config("generator.synthesis=adain", "generator.grouping.kind=none", "training.precision=bfloat16")
-    )
+    state = tiny_state(tiny_config("generator.synthesis=adain", "generator.grouping.kind=none", "training.precision=bfloat16"))
     with bfloat16():
         output = state.system.generator(torch.randn(4, 8))
         scores = state.system.discriminator(output.images)
@@ -167,6 +166,7 @@ def test_a_step_in_bfloat16_is_finite_and_its_losses_are_float32(tiny_config: Bu
     assert trainer.system.objective.autocast_dtype == torch.bfloat16
     found: dict[str, torch.dtype] = {}
     for phase in trainer.phases:
+
         def recorded(shard: Any, loss: Any = phase.loss, name: str = phase.name) -> Any:
             value, scalars = loss(shard)
             found[name] = value.dtype

@@ -20,9 +20,7 @@ def reached(loss: Tensor, parameters: Iterable[tuple[str, nn.Parameter]]) -> set
     """Names of the parameters with a gradient that is not zero everywhere."""
     named = list(parameters)
     gradients = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True, retain_graph=True)
-    return {
-        name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is not None and gradient.any()
-    }
+    return {name for (name, _), gradient in zip(named, gradients, strict=True) if gradient is not None and gradient.any()}
 
 
 def is_grouping(name: str) -> bool:
@@ -86,14 +84,14 @@ def test_information_loss_reaches_mapping_and_synthesis_through_the_image(traine
     """The target is detached, yet the mapping learns: through the image."""
     objective = trainer.system.objective
     part = shard(trainer, "generator")
-    fake = objective._generate(part.draws)
-    loss, terms = objective._information(objective._discriminate(fake.images), fake, part.draws)
+    fake = objective._generate(objective.replicas, part.draws)
+    loss, terms = objective._information(objective._discriminate(objective.replicas, fake.images), fake, part.draws)
     assert terms
     names = reached(loss, all_named(trainer.state))
     assert any(name.startswith("G.mapping") for name in names) and any("recognition" in name for name in names)
     assert not any(is_grouping(name) for name in names)
     fake.images = fake.images.detach()
-    loss, _ = objective._information(objective._discriminate(fake.images), fake, part.draws)
+    loss, _ = objective._information(objective._discriminate(objective.replicas, fake.images), fake, part.draws)
     assert not any(name.startswith("G.") for name in reached(loss, all_named(trainer.state)))
 
 
@@ -130,9 +128,7 @@ def moved(trainer: Trainer, phase_name: str, real_images: Tensor) -> set[str]:
 
 def test_each_phase_moves_its_own_parameters_only(tiny_config: Build, tiny_trainer: Build) -> None:
     """After steps that leave momentum everywhere: a parameter without a gradient must not coast on its Adam state."""
-    trainer = tiny_trainer(
-        tiny_config("training.total_kimg=0.024", "objective.mixing_probability=0", "optimizer.beta1=0.5")
-    )
+    trainer = tiny_trainer(tiny_config("training.total_kimg=0.024", "objective.mixing_probability=0", "optimizer.beta1=0.5"))
     trainer.run()
     generator = {f"G.{name}" for name, _ in trainer.system.generator.named_parameters() if not is_grouping(name)}
     grouping = {f"G.{name}" for name, _ in trainer.system.generator.named_parameters() if is_grouping(name)}

@@ -25,8 +25,8 @@ def information(trainer: Trainer, phase: str = "generator") -> tuple[Tensor, dic
     objective = trainer.system.objective
     draws = trainer.system.randomness.draw(phase, 0, 8)
     assert draws.mixing is not None
-    fake = objective._generate(draws)
-    output = objective._discriminate(fake.images)
+    fake = objective._generate(objective.replicas, draws)
+    output = objective._discriminate(objective.replicas, fake.images)
     loss, terms = objective._information(output, fake, draws)
     return loss, terms, fake, output
 
@@ -48,8 +48,8 @@ def test_skip_leaves_unmixed_steps_alone(tiny_config: Build, tiny_trainer: Build
     trainer = tiny_trainer(tiny_config("objective.mixing_probability=0", "objective.information_weight=3"))
     objective = trainer.system.objective
     draws = trainer.system.randomness.draw("generator", 0, 8)
-    fake = objective._generate(draws)
-    output = objective._discriminate(fake.images)
+    fake = objective._generate(objective.replicas, draws)
+    output = objective._discriminate(objective.replicas, fake.images)
     loss, terms = objective._information(output, fake, draws)
     error = (output.codes - trainer.system.generator.mapping(draws.z)).square().mean()
     torch.testing.assert_close(loss, 3 * error)
@@ -81,9 +81,7 @@ def test_halves_keep_one_w_that_describes_the_image(tiny_config: Build, tiny_tra
 
 
 def test_codes_target_is_h_and_z_of_every_grouped_layer(tiny_config: Build, tiny_trainer: Build) -> None:
-    trainer = build(
-        tiny_config, tiny_trainer, "objective.mixing_kind=halves", "objective.information_target=codes"
-    )
+    trainer = build(tiny_config, tiny_trainer, "objective.mixing_kind=halves", "objective.information_target=codes")
     loss, _, fake, output = information(trainer)
     expected = [p for name in ("8x8.up", "8x8.conv") for p in (fake.codes[name].h_scale, fake.codes[name].z_scale)]
     target = torch.cat(expected, dim=1)
