@@ -161,7 +161,7 @@ def test_the_command(tiny_config: Callable[..., Any], tmp_path: Path, capsys: py
         )
     capsys.readouterr()
     refused = {
-        (source, tmp_path, "--format", "rosinality"): f"{tmp_path}: cannot write there (Is a directory); name another place with",
+        (source, tmp_path, "--format", "rosinality"): f"{tmp_path}: cannot write there (Is a directory); name another",
         (source, tmp_path / "x", "--format", "rosinality", "--onnx"): "--onnx goes with --format safetensors, got --format",
         (source, tmp_path / "x", "--format", "nvidia_state", "--half"): "--half goes with --format safetensors, got --format",
     }
