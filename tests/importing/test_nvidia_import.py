@@ -96,6 +96,9 @@ def test_settings_that_no_shape_shows(states: dict[str, dict[str, Tensor]], tmp_
     model = read_foreign(written(tmp_path / "a.pkl", states, G_ema=layers, D=mbstd))
     assert model.generator_config.mapping_learning_rate_multiplier == 0.1
     assert model.discriminator_config.minibatch_stddev_group == 8
+    mbstd["b4"]["num_channels"] = 2
+    with pytest.raises(InputError, match="standard deviation must have one channel"):
+        read_foreign(written(tmp_path / "b.pkl", states, D=mbstd))
 
 
 def test_what_is_left_out_is_said(states: dict[str, dict[str, Tensor]], tmp_path: Path) -> None:
