@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sarigan.errors import EXIT_CODE, InputError, one_line
-from sarigan.launcher_watch import watch_launcher
-from sarigan.rendezvous import meet
+from sarigan.launcher import meet, watch_launcher
 
 
 class SharedInputError(InputError):
@@ -143,13 +142,6 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all processes, in place; the same on every rank."""
     if world_size() > 1:
         torch.distributed.all_reduce(tensor)
-    return tensor
-
-
-def min_over_ranks(tensor: Tensor) -> Tensor:
-    """The smallest of every number over all processes, in place; the same on every rank."""
-    if world_size() > 1:
-        torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MIN)
     return tensor
 
 

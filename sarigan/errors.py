@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,13 @@ def require_at_most(section: str, config: object, **largest: float) -> None:
         value = getattr(config, name)
         if value is not None and limit < value < math.inf:  # `RunConfig` refuses what is not finite
             raise InputError(f"{section}.{name} must be at most {limit:,}, got {value}")
+
+
+def require_one_of(config: object, prefix: str = "", **choices: Collection[str]) -> None:
+    """InputError naming the first attribute that is none of its choices, with `prefix` before its name."""
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            raise InputError(f"{prefix}{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
 
 
 def _shortened(text: str, length: int) -> str:

@@ -15,7 +15,7 @@ from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import WEIGHTS_NAME, is_exported, load_exported_and_origin
 from sarigan.exporting.shipped import SHIPPED, shipped_folder
 from sarigan.files.checkpoint import BEST_NAME, DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator

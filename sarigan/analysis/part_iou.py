@@ -8,6 +8,7 @@ Legend: N images, C channels, G groups, K parts, P = N*S*S positions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,13 +17,56 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from sarigan.analysis.part_masks import PartMasks
+from sarigan.editing.rendering import record_layer_inputs
+from sarigan.errors import InputError
+from sarigan.files.reading import read_npz
 from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
+from sarigan.models.feature_networks.avatar_networks import SEGMENTER_FILE, load_avatar_segmenter, read_record
 from sarigan.models.generator import Generator
-from sarigan.models.group_features import record_layer_inputs
 
 TAU = 0.05
 MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse
+
+
+@dataclass(frozen=True)
+class PartMasks:
+    """Which part each pixel shows, by the segmenter of avatars or from a file."""
+
+    masks: Tensor  # int64 [N,R,R], an index into `names`
+    names: tuple[str, ...]
+    source: str  # for captions: the segmenter with its held-out score, or the file
+
+
+def segmented_avatars(images: Tensor, batch_size: int = 64) -> PartMasks:
+    """Parts that the segmenter of avatars finds in images [N,3,R,R] in -1..1. InputError when its weights are missing."""
+    network = load_avatar_segmenter(device=images.device)
+    masks = torch.cat([network.parts(part) for part in images.split(batch_size)]).cpu()
+    return PartMasks(masks, tuple(network.names), segmenter_score())
+
+
+def masks_of(source: str, images: Tensor) -> PartMasks:
+    """Parts of images [N,3,R,R] by the segmenter (`avatars`), or as a file has them."""
+    return segmented_avatars(images) if source == "avatars" else load_masks(Path(source), len(images), images.shape[-1])
+
+
+def segmenter_score() -> str:
+    """One clause with the segmenter's held-out score."""
+    record = read_record(SEGMENTER_FILE)
+    scores = {key: value for key, value in record.items() if key.startswith("held_out")}
+    found = [f"{value['mean_iou']:.2f} at {key.split('_')[-1]} px" for key, value in scores.items() if "mean_iou" in value]
+    return "segmenter of avatars" + (f" (mean IoU on unseen avatars {', '.join(found)})" if found else "")
+
+
+def load_masks(path: Path, num_images: int, resolution: int) -> PartMasks:
+    """An .npz with masks [N,R,R] of integers and names [K]. InputError naming the file and what is wrong."""
+    arrays = read_npz(path, ["masks", "names"])
+    masks, names = arrays["masks"], [str(name) for name in arrays["names"].reshape(-1)]
+    wanted = (num_images, resolution, resolution)
+    if masks.shape != wanted or not np.issubdtype(masks.dtype, np.integer):
+        raise InputError(f"{path}: masks must be integers of shape {wanted}, got {masks.dtype} {masks.shape}")
+    if masks.min() < 0 or masks.max() >= len(names):
+        raise InputError(f"{path}: masks must be 0 to {len(names) - 1}, an index into names, got {masks.max()}")
+    return PartMasks(torch.from_numpy(masks.astype(np.int64)), tuple(names), str(path))
 
 
 @dataclass
@@ -114,7 +158,7 @@ def layer_part_iou(
     absolute: bool = True, show_progress: bool = False,
 ) -> PartIoU:  # fmt: skip
     """`part_iou` of the generator's own groups in a layer, features [N,C,H,W] of the images that the masks are of."""
-    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
+    grouping = generator.grouped_layer(layer).grouping
     groups = grouping.membership().argmax(dim=1).cpu()
     return part_iou(
         features, masks.masks, len(masks.names), groups, grouping.num_groups, num_permutations, absolute, show_progress

@@ -1,7 +1,8 @@
 """The command line: `sarigan COMMAND ...`, `python -m sarigan COMMAND ...`, and scripts/COMMAND.py in a checkout.
 
-One module of this folder is one command: it parses, calls the library and prints. A module is imported when its command is
-called, so that `sarigan --help` and `sarigan prepare_data` do not wait for PyTorch.
+One module of this folder is one command: it parses, calls the library and prints; `options.py` holds what several commands
+parse. A module is imported when its command is called, so that `sarigan --help` and `sarigan prepare_data` do not wait for
+PyTorch.
 """
 
 import difflib

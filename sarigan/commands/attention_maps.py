@@ -8,16 +8,15 @@ For models of avatars every group is labelled with the part it matches best; `--
 import argparse
 from pathlib import Path
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
-from sarigan.analysis.part_masks import load_masks, segmented_avatars
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, masks_of
+from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
-from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.output_path import output_folder
+from sarigan.errors import exit_on_input_error
+from sarigan.files.paths import output_folder
 from sarigan.pretrained import data_name, load_generator_and_record
-from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
-from sarigan.visualization.figures.attention_maps import attention_sheet
+from sarigan.visualization.attention_maps import attention_sheet
 
 
 def parse() -> argparse.Namespace:
@@ -38,9 +37,7 @@ def main() -> None:
     options = parse()
     with exit_on_input_error(), output_folder(options.output):
         seeds, sampling = parse_seeds(options.seeds), sampling_of(options)
-        for name, least in (("part_images", 2), ("permutations", 2)):
-            if getattr(options, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
+        require_at_least_2(options, "part_images", "permutations")
         generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
         parts = options.parts
@@ -50,8 +47,7 @@ def main() -> None:
         if parts != "none":
             latents = sampling.latents(generator, range(options.part_images))
             images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
-            size = generator.config.resolution
-            masks = segmented_avatars(images) if parts == "avatars" else load_masks(Path(parts), len(images), size)
+            masks = masks_of(parts, images)
             features = layer_features(generator, layers, latents, sampling.batch_size)
         for layer in layers:
             labels, note = None, ""

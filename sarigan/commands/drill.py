@@ -12,20 +12,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sarigan.diagnosis.drill import drill_corruption, drill_hang, drill_kills
-from sarigan.diagnosis.network_drill import NamespacesRefusedError, drill_network_cut
+from sarigan.diagnosis.drill import NamespacesRefusedError, drill_corruption, drill_hang, drill_kills, drill_network_cut
 from sarigan.diagnosis.prepare_drill import drill_preparation
 from sarigan.errors import exit_on_input_error
 
 
-def drill_prepare(arguments: argparse.Namespace) -> bool:
+def drill_prepare(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print a line a kill; whether all of them ended well."""
     options = ["--resolution", str(arguments.resolution), "--workers", str(arguments.workers), "--commit-megabytes", "2"]
     if arguments.num_images or arguments.source == "avatars":
         options += ["--num-images", str(arguments.num_images or 2000)]
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        command = [sys.executable, "-m", "sarigan", "prepare_data", *options, arguments.source]
-        expected, kills = drill_preparation(command, Path(folder) / "set", arguments.times, arguments.seed)
+    command = [sys.executable, "-m", "sarigan", "prepare_data", *options, arguments.source]
+    expected, kills = drill_preparation(command, folder / "set", arguments.times, arguments.seed)
     print(f"without a kill: hash {expected}")
     all_well = True
     for number, kill in enumerate(kills, start=1):
@@ -41,28 +39,26 @@ def drill_prepare(arguments: argparse.Namespace) -> bool:
     return all_well
 
 
-def drill_kill(arguments: argparse.Namespace) -> bool:
+def drill_kill(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print a line a kill; whether all of them ended well."""
     well, count = True, 0
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for count, kill in enumerate(drill_kills(Path(folder), arguments.times, arguments.ranks, arguments.seed), start=1):
-            well &= kill.well
-            end = {None: "", True: ", then to the end: identical", False: ", then to the end: NOT IDENTICAL"}[kill.identical]
-            print(
-                f"{count:3} killed {kill.victim:>6} {'in a save' if kill.saving else 'at random'}, newest good checkpoint:"
-                f" {'none yet' if kill.step is None else f'step {kill.step}'}"
-                f"{f', {kill.damaged} DAMAGED' if kill.damaged else ''}{', LOST SOME' if kill.lost else ''}"
-                f"{', NOT NAMED' if kill.named is False else ''}{end}",
-                flush=True,
-            )
+    for count, kill in enumerate(drill_kills(folder, arguments.times, arguments.ranks, arguments.seed), start=1):
+        well &= kill.well
+        end = {None: "", True: ", then to the end: identical", False: ", then to the end: NOT IDENTICAL"}[kill.identical]
+        print(
+            f"{count:3} killed {kill.victim:>6} {'in a save' if kill.saving else 'at random'}, newest good checkpoint:"
+            f" {'none yet' if kill.step is None else f'step {kill.step}'}"
+            f"{f', {kill.damaged} DAMAGED' if kill.damaged else ''}{', LOST SOME' if kill.lost else ''}"
+            f"{', NOT NAMED' if kill.named is False else ''}{end}",
+            flush=True,
+        )
     print(f"{count} kills: {'all well' if well else 'NOT WELL'}")
     return well
 
 
-def drill_corrupt(arguments: argparse.Namespace) -> bool:
+def drill_corrupt(arguments: argparse.Namespace, folder: Path) -> bool:
     """Whether every damage was noticed; prints those that were not."""
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        done = drill_corruption(Path(folder), arguments.times, arguments.seed)
+    done = drill_corruption(folder, arguments.times, arguments.seed)
     missed = [what for what, noticed in done if not noticed]
     for what in missed:
         print(f"NOT NOTICED: {what}")
@@ -70,25 +66,23 @@ def drill_corrupt(arguments: argparse.Namespace) -> bool:
     return not missed
 
 
-def drill_hanging(arguments: argparse.Namespace) -> bool:
+def drill_hanging(arguments: argparse.Namespace, folder: Path) -> bool:
     """Whether every stopped rank was named."""
     well = True
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        for rank, seconds, named, failed in drill_hang(Path(folder), arguments.ranks):
-            well &= named and failed
-            what = "named" if named else "NOT NAMED"
-            print(f"rank {rank} stopped: {what}, the others ended after {seconds:.1f} s", flush=True)
+    for rank, seconds, named, failed in drill_hang(folder, arguments.ranks):
+        well &= named and failed
+        what = "named" if named else "NOT NAMED"
+        print(f"rank {rank} stopped: {what}, the others ended after {seconds:.1f} s", flush=True)
     return well
 
 
-def drill_network(arguments: argparse.Namespace) -> bool:
+def drill_network(arguments: argparse.Namespace, folder: Path) -> bool:
     """Whether a cut was named on both sides; true, with the reason, where the machine does not allow namespaces."""
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        try:
-            lines = drill_network_cut(Path(folder))
-        except NamespacesRefusedError as error:
-            print(f"skipped: {error}")
-            return True
+    try:
+        lines = drill_network_cut(folder)
+    except NamespacesRefusedError as error:
+        print(f"skipped: {error}")
+        return True
     for line in lines:
         print(line)
     return bool(lines) and all("NOT NAMED" not in line for line in lines)
@@ -122,5 +116,7 @@ def main() -> None:
         drill.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     arguments = parser.parse_args()
     with exit_on_input_error():
-        if not DRILLS[arguments.drill](arguments):
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            well = DRILLS[arguments.drill](arguments, Path(folder))
+        if not well:
             raise SystemExit(1)

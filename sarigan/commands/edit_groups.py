@@ -11,15 +11,13 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-from sarigan import load_generator
-from sarigan.device import resolve_device
+from sarigan.commands.options import add_sampling_options, opened_generator, parse_groups, parse_numbers, sampling_of
 from sarigan.editing.edit_file import save_edits
 from sarigan.editing.group_editing import along, scaling, toward
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import exit_on_input_error
-from sarigan.files.output_path import output_file, output_folder
-from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_numbers, sampling_of
-from sarigan.visualization.figures.editing import group_sheet, groups_overview
+from sarigan.files.paths import output_file, output_folder
+from sarigan.visualization.editing import group_sheet, groups_overview
 
 
 def parse() -> argparse.Namespace:
@@ -49,7 +47,7 @@ def main() -> None:
         sampling = sampling_of(options)
         default = "0,0.5,1,2,4" if options.scale else "-3,-1.5,1.5,3" if options.direction is not None else "0.5,1,1.5,2"
         amounts = parse_numbers(options.amounts or default, "--amounts")
-        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+        generator = opened_generator(options)
         groups = parse_groups(options.groups, options.layer, generator)
         place = (options.layer, options.code)
         if options.scale:

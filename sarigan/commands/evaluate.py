@@ -17,7 +17,7 @@ from sarigan.config import Config
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
-from sarigan.files.output_path import output_file
+from sarigan.files.paths import output_file
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation

@@ -18,11 +18,11 @@ from sarigan.exporting.model_card import origin_of, write_model_card
 from sarigan.exporting.onnx_export import export_onnx
 from sarigan.exporting.rounding import measure_rounding
 from sarigan.exporting.safetensors_export import half_weights, save_exported
-from sarigan.files.output_path import output_file, output_folder
+from sarigan.files.paths import output_file, output_folder
 from sarigan.files.reading import reading
 from sarigan.models.discriminator import DiscriminatorConfig
 from sarigan.pretrained import find_source, load_generator, load_generator_and_record, load_system, require_style
-from sarigan.visualization.figures.samples import save_samples
+from sarigan.visualization.samples import save_samples
 
 GRID_SEEDS = range(32)
 GRID_NAME = "grid.png"

@@ -9,21 +9,18 @@ sarigan generate runs/quickstart --seeds 0-15 --edit out/edits.json --output out
 import argparse
 from pathlib import Path
 
-from sarigan import load_generator
-from sarigan.device import resolve_device
-from sarigan.editing.interpolation import SPACES
-from sarigan.editing.latent_file import load_latents, save_latents
-from sarigan.editing.seeds import LatentSource, parse_seeds
-from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.output_path import output_file, output_folder
-from sarigan.visualization.command_line import (
+from sarigan.commands.options import (
     add_sampling_options,
     load_all_edits,
+    opened_generator,
     parse_numbers,
     sampling_of,
 )
-from sarigan.visualization.figures.samples import save_interpolation, save_samples, truncation_sheet
-from sarigan.visualization.video import check_video_path
+from sarigan.editing.edit_file import load_latents, save_latents
+from sarigan.editing.seeds import SPACES, LatentSource, parse_seeds
+from sarigan.errors import InputError, exit_on_input_error
+from sarigan.files.paths import output_file, output_folder
+from sarigan.visualization.samples import check_video_path, save_interpolation, save_samples, truncation_sheet
 
 
 def parse() -> argparse.Namespace:
@@ -55,7 +52,7 @@ def main() -> None:
         psis = parse_numbers(options.truncation_sweep, "--truncation-sweep") if options.truncation_sweep else []
         if options.video:
             check_video_path(options.video)
-        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+        generator = opened_generator(options)
         edits = load_all_edits(options.edit, generator)
         if options.video:
             save_interpolation(generator, sampling, seeds, options.space, options.frames, edits, options.video)

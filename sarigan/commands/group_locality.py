@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.analysis.locality_report import measure_locality
-from sarigan.analysis.part_masks import load_masks, segmented_avatars
+from sarigan.analysis.part_iou import masks_of
+from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
-from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.output_path import output_folder
+from sarigan.errors import exit_on_input_error
+from sarigan.files.paths import output_folder
 from sarigan.pretrained import find_source, results_folder
-from sarigan.visualization.command_line import add_sampling_options, parse_layers, sampling_of
 
 
 def main() -> None:
@@ -39,15 +39,12 @@ def main() -> None:
 def measure(options: argparse.Namespace, file: Path, folder: Path) -> None:
     """A record for each of the layers."""
     sampling = sampling_of(options)
-    for name in ("images", "permutations", "partitions"):
-        if getattr(options, name) < 2:
-            raise InputError(f"--{name} must be at least 2, got {getattr(options, name)}")
+    require_at_least_2(options, "images", "permutations", "partitions")
     generator = load_generator(file, resolve_device(options.device, "--device"))
     layers = parse_layers(options.layer, generator)
     latents = sampling.latents(generator, range(options.images))
     images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
-    size = generator.config.resolution
-    masks = segmented_avatars(images) if options.parts == "avatars" else load_masks(Path(options.parts), len(images), size)
+    masks = masks_of(options.parts, images)
     for layer in layers:
         record = measure_locality(
             generator, layer, latents, masks, options.permutations, options.partitions, sampling.batch_size, True

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from sarigan.config import load_config
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.atomic_file import replace_text
 from sarigan.files.checkpoint import checkpoint_path, list_checkpoints, save_checkpoint
-from sarigan.files.output_path import output_folder
+from sarigan.files.paths import output_folder, replace_text
 from sarigan.importing.foreign_file import read_foreign
 from sarigan.pretrained import require_style
 

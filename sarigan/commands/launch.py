@@ -25,7 +25,7 @@ from typing import NoReturn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import determine_local_world_size, parse_args, parse_min_max_nnodes, run
 
-from sarigan import launcher_watch
+from sarigan import launcher
 
 POLL_SECONDS = 0.2
 FAILED, STOPPED_AT_ONCE = 1, 130
@@ -46,7 +46,7 @@ def main() -> None:
         raise SystemExit(checked.returncode)
     # It would warn that signals are not its own here.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
-    os.environ[launcher_watch.VARIABLE] = str(os.getpid())
+    os.environ[launcher.VARIABLE] = str(os.getpid())
     job = Job(options)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup

@@ -12,13 +12,12 @@ from PIL import Image
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
-from sarigan.editing.edit_file import save_edits
-from sarigan.editing.latent_file import save_latents
+from sarigan.editing.edit_file import save_edits, save_latents
 from sarigan.editing.projection import SPACES, ProjectionConfig, project
 from sarigan.errors import exit_on_input_error
-from sarigan.files.output_path import output_folder
+from sarigan.files.paths import output_folder
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
-from sarigan.visualization.figures.projection import load_target, projection_strip
+from sarigan.visualization.editing import load_target, projection_strip
 from sarigan.visualization.sheet import pictures
 
 

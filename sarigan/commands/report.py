@@ -9,10 +9,10 @@ from pathlib import Path
 from sarigan.device import resolve_device
 from sarigan.errors import exit_on_input_error
 from sarigan.files.checkpoint import resolve_checkpoint
-from sarigan.files.output_path import output_file
+from sarigan.files.paths import output_file
 from sarigan.files.run_record import read_run
 from sarigan.pretrained import load_system
-from sarigan.visualization.report.writing import write_report
+from sarigan.visualization.report.run_sections import write_report
 
 
 def main() -> None:

@@ -9,15 +9,12 @@ sarigan style_mixing runs/quickstart --mode noise --rows 0-3                    
 import argparse
 from pathlib import Path
 
-from sarigan import load_generator
-from sarigan.device import resolve_device
-from sarigan.editing.mixing import HALVES, RANGES
+from sarigan.commands.options import add_sampling_options, opened_generator, parse_groups, parse_layers, sampling_of
+from sarigan.editing.group_editing import HALVES, RANGES
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.output_path import output_folder
-from sarigan.visualization.command_line import add_sampling_options, parse_groups, parse_layers, sampling_of
-from sarigan.visualization.figures.mixing import groups_sheet, halves_sheets, layer_sheets
-from sarigan.visualization.figures.noise import noise_sheet
+from sarigan.files.paths import output_folder
+from sarigan.visualization.mixing import groups_sheet, halves_sheets, layer_sheets, noise_sheet
 
 
 def parse() -> argparse.Namespace:
@@ -46,7 +43,7 @@ def main() -> None:
         if options.noises < 4:
             raise InputError(f"--noises must be at least 4, got {options.noises}")
         sampling = sampling_of(options)
-        generator = load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+        generator = opened_generator(options)
         if options.mode == "layers":
             sheets = layer_sheets(generator, sampling, rows, columns, options.layers.split(","))
         elif options.mode == "halves":

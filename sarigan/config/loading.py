@@ -1,7 +1,10 @@
 """Defaults < YAML (and its `base`) < command line: merged and checked here and nowhere else."""
 
+import dataclasses
 import io
-from collections.abc import Iterator
+import types
+import typing
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +13,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sarigan.config.kinds import silent_conversion, texts_as_written, without_value, wrong_kind
 from sarigan.errors import InputError
 from sarigan.files.reading import check_yaml, read_yaml_text, reading
 from sarigan.systems.registry import SYSTEMS
 from sarigan.training.run_config import RunConfig
+
+_TEXTS: tuple[Any, ...] = (str, str | None)
+_NO_TEXT = (bool, int, float)
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 class Source(NamedTuple):
@@ -144,3 +150,92 @@ def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), None)
     return (lines or [type(error).__name__])[0] + (f" (field {key})" if key else "")
+
+
+class Setting(NamedTuple):
+    """One setting of a file beside what its section's dataclass says of it."""
+
+    name: str  # training.seed
+    value: Any
+    kind: Any  # the field's type; None: there is no such field
+    section: type
+    key: str
+
+    def refused(self, hint: str = "") -> str:
+        """One line with the kind that is right."""
+        return f"{self.name} must be {_described(self.kind, self.value)}, got {_shown(self.value)}{hint}"
+
+
+def settings_of(values: Mapping[Any, Any], section: type, prefix: str = "") -> Iterator[Setting]:
+    """Every setting of `values`, nested as they stand in the file; a section that is no mapping counts as a setting."""
+    kinds = typing.get_type_hints(section)
+    for key, value in values.items():
+        kind = kinds.get(key)
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            yield from settings_of(value, typing.cast(type, kind), f"{prefix}{key}.")
+        else:
+            yield Setting(f"{prefix}{key}", value, kind, section, key)
+
+
+def wrong_kind(values: Mapping[Any, Any], section: type) -> str | None:
+    """One line on the first of `values` that does not fit the section's dataclass."""
+    for setting in settings_of(values, section):
+        if dataclasses.is_dataclass(setting.kind):
+            example = f"{{{dataclasses.fields(setting.kind)[0].name}: ...}}"
+            return f"{setting.name} must be a section of settings such as {example}, got {_shown(setting.value)}"
+        if setting.kind is not None and not _fits(setting.section, setting.key, setting.value):
+            return setting.refused()
+    return None
+
+
+def silent_conversion(values: Mapping[Any, Any], section: type) -> str | None:
+    """One line on the first value that OmegaConf would change silently: a number for a text or for true or false."""
+    for setting in settings_of(values, section):
+        if setting.kind in _TEXTS and isinstance(setting.value, _NO_TEXT):
+            return setting.refused("; write it in quotes")
+        if setting.kind is bool and isinstance(setting.value, int | float) and setting.value not in (0, 1):
+            return setting.refused()
+    return None
+
+
+def without_value(values: Mapping[Any, Any], prefix: str = "") -> str | None:
+    """The name of the first setting that is `???`, OmegaConf's mark of a value to come, which merging would pass over."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found = without_value(value, f"{name}.") if isinstance(value, Mapping) else name if value == "???" else None
+        if found:
+            return found
+    return None
+
+
+def texts_as_written(values: Mapping[Any, Any], written: Any, section: type) -> dict[Any, Any]:
+    """`values` with the letters of `written`, the same settings unparsed, wherever YAML made something else of a text."""
+    kinds, found = typing.get_type_hints(section), {}
+    for key, value in values.items():
+        kind, text = kinds.get(key), written.get(key) if isinstance(written, Mapping) else None
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            value = texts_as_written(value, text, typing.cast(type, kind))
+        elif kind in _TEXTS and isinstance(value, _NO_TEXT) and isinstance(text, str):
+            value = text
+        found[key] = value
+    return found
+
+
+def _fits(section: type, key: str, value: Any) -> bool:
+    try:
+        OmegaConf.merge(OmegaConf.structured(section), {key: value})
+    except (OmegaConfBaseException, TypeError):
+        return False
+    return True
+
+
+def _described(kind: Any, value: Any) -> str:
+    if isinstance(kind, types.UnionType):
+        return " or ".join("null" if part is type(None) else _described(part, value) for part in typing.get_args(kind))
+    if typing.get_origin(kind) is list:
+        return f"a list, e.g. [{value if isinstance(value, str) else '...'}]"
+    return _KINDS.get(kind, str(kind))
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)

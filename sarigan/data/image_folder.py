@@ -14,10 +14,9 @@ import numpy as np
 from PIL import Image
 
 from sarigan.errors import InputError
-from sarigan.files.input_path import kind_of
-from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
+from sarigan.files.paths import kind_of
+from sarigan.files.picture import BrokenPicture, ZipPictures, decode_picture, read_picture
 from sarigan.files.reading import reason_of
-from sarigan.files.zip_file import ZipPictures
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 CROPS = ("none", "center")

@@ -26,9 +26,8 @@ from torch.utils.data import DataLoader
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
-from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.file import is_lmdb
-from sarigan.errors import InputError, require_at_most
+from sarigan.data.lmdb.dataset import LmdbDataset, is_lmdb
+from sarigan.errors import InputError, require_at_most, require_one_of
 from sarigan.seeding import derive_seed
 
 GRACE_SECONDS = 5.0
@@ -37,7 +36,7 @@ _DEATH = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\) (.*)")
 
 
 def start_worker(worker: int) -> None:
-    """First thing in a worker process."""
+    """Runs first in a worker: it ignores SIGINT and SIGTERM, dies with its parent, and uses one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -53,8 +52,16 @@ class WorkerEnd:
         self._mine: list[BaseProcess] = []
 
     def started(self) -> None:
-        """All of them are there."""
+        """Call it when the workers have been started."""
         self._mine = [process for process in multiprocessing.active_children() if process.pid not in self._before]
+
+    def death(self) -> InputError | None:
+        """The line for a worker that a signal has killed, whatever the loader raised when a connection to it broke."""
+        for process in self._mine:
+            process.join(GRACE_SECONDS / len(self._mine))
+            if process.exitcode is not None and process.exitcode < 0:
+                return _death_line(process.pid, f"was killed by signal {signal.strsignal(-process.exitcode)}")
+        return None
 
     def close(self) -> None:
         """After the loader's own end: kill whatever is left after the grace, so that no exit waits for it."""
@@ -73,8 +80,12 @@ def dead_worker_error(error: RuntimeError) -> InputError | None:
         return None
     end = re.search(r"killed by signal: ([^.]+)\.", found[2])
     how = f"was killed by signal {end[1].strip()}" if end else "ended unexpectedly"
+    return _death_line(found[1].strip(), how)
+
+
+def _death_line(process: object, how: str) -> InputError:
     return InputError(
-        f"data worker process {found[1].strip()} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
+        f"data worker process {process} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
         " its error; the same command goes on from the last checkpoint"
     )
 
@@ -86,7 +97,7 @@ Sample = tuple[int, bool]
 class InfiniteSampler:
     """Position p is image perm_e[p mod n] of epoch e = p // n, mirrored by a coin of its own.
 
-    Neither the number of ranks, accumulation rounds nor a restart changes what stands at a position.
+    So a position holds the same sample on any number of ranks, with any number of rounds, and after a restart.
     """
 
     def __init__(self, num_images: int, seed: int, flip: bool) -> None:
@@ -108,7 +119,7 @@ class InfiniteSampler:
 
 
 class StepBatches:
-    """Batch after batch of one rank's samples from a global position on: a batch sampler for `DataLoader`.
+    """A batch sampler for `DataLoader`: the samples of one rank, batch after batch, from a global position on.
 
     A step takes global positions P .. P+B-1. They are dealt to S = ranks * rounds shards as s, s+S, s+2S, ...; this rank
     yields its `rounds` shards one after the other, B/ranks samples in all.
@@ -149,7 +160,7 @@ class KeyedDataset(ImageDataset, Protocol):
 
     @property
     def content_key(self) -> str:
-        """Another one for other images."""
+        """Differs between sets of different images."""
 
 
 NUM_AVATARS = 100_000
@@ -168,10 +179,7 @@ class DataConfig:
     num_workers: int = 2  # processes that decode images; 0: the training process itself
 
     def __post_init__(self) -> None:
-        if self.name not in ("avatars", "folder", "lmdb"):
-            raise InputError(f"data.name must be one of avatars, folder, lmdb, got {self.name!r}")
-        if self.crop not in CROPS:
-            raise InputError(f"data.crop must be one of {', '.join(CROPS)}, got {self.crop!r}")
+        require_one_of(self, "data.", name=("avatars", "folder", "lmdb"), crop=CROPS)
         if self.name == "folder" and not self.path:
             raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
         if self.name == "lmdb" and not self.path:
@@ -198,8 +206,8 @@ def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
 def open_images(source: str | Path, resolution: int | None = None) -> ImageDataset:
     """A set by its path alone: a prepared set, a folder or a zip file of square images, or `avatars`. Nothing is resized.
 
-    resolution: the size that is wanted, None takes what there is (of a prepared set the largest). InputError names the
-    source when it holds images of another size, or none.
+    resolution: the wanted size; None: that of the images (of a prepared set the largest). InputError names a source that
+    holds images of another size, or none.
     """
     if str(source) == "avatars":
         if resolution is None:
@@ -220,7 +228,7 @@ def open_images(source: str | Path, resolution: int | None = None) -> ImageDatas
 class _Samples(torch.utils.data.Dataset):
     """Samples (index, mirrored) as a `Batch` without its dimension N.
 
-    A data set that has more than images says so by `extras(index)`: arrays named as the fields of `Batch`.
+    A data set that has more than images has a method `extras(index)`, which returns arrays named as the fields of `Batch`.
     """
 
     def __init__(self, dataset: ImageDataset) -> None:
@@ -274,13 +282,15 @@ def training_batches(
         raise _worker_error(error) from None
     except RuntimeError as error:
         raise dead_worker_error(error) or error from None
+    except (ConnectionError, EOFError) as error:
+        raise workers.death() or error from None
     finally:
         del images  # asks the workers to end
         workers.close()
 
 
 def _worker_error(error: InputError) -> InputError:
-    """A worker's exception arrives with its traceback in the message; its last line is ours."""
+    """PyTorch puts a worker's traceback into the message; the last line is the InputError's own."""
     return InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1])
 
 

@@ -1,6 +1,6 @@
 """Speed of preparing, storing and reading images, each against the plain way in the same run (docs/datasets.md).
 
-Rates of two ways are measured in turn, several times; ratios are of times taken one after the other.
+The two ways alternate, several times; a ratio compares two neighbouring times.
 """
 
 import argparse
@@ -24,8 +24,7 @@ from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.format import Recipe, encode
 from sarigan.data.loader import DataConfig, ImageDataset, training_batches
 from sarigan.data.prepare.job import Options, prepare
-from sarigan.diagnosis.encoding_benchmark import compare_encodings
-from sarigan.diagnosis.scale_benchmark import measure_scale
+from sarigan.diagnosis.storage_benchmark import compare_encodings, measure_scale
 from sarigan.errors import InputError
 from sarigan.files.picture import FORMATS
 
@@ -48,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> list[Row]:
-    """One row a way of doing it. InputError when the source cannot be read."""
+    """One row for each way. InputError when the source cannot be read."""
     if arguments.part == "scale":
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             return measure_scale(Path(folder), arguments.num_images, max(arguments.workers))
@@ -139,7 +138,7 @@ class _PlainFolder:
 
 
 def _plain_pictures(source: Path, names: list[str], resolution: int) -> Iterator[Image.Image]:
-    """What one writes by hand: open, crop and resize each picture with Pillow."""
+    """The plain way: open, crop and resize each picture with Pillow."""
     archive = None if source.is_dir() else zipfile.ZipFile(source)
     for name in names:
         file = io.BytesIO(archive.read(name)) if archive else source / name

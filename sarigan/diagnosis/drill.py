@@ -1,11 +1,18 @@
-"""Drills of training: processes killed and stopped, checkpoints damaged; nothing may be lost, nothing go unnoticed."""
+"""Drills of training: processes killed and stopped, checkpoints damaged, a network cut; nothing lost, nothing unnoticed.
 
+The network is a virtual cable between two ranks, each in a network namespace of its own.
+"""
+
+import os
 import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +22,20 @@ from sarigan.diagnosis.drill_job import DrillJob, drill_config, final_weights
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint
 
-STEPS = 60
 START_SECONDS = 120.0  # far more than a start takes
 RANK_TIMEOUT = 5.0
+_SCRIPT = """
+import sys
+from pathlib import Path
+from sarigan.diagnosis.drill_job import run_rank
+run_rank(Path(sys.argv[1]).read_text(), Path(sys.argv[2]), {}, Path(sys.argv[3]))
+"""
+STEPS = 60
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill and what came of it."""
+    """One kill and its consequences."""
 
     victim: str  # `rank 1` or `all`
     saving: bool  # whether a checkpoint was just being written
@@ -39,7 +52,7 @@ class Kill:
 
 
 def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> Iterator[Kill]:
-    """Kill one rank or all, at random moments or in the middle of a save, start again, compare the end; `times` kills."""
+    """Kill one rank or all, at a random moment or during a save, and start again; `times` times. Then compare the end."""
     config = drill_config(folder, STEPS, "training.checkpoint_kimg=0.016", f"training.rank_timeout_seconds={RANK_TIMEOUT}")
     draws = random.Random(seed)
     whole = DrillJob(config, folder / "whole", num_ranks, folder / "whole-log")
@@ -83,10 +96,7 @@ def drill_kills(folder: Path, times: int, num_ranks: int = 2, seed: int = 0) -> 
 
 
 def _until_moment(job: DrillJob, checkpoints: Path, saving: bool, draws: random.Random) -> bool | None:
-    """Wait for a random moment of the training, or for a checkpoint that is being written: whether one is.
-
-    None when the job ends first.
-    """
+    """Wait for a random moment, or for a checkpoint being written: whether one is. None when the job ends first."""
     known = {path.name for path in list_checkpoints(checkpoints)}
     begun, patience = time.monotonic(), draws.uniform(0, 2.0)
     moment: float | None = None
@@ -166,3 +176,64 @@ def drill_hang(folder: Path, num_ranks: int = 2) -> Iterator[tuple[int, float, b
         job.kill()
         job.wait(10)
         yield rank, seconds, named, failed
+
+
+class NamespacesRefusedError(Exception):
+    """This machine does not allow the drill; the message says why."""
+
+
+def drill_network_cut(folder: Path) -> list[str]:
+    """Cut the cable while two ranks train. One line a rank: the seconds until it ended, and which rank it named."""
+    if shutil.which("ip") is None:
+        raise NamespacesRefusedError("the command `ip` (package iproute2) is not installed")
+    names = [f"sarigan{os.getpid()}r{rank}" for rank in (0, 1)]
+    config = drill_config(folder, 100_000, "training.checkpoint_kimg=0.04", f"training.rank_timeout_seconds={RANK_TIMEOUT}")
+    (folder / "config.yaml").write_text(config.to_yaml())
+    run_dir = folder / "run"
+    with ExitStack() as undo:
+        _join(names, undo)
+        logs = [folder / f"rank{rank}.txt" for rank in (0, 1)]
+        processes = []
+        for rank, name in enumerate(names):
+            environment = {
+                **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "10.77.0.1",
+                "MASTER_PORT": "29555", "GLOO_SOCKET_IFNAME": f"cable{rank}", "TP_SOCKET_IFNAME": f"cable{rank}",
+                "OMP_NUM_THREADS": "1",
+            }  # fmt: skip
+            command = ["ip", "netns", "exec", name, sys.executable, "-c", _SCRIPT, folder / "config.yaml", run_dir, logs[rank]]
+            processes.append(subprocess.Popen([str(part) for part in command], env=environment))
+            undo.callback(processes[-1].kill)
+        deadline = time.monotonic() + START_SECONDS
+        while not list_checkpoints(run_dir / "checkpoints"):
+            if time.monotonic() > deadline or any(process.poll() is not None for process in processes):
+                return [f"NOT NAMED: the job did not start: {[log.read_text()[-300:] for log in logs if log.exists()]}"]
+            time.sleep(0.05)
+        _ip("-n", names[0], "link", "set", "cable0", "down")
+        start, lines = time.monotonic(), []
+        for rank, process in enumerate(processes):
+            try:
+                process.wait(max(0.1, start + 10 * RANK_TIMEOUT - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+            found = re.search(rf"error: (rank {1 - rank} [^;]*)", logs[rank].read_text(errors="replace"))
+            what = found[1] if found else "NOT NAMED"
+            lines.append(f"rank {rank} ended {time.monotonic() - start:.1f} s after the cut: {what}")
+        return lines
+
+
+def _join(names: list[str], undo: ExitStack) -> None:
+    for rank, name in enumerate(names):
+        _ip("netns", "add", name)
+        undo.callback(_ip, "netns", "delete", name)
+        if rank == 1:
+            _ip("-n", names[0], "link", "add", "cable0", "type", "veth", "peer", "name", "cable1", "netns", name)
+    for rank, name in enumerate(names):
+        _ip("-n", name, "address", "add", f"10.77.0.{rank + 1}/24", "dev", f"cable{rank}")
+        _ip("-n", name, "link", "set", f"cable{rank}", "up")
+        _ip("-n", name, "link", "set", "lo", "up")
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise NamespacesRefusedError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")

@@ -1,7 +1,7 @@
 """A tiny training job over several processes for drills: started in a second, killed at will.
 
-Processes come from a server that has PyTorch loaded already, and are otherwise what a launcher starts: an environment with
-RANK and WORLD_SIZE, a process group over TCP, a session of their own so that all of a rank dies with it.
+Processes are forked from a server that has loaded PyTorch. Otherwise they are like those of a launcher: an environment with
+RANK and WORLD_SIZE, a process group over TCP, and a session of their own, so that a rank's workers die with it.
 """
 
 import logging
@@ -87,12 +87,12 @@ class DrillJob:
         return [process.exitcode for process in self.ranks]
 
     def errors(self) -> str:
-        """What all ranks wrote."""
+        """The text that all ranks wrote."""
         return "\n".join(file.read_text(errors="replace") for file in self.logs if file.exists())
 
 
 def run_rank(config_yaml: str, run_dir: Path, environment: dict[str, str], log: Path) -> None:
-    """What one process does."""
+    """The main function of the process of one rank."""
     from sarigan import distributed
     from sarigan.runs.run import train
 

@@ -1,4 +1,4 @@
-"""Speed of image making against what the machine can do, measured in the same run: latency of one image, rate of batches.
+"""Speed of image generation beside the machine's limit, measured in the same run: latency of an image, rate of batches.
 
 The limit is the matrix product rate in the precision of the convolutions, the work is counted by PyTorch's own FLOP counter.
 """
@@ -12,7 +12,7 @@ import torch
 
 from ops.host_memory import keep_freed_memory
 from sarigan.config import load_config
-from sarigan.diagnosis.step_benchmark import MATRIX_SIZE, counted_flops, matrix_product, timed
+from sarigan.diagnosis.step_benchmark import alternated, counted_flops, rate_record
 from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.pretrained import require_style
@@ -38,16 +38,19 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
         precision = resolve_precision(config.training)
         generator = precision.place(Generator(config.generator)).eval().requires_grad_(False)
         cases += [ImageMaking(path.stem, generator, precision, batch) for batch in options.batch]
-    return measure(cases, options.repeats)
+    found = alternated([(case, case.precision) for case in cases], options.repeats)
+    return [
+        _record(case, statistics.median(times), statistics.median(rates))
+        for case, (times, rates) in zip(cases, found, strict=True)
+    ]
 
 
 class ImageMaking:
-    """Batches of one size from one generator; calling it makes one."""
+    """Batches of one size from one generator; a call makes a batch."""
 
     def __init__(self, name: str, generator: Generator, precision: Precision, batch: int) -> None:
         self.name, self.generator, self.precision, self.batch = name, generator, precision, batch
         self.z = torch.randn(batch, generator.config.z_dim).to(precision.device, precision.parameter_dtype)
-        self.matrix = matrix_product(precision)
         self.flops = counted_flops(self)
 
     @torch.inference_mode()
@@ -56,20 +59,6 @@ class ImageMaking:
         dtype = self.precision.autocast_dtype
         with torch.autocast(self.precision.device.type, dtype=dtype, enabled=dtype is not None):
             return self.generator(self.z).images
-
-
-def measure(cases: list[ImageMaking], repeats: int) -> list[dict[str, Any]]:
-    """Cases in turn, each beside a matrix product."""
-    times: dict[int, list[float]] = {index: [] for index in range(len(cases))}
-    rates: dict[int, list[float]] = {index: [] for index in range(len(cases))}
-    for repeat in range(repeats + 1):
-        for index, case in enumerate(cases):
-            rate = 2 * MATRIX_SIZE**3 / timed(case.matrix, case.precision.device)
-            seconds = timed(case, case.precision.device)
-            if repeat:  # the first warms up
-                rates[index].append(rate)
-                times[index].append(seconds)
-    return [_record(case, statistics.median(times[i]), statistics.median(rates[i])) for i, case in enumerate(cases)]
 
 
 def _record(case: ImageMaking, seconds: float, rate: float) -> dict[str, Any]:
@@ -81,7 +70,5 @@ def _record(case: ImageMaking, seconds: float, rate: float) -> dict[str, Any]:
         "milliseconds": round(1000 * seconds, 2),
         "images_per_second": round(case.batch / seconds, 2),
         "gflop": round(case.flops / 1e9, 2),
-        "gflops": round(case.flops / seconds / 1e9, 1),
-        "matrix_gflops": round(rate / 1e9, 1),
-        "share_of_matrix_rate": round(case.flops / seconds / rate, 3),
+        **rate_record(case.flops, seconds, rate),
     }

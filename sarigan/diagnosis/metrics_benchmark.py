@@ -1,7 +1,7 @@
 """Speed of the FID pipeline (read, resize, InceptionV3, moments, distance) beside torch-fidelity's, on the same images.
 
-Both get the same weights, random ones in the published format, which cost what the published ones cost; their two distances
-are printed, and must agree.
+Both use the same random weights in the published format, which take as long as the published ones. Their distances are printed
+and must agree.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Killing a preparation at random moments: whatever the moment, the same command must end in the same set."""
+"""A preparation is killed at a random moment; the same command must then end in the same set."""
 
 import json
 import os
@@ -10,8 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile, partial_path
 from sarigan.data.lmdb.format import STATE_KEY
 from sarigan.errors import InputError
 
@@ -20,7 +19,7 @@ _WORKERS_END_SECONDS = 60.0  # far more than they take
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill and what came of it."""
+    """One kill and its consequences."""
 
     seconds: float  # after the start
     num_entries: int | None  # that had been saved; None: nothing yet, or the set was finished

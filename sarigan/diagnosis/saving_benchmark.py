@@ -1,4 +1,4 @@
-"""What a checkpoint costs the training: the stall of the step that saves, and the steps beside the writing.
+"""The cost of a checkpoint for the training: how long the saving step waits, and how long steps take during the writing.
 
 Every repeat times steps alone, then the copy to host memory, then `CheckpointWriter.submit` (all that training waits for), then
 steps until the file is on the disk.

@@ -41,7 +41,7 @@ class PhaseCount:
 
 @dataclass(frozen=True)
 class StepCount:
-    """Of one configuration."""
+    """Work, memory and traffic of a step of one configuration."""
 
     parameters: dict[str, int]  # by network
     separate_parameters: dict[str, int]  # of those, which stay outside DDP's replicas
@@ -51,11 +51,11 @@ class StepCount:
 
     @property
     def flops_per_image(self) -> float:
-        """Of a step, lazy regularisers spread over their intervals."""
+        """FLOPs of a step, lazy regularisers spread over their intervals."""
         return sum(phase.flops / phase.interval / phase.shrink for phase in self.phases.values())
 
     def fixed_bytes(self, num_ranks: int) -> int:
-        """Weights, gradients of the largest network, two moments each, the averages, and of several ranks DDP's buckets."""
+        """Weights, two moments each, gradients of the largest network, averages, and DDP's buckets on several ranks."""
         total = sum(self.parameters.values())
         buckets = total - sum(self.separate_parameters.values()) if num_ranks > 1 else 0
         return FLOAT_BYTES * (total * 3 + self.averaged_parameters + max(self.parameters.values()) + buckets)
@@ -76,7 +76,7 @@ class StepCount:
         return self.reduced_bytes * 2 * (num_ranks - 1) / num_ranks
 
     def memory_bytes(self, plan: BatchPlan) -> float:
-        """Of one rank at the largest moment of a step, without the workspace of convolutions."""
+        """The peak of one rank in a step, without the workspace of convolutions."""
         largest = max(phase.activation_bytes / phase.shrink for phase in self.phases.values())
         return self.fixed_bytes(plan.num_ranks) + plan.images_per_pass * largest + plan.batch_size * self.draw_bytes
 
@@ -102,7 +102,7 @@ def checkpoint_size(config: Config) -> int:
 
 
 def count_step(config: Config, images: int = 4) -> StepCount:
-    """Run every phase of a configuration that sees images on `images` of them, without contents."""
+    """Run every phase that sees images on a pass of `images` fake images."""
     with FakeTensorMode(), implementation("reference"):
         return _count(build_system(config), images, config.training.batch_size)
 
@@ -115,7 +115,7 @@ class _AsBuilt(Precision):
 
 
 def build_system(config: Config) -> System:
-    """The system under a mode without contents."""
+    """The system; inside `FakeTensorMode` its tensors have no contents."""
     return config.build(_AsBuilt(torch.device("cpu"), "float32"))
 
 

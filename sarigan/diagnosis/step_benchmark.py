@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One record a configuration; times are medians in seconds."""
     steps = [StepTimer(load_config(path, options.overrides), path.stem, options.regularizers) for path in options.config]
-    matrix = {step.name: matrix_product(step.precision) for step in steps}
-    times: dict[str, list[float]] = {step.name: [] for step in steps}
-    rates: dict[str, list[float]] = {step.name: [] for step in steps}
-    for step in steps:
-        step.once()
-    for _ in range(options.repeats):
-        for step in steps:
-            rates[step.name].append(2 * MATRIX_SIZE**3 / timed(matrix[step.name], step.precision.device))
-            times[step.name].append(timed(step.once, step.precision.device))
-    return [step.record(times[step.name], rates[step.name], times[steps[0].name]) for step in steps]
+    found = alternated([(step.once, step.precision) for step in steps], options.repeats)
+    return [step.record(times, rates, found[0][0]) for step, (times, rates) in zip(steps, found, strict=True)]
+
+
+def alternated(
+    cases: Sequence[tuple[Callable[[], object], Precision]], repeats: int
+) -> list[tuple[list[float], list[float]]]:
+    """Seconds of each case, and the rates of a matrix product before each; cases take turns after one untimed round."""
+    products = [matrix_product(precision) for _, precision in cases]
+    found: list[tuple[list[float], list[float]]] = [([], []) for _ in cases]
+    for repeat in range(repeats + 1):
+        for (call, precision), product, (times, rates) in zip(cases, products, found, strict=True):
+            rate = 2 * MATRIX_SIZE**3 / timed(product, precision.device)
+            seconds = timed(call, precision.device)
+            if repeat:  # the first warms up
+                rates.append(rate)
+                times.append(seconds)
+    return found
+
+
+def rate_record(flops: int, seconds: float, rate: float) -> dict[str, float]:
+    """The achieved rate beside that of the matrix product."""
+    return {
+        "gflops": round(flops / seconds / 1e9, 1),
+        "matrix_gflops": round(rate / 1e9, 1),
+        "share_of_matrix_rate": round(flops / seconds / rate, 3),
+    }
 
 
 class StepTimer:
@@ -89,9 +106,7 @@ class StepTimer:
             "seconds": round(seconds, 4),
             "images_per_second": round(self.config.training.batch_size / seconds, 2),
             "tflop": round(self.flops / 1e12, 3),
-            "gflops": round(self.flops / seconds / 1e9, 1),
-            "matrix_gflops": round(rate / 1e9, 1),
-            "share_of_matrix_rate": round(self.flops / seconds / rate, 3),
+            **rate_record(self.flops, seconds, rate),
             "ratio": round(statistics.median(a / b for a, b in zip(times, reference, strict=True)), 3),
             "peak_gib": None if peak is None else round(peak, 2),
         }
@@ -112,7 +127,7 @@ def matrix_product(precision: Precision) -> Callable[[], object]:
 
 
 def timed(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, the device's work included."""
+    """Seconds of one call, including the device's work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     start = time.perf_counter()

@@ -1,22 +1,29 @@
-"""Edits as a JSON file: what `edit_groups.py` writes, `generate.py --edit` applies again, and anyone can write by hand.
+"""Edits and latents as files that `edit_groups.py` and `generate.py` write and read.
 
+Edits are JSON, and anyone can write them by hand:
 {"format": "sarigan-edits", "version": 1, "architecture": {...}, "edits": [
   {"layer": "8x8.up", "group": 3, "code": "z", "operation": "scale", "amount": 2.0},
   {"layer": "8x8.up", "group": 3, "code": "z", "operation": "move", "amount": 1.5, "values": [...], "channels": [...]}]}
 `architecture` (the generator's configuration) and `channels` (of the group, when values are given for z) may be left out;
 when they are there, they must be the generator's. Numbers are written so that they read back bit by bit.
+
+Latents are an .npz: latents [N,L,w_dim] float32, seeds [N] where there are any, groups/<layer> [c] of every input channel.
 """
 
 import dataclasses
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from sarigan.editing.seeds import LatentSource
 from sarigan.errors import InputError
-from sarigan.files.reading import read_json, reading
+from sarigan.files.reading import read_json, read_npz, reading
 from sarigan.layers.intervention import LARGEST, Intervention, check_place
 from sarigan.models.generator import Generator
 
@@ -64,8 +71,7 @@ def edits_from_dict(content: Any, generator: Generator) -> list[Intervention]:
 def group_channels(generator: Generator, layer: str, group: int) -> list[int]:
     """The input channels of a layer that belong to a group, ascending. InputError for a place that is not there."""
     check_place(layer, group, generator.synthesis.num_groups())
-    (found,) = [item for item in generator.grouped_layers() if item.name == layer]
-    return found.grouping.membership()[:, group].nonzero().flatten().tolist()
+    return generator.grouped_layer(layer).grouping.membership()[:, group].nonzero().flatten().tolist()
 
 
 def _edit_to_dict(edit: Intervention, generator: Generator) -> dict[str, Any]:
@@ -128,3 +134,42 @@ def _differing(theirs: Any, mine: dict[str, Any], prefix: str = "generator.") ->
         elif a != b:
             names.append(f"{prefix}{key} ({a!r} there, {b!r} here)")
     return names
+
+
+def save_latents(
+    path: Path, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None, batch_size: int = 16
+) -> None:
+    """Write latents [N,L,w_dim], `batch_size` at a time, with the generator's group assignments."""
+    arrays = {}
+    if seeds is not None:
+        arrays["seeds"] = np.array(seeds, dtype=np.int64)
+    for layer in generator.grouped_layers():
+        arrays[f"groups/{layer.name}"] = layer.grouping.membership().argmax(dim=1).cpu().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # As numpy.savez_compressed does, but for an array that is never whole in memory.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("latents.npy", "w", force_zip64=True) as member:
+            shape = (len(latents), generator.num_latents, generator.config.w_dim)
+            np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for start in range(0, len(latents), batch_size):
+                member.write(latents[start : start + batch_size].detach().float().cpu().numpy().astype("<f4").tobytes())
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def load_latents(path: Path, generator: Generator) -> Tensor:
+    """Latents [N,L,w_dim] on the generator's device; w [N,w_dim] is repeated for every layer. InputError naming the file."""
+    array = read_npz(path, ["latents"])["latents"]
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{path}: latents must be floating-point numbers, got {array.dtype}")
+    wanted = (generator.num_latents, generator.config.w_dim)
+    if array.ndim == 2 and array.shape[1] == wanted[1]:
+        array = np.repeat(array[:, None], wanted[0], axis=1)
+    if array.ndim != 3 or array.shape[1:] != wanted or not len(array):
+        shape = f"(N, {wanted[0]}, {wanted[1]})"
+        raise InputError(f"{path}: latents of another architecture, shape {array.shape}; this generator has {shape}")
+    latents = torch.from_numpy(array).to(generator.mean_latent)
+    if not bool(latents.isfinite().all()):
+        raise InputError(f"{path}: latents must be finite {str(latents.dtype).removeprefix('torch.')} numbers")
+    return latents

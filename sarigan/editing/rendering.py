@@ -1,30 +1,24 @@
-"""How images are made of latents and seeds: truncation, noise, a batch at a time."""
+"""Images, and the features of their groups, from latents and seeds: truncation, noise, a batch at a time."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from sarigan.editing.seeds import LatentSource, SeedLatents, latents_of_seeds, noise_of_seeds
-from sarigan.layers.intervention import Edit, Intervention
+from sarigan.layers.intervention import Edit, Intervention, check_place
 from sarigan.models.generator import Generator
+from sarigan.models.synthesis import SkipSynthesis
 
 
-def render(
-    generator: Generator,
-    latents: LatentSource,
-    noise: str | Sequence[Tensor | None] = "fixed",
-    noise_seeds: Sequence[int] | None = None,
-    interventions: Sequence[Edit] = (),
-    batch_size: int = 16,
-    description: str | None = None,
-) -> Tensor:
-    """`rendered_batches` in one: images [N,3,R,R]."""
-    return torch.cat(
-        list(rendered_batches(generator, latents, noise, noise_seeds, interventions, batch_size, description))
-    )
+def render(*arguments: Any, **options: Any) -> Tensor:
+    """`rendered_batches`, which takes the same arguments, in one: images [N,3,R,R]."""
+    return torch.cat(list(rendered_batches(*arguments, **options)))
 
 
 @torch.no_grad()
@@ -76,16 +70,45 @@ class Sampling:
         """`latents`, each slice made when it is asked for."""
         return SeedLatents(generator, seeds, self.truncation_psi, self.truncation_cutoff)
 
-    def render(
-        self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
-        interventions: Sequence[Intervention] = (), description: str | None = None,
-    ) -> Tensor:  # fmt: skip
-        """Images [N,3,R,R] of latents [N,L,w_dim]."""
-        return render(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
-
     def batches(
         self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
         interventions: Sequence[Intervention] = (), description: str | None = None,
     ) -> Iterator[Tensor]:  # fmt: skip
-        """The same images, `batch_size` at a time."""
+        """Images of latents [N,L,w_dim], `batch_size` at a time."""
         return rendered_batches(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
+
+    def render(self, *arguments: Any, **options: Any) -> Tensor:
+        """`batches`, which takes the same arguments, in one: images [N,3,R,R]."""
+        return torch.cat(list(self.batches(*arguments, **options)))
+
+
+@contextmanager
+def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """In the block, each call of the generator puts the inputs [N,C,H,W] of these layers' convolutions into the dictionary.
+
+    Codes have not acted on them yet (SariGAN Fig. 3). InputError for a layer without groups.
+    """
+    for name in layers:
+        check_place(name, None, generator.synthesis.num_groups())
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, arguments: tuple) -> None:
+        found[name] = arguments[0].detach()
+
+    assert not layers or isinstance(generator.synthesis, SkipSynthesis)
+    modules = dict(generator.synthesis.named_layers()) if isinstance(generator.synthesis, SkipSynthesis) else {}
+    handles = [modules[name].modulation.register_forward_pre_hook(partial(keep, name)) for name in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def group_responses(features: Tensor, membership: Tensor, absolute: bool = False) -> Tensor:
+    """The mean feature of every group (Fig. 3), or its mean absolute feature: [N,C,H,W], [C,G] -> [N,G,H,W]; empty: 0."""
+    if absolute:
+        features = features.abs()
+    member = membership.to(features.dtype)
+    weight = member / member.sum(dim=0).clamp_min(1)
+    return torch.einsum("nchw,cg->nghw", features, weight)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sarigan.errors import InputError
 from sarigan.exporting.layouts import nvidia, rosinality
 from sarigan.exporting.layouts.part import to_theirs
-from sarigan.files.atomic_file import replace_file
+from sarigan.files.paths import replace_file
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
 from sarigan.models.generator import Generator, GeneratorConfig
 

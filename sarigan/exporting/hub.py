@@ -11,7 +11,7 @@ import torch
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import CONFIG_NAME, WEIGHTS_NAME, load_exported
 from sarigan.exporting.shipped import SHIPPED, shipped_folder
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.models.generator import Generator
 

@@ -9,7 +9,7 @@ from typing import Any
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import is_exported
 from sarigan.exporting.shipped import SHIPPED
-from sarigan.files.atomic_file import replace_text
+from sarigan.files.paths import replace_text
 from sarigan.files.reading import read_json_object
 from sarigan.models.generator import Generator
 

@@ -14,8 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_file, replace_text
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of, replace_file, replace_text
 from sarigan.files.reading import read_bytes, read_json, reading
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig

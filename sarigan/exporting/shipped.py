@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import CONFIG_NAME, WEIGHTS_NAME
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of
 
 SHIPPED_FOLDER = Path(__file__).resolve().parents[1] / "shipped"
 SHIPPED = {"avatars_64": "the built-in faces at 64 px"}

@@ -20,10 +20,16 @@ from typing import Any, BinaryIO
 import torch
 
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_file, replace_text, sync_folder
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of, replace_file, replace_text, sync_folder
 from sarigan.files.reading import read_json_object, reading
 
+NAME_PATTERN = re.compile(r"checkpoint-(\d{8})\.pt")
+POINTER_NAME = "pointer.json"
+BEST_NAME = "best"  # in place of a file's name
+_SEAL = b"sha256:"
+_SEAL_LENGTH = len(_SEAL) + 64
+_END_OF_ARCHIVE = b"PK\x05\x06"
+_END_LENGTH = 22  # of the end record without a comment
 FORMAT_VERSION = 2
 SEALED_SINCE = 2
 State = dict[str, Any]
@@ -57,15 +63,6 @@ def migrate(state: State, source: str) -> State:
         for migration in MIGRATIONS[version:]:
             state = migration(state)
     return {**state, "format_version": FORMAT_VERSION}
-
-
-NAME_PATTERN = re.compile(r"checkpoint-(\d{8})\.pt")
-POINTER_NAME = "pointer.json"
-BEST_NAME = "best"  # in place of a file's name
-_SEAL = b"sha256:"
-_SEAL_LENGTH = len(_SEAL) + 64
-_END_OF_ARCHIVE = b"PK\x05\x06"
-_END_LENGTH = 22  # of the end record without a comment
 
 
 class DamagedCheckpointError(InputError):

@@ -8,8 +8,10 @@ Lab, floating-point and 32-bit pixels, animations, and decompression bombs.
 """
 
 import io
+import os
 import stat
 import warnings
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from sarigan.errors import InputError
+from sarigan.files.reading import reading, reason_of
 
 # Pillow tells them by content, whatever the name says. Left to itself it would start Ghostscript for PostScript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -141,3 +144,48 @@ def _check_png(data: bytes) -> None:
             return
         at = end + 4
     raise BrokenPicture("a truncated PNG file")
+
+
+class ZipPictures:
+    """The members of a zip file by name; of members with one name the last counts, as in every unzip program.
+
+    Each process opens the file itself on first use, because a forked one would share the position in it; pickles to its path.
+    InputError when it is no readable zip file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened: tuple[int, zipfile.ZipFile] | None = None  # with the process that opened it
+
+    def names(self) -> list[str]:
+        """Of all files in it, in any order."""
+        return [name for name in self._archive().NameToInfo if not name.endswith("/")]
+
+    def stamp(self, name: str) -> str:
+        """Changes when the member does."""
+        info = self._archive().getinfo(name)
+        return f"{info.file_size} {info.CRC:08x}"
+
+    def read(self, name: str, size: int | None = None) -> bytes:
+        """A member, or its first `size` bytes. BrokenPicture when it is too large, damaged or encrypted."""
+        info = self._archive().getinfo(name)
+        check_file_bytes(info.file_size)
+        if info.header_offset + info.compress_size > os.path.getsize(self.path):
+            raise BrokenPicture("a damaged zip member (it lies beyond the end of the file)")
+        try:
+            with self._archive().open(info) as member:
+                data = member.read(info.file_size if size is None else size)  # read() alone would unpack more than it claims
+        except Exception as error:  # damaged bytes make zipfile raise anything
+            raise BrokenPicture(reason_of(error)) from None
+        if size is None and len(data) != info.file_size:
+            raise BrokenPicture("a damaged zip member (its size differs)")
+        return data
+
+    def _archive(self) -> zipfile.ZipFile:
+        if self._opened is None or self._opened[0] != os.getpid():
+            with reading(self.path, "zip file", hint="copy or download it again"):
+                self._opened = (os.getpid(), zipfile.ZipFile(self.path))
+        return self._opened[1]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "_opened": None}

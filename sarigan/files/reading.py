@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sarigan.errors import InputError
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of
 
 MAX_REASON = 200
 MAX_TEXT_BYTES = 64 << 20

@@ -1,8 +1,10 @@
-"""What a run directory tells: its configuration, environment, log, sample grids, metrics and locality scores."""
+"""What a run directory tells: configuration, environment, log, sample grids, metrics, locality; and the commit of the code."""
 
 import math
+import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +100,22 @@ def read_log(path: Path) -> list[dict[str, float]]:
 def _is_number(value: Any) -> bool:
     """Whether a value can be drawn; NaN can, which a chart leaves out."""
     return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of this source tree, with "+changes" where tracked files differ from it; None outside a repository."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # The package may be installed inside somebody else's repository.
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit

@@ -6,7 +6,7 @@ from typing import Any
 
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import is_sealed, load_checkpoint
-from sarigan.files.input_path import kind_of
+from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.model import ImportedModel
 from sarigan.importing.nvidia import is_nvidia, read_nvidia

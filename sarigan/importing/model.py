@@ -13,9 +13,9 @@ from sarigan.exporting.layouts.part import Part, Shape, their_shapes, to_ours
 from sarigan.files.reading import reading
 from sarigan.files.weights import load_weights
 from sarigan.importing.stored_tensor import StoredTensor
-from sarigan.models.channel_widths import block_resolutions, channels_at
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
 from sarigan.models.generator import Generator, GeneratorConfig
+from sarigan.models.synthesis import block_resolutions, channels_at
 from sarigan.systems.style.system import StyleConfig
 from sarigan.training.precision import Precision
 from sarigan.training.state import TrainingState

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sarigan.errors import InputError, require_at_most
+from sarigan.errors import InputError, require_at_most, require_one_of
 from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
@@ -54,9 +54,7 @@ class GroupingConfig:
     random_seed: int = 0  # of kind `random`
 
     def __post_init__(self) -> None:
-        for name, choices in {"kind": ("none", *GROUPINGS), **CHOICES}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"generator.grouping.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, "generator.grouping.", kind=("none", *GROUPINGS), **CHOICES)
         if self.num_groups < 1:
             raise InputError(f"generator.grouping.num_groups must be at least 1, got {self.num_groups}")
         if self.max_group_share is not None and not 0 < self.max_group_share <= 1:
@@ -96,9 +94,9 @@ def similarity_quantile(similarity: Tensor, num_groups: int) -> Tensor:
 
 
 def kth_smallest(values: Tensor, k: int, sort: bool) -> Tensor:
-    """The k-th smallest of values [n], counted from 1; NaN is the largest. The same with and without sorting.
+    """The k-th smallest of values [n], counted from 1; NaN is the largest. Sorting and kthvalue give the same number.
 
-    PyTorch's kthvalue is one thread block on a GPU, whose sort takes all; on a CPU it is ten times as fast as sorting.
+    On a GPU sorting is faster: PyTorch's kthvalue uses one thread block there. On a CPU kthvalue is ten times as fast.
     """
     return values.sort().values[k - 1] if sort else values.kthvalue(k).values
 
@@ -115,7 +113,7 @@ def one_hot(groups: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
 
 @dataclass
 class GroupingLoss:
-    """Terms of one layer, unweighted."""
+    """The terms of one layer's loss, before weights are applied."""
 
     similarity: Tensor  # Eq. 2, reduced as configured: a scalar
     threshold: Tensor | None  # of a learned r: a scalar
@@ -140,7 +138,7 @@ def similarity_error(probabilities: Tensor, target: Tensor) -> Tensor:
 def threshold_loss(similarity: Tensor, threshold: Tensor, num_groups: int) -> Tensor:
     """(sum S~ / (c^2/g) - 1)^2 with the soft step S~: zero when a channel has c/g similar channels on average.
 
-    The release's (c^2/g - sum S~)^2 on a sane scale, with the same minimum. A hard step would have no gradient to r.
+    The release's (c^2/g - sum S~)^2 divided by (c^2/g)^2: the same minimum. A hard step would have no gradient to r.
     """
     target = similarity.numel() / num_groups
     return (soft_step(similarity.detach(), threshold).sum() / target - 1).square()
@@ -154,7 +152,7 @@ def block_diagonal_loss(kernel: Tensor, groups: Tensor) -> Tensor:
 
 
 class Grouping(nn.Module, ABC):
-    """Which of g groups each of c channels belongs to. kernel: the weights [c,...] that produce the channels."""
+    """Assigns c channels to g groups. kernel: the weights [c,...] that produce the channels."""
 
     def __init__(self, num_channels: int, num_groups: int) -> None:
         super().__init__()
@@ -165,14 +163,14 @@ class Grouping(nn.Module, ABC):
         """[c,g], one-hot rows."""
 
     def initialize(self, kernel: Tensor) -> None:
-        """Called once, with the first kernels."""
+        """Called once, before training, with the initial kernels."""
 
     def loss(self, kernel: Tensor) -> GroupingLoss | None:
-        """What trains the parameters of the grouping; None when it has none. No gradient to the kernels."""
+        """The loss of the grouping's own parameters; None when it has none. No gradient reaches the kernels."""
         return None
 
     def kernel_loss(self, kernel: Tensor) -> Tensor | None:
-        """A loss of the kernels, a scalar: added to the generator's; None for none."""
+        """A scalar loss of the kernels, added to the generator's loss; None when there is none."""
         return None
 
     def statistics(self, kernel: Tensor) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_one_of
 from sarigan.layers.grouping import one_hot
 from sarigan.layers.modulation.demodulation import channel_affine
 from sarigan.layers.style import StyleCodes
@@ -27,7 +27,7 @@ class Intervention:
 
     scale: a * code. move: code + a (values - code), so 1 sets, more goes past. shift: code + a * values.
     values: the code of a group as `group_code` reads it, [K], or [N,K] for one a sample. An empty group has nothing to
-    edit. Raises InputError for what makes no edit, and when called, for values of another length.
+    edit. InputError for fields that make no edit; when called, for values of another length.
     """
 
     layer: str
@@ -38,9 +38,7 @@ class Intervention:
     values: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in {"code": CODES, "operation": OPERATIONS}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"edit: {name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, "edit: ", code=CODES, operation=OPERATIONS)
         if not abs(self.amount) <= LARGEST:
             raise InputError(f"edit of {self.place}: amount must be a finite number of 32 bits, got {self.amount}")
         if (self.values is None) != (self.operation == "scale"):
@@ -98,10 +96,10 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Regrouping:
-    """Another partition of a layer's channels, the image unchanged: later edits then act on the new groups' h and z.
+    """Gives a layer another partition of its channels and leaves the image as it is; later edits act on the new groups.
 
     With f of Eq. 5, z' = f and h'_i = sqrt(1/c sum_{C'_i} f_j^2) give the same f for the new groups C'. All h' are
-    positive. Random partitions of a model are the control for its own. groups [c]: the new group of every channel.
+    positive. Random partitions are the control for the learned one. groups [c]: the new group of every channel.
     """
 
     layer: str

@@ -25,5 +25,5 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 def wide_range(x: Tensor) -> Tensor:
-    """float16 becomes float32; the others, whose range is wide enough for anything here, stay."""
+    """float16 becomes float32; the other types have range enough and stay."""
     return x.float() if x.dtype == torch.float16 else x

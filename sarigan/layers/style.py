@@ -15,7 +15,7 @@ from sarigan.layers.normalization import full_precision
 
 @dataclass
 class StyleCodes:
-    """What controls a layer. Without groups only `z_scale` is there, and it is the per-channel scale itself."""
+    """The codes that control a layer. Without groups there is only `z_scale`, the scale of each channel."""
 
     z_scale: Tensor  # [N,I], intra-group, z_s of Eq. 3
     h_scale: Tensor | None = None  # [N,G], inter-group, h_s of Eq. 4
@@ -41,8 +41,7 @@ class ChannelStyle(nn.Module):
 class GroupStyle(nn.Module):
     """SariGAN's style: z (per channel) from w_z and h (per group) from w_h, biases 1; optionally z_b, h_b, biases 0.
 
-    h_init scales h, its spread included, at the start.
-
+    h_init: the initial bias of h, and the factor of its initial weights.
     latent [N,2D] = [w_h, w_z], membership [I,G] -> StyleCodes.
     """
 

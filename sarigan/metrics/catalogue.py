@@ -17,8 +17,8 @@ import torch
 
 from sarigan import distributed
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import replace_text
-from sarigan.files.code_version import git_commit
+from sarigan.files.paths import replace_text
+from sarigan.files.run_record import git_commit
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.frechet import FrechetDistance
 from sarigan.metrics.groups.metric import GroupQuality
@@ -58,7 +58,7 @@ def metrics_named(names: Sequence[str]) -> list[Metric]:
 
 @dataclass(frozen=True)
 class Report:
-    """Results, and what they have in common. A report of an evaluation that has not come to its end says what is missing."""
+    """Results, and what they have in common. The report of an unfinished evaluation says which metrics are missing."""
 
     results: list[Result]
     context: dict[str, Any]
@@ -79,7 +79,7 @@ class Report:
         return found
 
     def table(self) -> str:
-        """For a person."""
+        """A table for a person."""
         rows = [("metric", "value", "spread", "protocol")]
         for r in self.results:
             rows.append((r.name, f"{r.value:.6g}", "" if r.spread is None else f"{r.spread:.3g}", r.protocol))
@@ -105,8 +105,8 @@ def evaluate(
 ) -> Report:
     """Compute the named metrics; on every process of a group, which all return the same.
 
-    Whatever can be known to fail (a name, missing weights, too few images) does so before any work, as InputError. `keep`
-    gets what is finished after each metric but the last, and when one fails after others, before its exception goes on.
+    Names, weights and numbers of images are checked before any work (InputError). `keep` receives the finished results
+    after each metric but the last, and before the exception of a metric that fails after others.
     """
     start = time.perf_counter()
     with distributed.raise_on_all_ranks():
@@ -163,7 +163,7 @@ def _context(evaluation: Evaluation, start: float) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """What computed, for the report."""
+    """The name of the device, for the report."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
 
 

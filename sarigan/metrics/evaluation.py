@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sarigan import distributed
-from sarigan.data.content_hash import content_hash
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.metrics.config import EvaluationConfig
@@ -29,7 +28,7 @@ from sarigan.metrics.feature_statistics import (
     collect,
     tell_if_fewer,
 )
-from sarigan.metrics.statistics_cache import StatisticsCache
+from sarigan.metrics.statistics_cache import StatisticsCache, content_hash
 from sarigan.models.discriminator import Discriminator
 from sarigan.models.feature_networks import vgg16
 from sarigan.models.feature_networks.attribute_classifiers import AttributeClassifier, open_attribute_classifiers
@@ -43,11 +42,9 @@ NETWORKS = ("inception", "efficientnet", "vgg16")
 
 @dataclass
 class Evaluation:
-    """A generator, whatever else makes images, or a set of images, most often against a data set.
+    """What is judged (a generator, another image maker or a set of images), and the data set it is compared with.
 
-    Frozen networks may be handed in by name.
-
-    Raises InputError when sizes of images differ.
+    Frozen networks may be handed in by name. Raises InputError when sizes of images differ.
     """
 
     config: EvaluationConfig
@@ -105,7 +102,7 @@ class Evaluation:
 
     @cached_property
     def data_hash(self) -> str | None:
-        """Of the data set's content; None without one."""
+        """The hash of the data set's images; None without a data set."""
         return None if self.data is None else content_hash(self.data, self.config.num_workers, self.progress)
 
     def network(self, name: str) -> FeatureNetwork:
@@ -122,16 +119,16 @@ class Evaluation:
 
     @cached_property
     def perceptual_distance(self) -> PerceptualDistance:
-        """LPIPS where its weights are, else the distance with a name of its own, on the device."""
+        """On the device: LPIPS where its weights are, else EfficientNet's distance, which has another name."""
         return open_perceptual_distance(self.device)
 
     @property
     def moments_device(self) -> torch.device:
-        """Where float64 is: the device, or the CPU beside an Apple GPU."""
+        """The device, or the CPU where the device (an Apple GPU) has no float64."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
     def progress(self, total: int, title: str) -> Callable[[int], None]:
-        """A bar over `total` images of all processes; returns what to call with the number that this one has done."""
+        """A bar over `total` images; returns a function to call with the number of images that this process has finished."""
         shown = self.show_progress and distributed.is_main()
         bar = tqdm(
             total=total, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5, file=sys.stderr, disable=not shown,
@@ -140,11 +137,10 @@ class Evaluation:
 
         def advance(count: int) -> None:
             self.between_batches()
-            if not shown:
-                return
-            bar.update(min(count * distributed.world_size(), total - bar.n))
-            if bar.n >= total:
-                bar.close()
+            if shown:
+                bar.update(min(count * distributed.world_size(), total - bar.n))
+                if bar.n >= total:
+                    bar.close()
 
         return advance
 
@@ -155,17 +151,19 @@ class Evaluation:
             joined[request.network] = request.joined(joined.get(request.network, request))
         if not joined:
             return
-        missing = {}
+        missing, caches = {}, self.cache.folder is not None and self.data is not None
         for name in [name for name, request in joined.items() if request.compares]:
             request = FeatureRequest(name, joined[name].keep_features)
-            if (cached := self._cached(request)) is not None:
+            cached = self.cache.find(self._key(request), request.keep_features, self.moments_device) if caches else None
+            if cached is not None:
                 self._statistics["real", name] = cached
             else:
                 missing[name] = request
         if missing:
             for name, statistics in self._pass(self.real_images, missing, "real images").items():
                 self._statistics["real", name] = statistics
-                self._keep(missing[name], statistics)
+                if caches and distributed.is_main():
+                    self.cache.keep(self._key(missing[name]), statistics)
         title = "generated images" if self.images is None else "images"
         for name, statistics in self._pass(self.generated_images, joined, title).items():
             self._statistics["generated", name] = statistics
@@ -183,15 +181,6 @@ class Evaluation:
         advance = self.progress(len(images), title)
         found = collect(images, networks, self.preprocessing, self.config.batch_size, self.device, advance)
         return {request.network: found[network] for network, request in networks.items()}
-
-    def _cached(self, request: FeatureRequest) -> FeatureStatistics | None:
-        if self.cache.folder is None or self.data is None:
-            return None
-        return self.cache.find(self._key(request), request.keep_features, self.moments_device)
-
-    def _keep(self, request: FeatureRequest, statistics: FeatureStatistics) -> None:
-        if self.cache.folder is not None and distributed.is_main():
-            self.cache.keep(self._key(request), statistics)
 
     def _key(self, request: FeatureRequest) -> dict[str, Any]:
         assert self.data_hash is not None
@@ -216,7 +205,7 @@ def open_network(name: str, device: torch.device | str = "cpu", inception_weight
 
 @dataclass(frozen=True)
 class Result:
-    """One number, and all that a reader needs to believe it. details: whatever else the metric found, JSON values."""
+    """One number and how it was computed. details: everything else that the metric found, as JSON values."""
 
     name: str
     value: float
@@ -229,7 +218,7 @@ class Result:
 
 
 class Metric(ABC):
-    """A name a person can ask for, and how its numbers come about."""
+    """A metric: the name that a person asks for, and the computation."""
 
     name: str
     summary: str  # one line for the list of metrics
@@ -237,27 +226,26 @@ class Metric(ABC):
     needs_generator: bool = False  # a set of images will not do
 
     def check(self, evaluation: Evaluation) -> None:
-        """InputError for what would fail later; called for all metrics before any work."""
+        """InputError for a metric that cannot be computed; called for all metrics before any work."""
         return
 
     def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
-        """Features that `compute` will ask `evaluation.real` and `.generated` for, gathered in one pass for all metrics."""
+        """The features that `compute` reads from `evaluation`; one pass over the images gathers those of all metrics."""
         return ()
 
     @abstractmethod
     def compute(self, evaluation: Evaluation) -> Iterable[Result]:
-        """The numbers, one by one where each is much work; called on every process, which must all give the same."""
+        """The results, one by one where each is much work. Every process calls it and must return the same."""
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
-        """Options of its own for scripts/evaluate.py, by calls like argparse's add_argument(...).
-
-        They arrive in `evaluation.arguments`.
-        """
+        """Options of its own for scripts/evaluate.py, by calls like add_argument(...); read in `evaluation.arguments`."""
         return
 
 
 class FeatureMetric(Metric):
-    """A metric in the features of a network, which gives the number its name."""
+    """A metric of features; the network is part of a result's name. keeps_features: features are needed beside moments."""
+
+    keeps_features = False
 
     def __init__(self, name: str, network: str, summary: str) -> None:
         self.name, self.network_name, self.summary = name, network, summary
@@ -267,15 +255,24 @@ class FeatureMetric(Metric):
         return self.network_name
 
     def check(self, evaluation: Evaluation) -> None:
-        """Weights are looked for before any work."""
+        """Opens the network: InputError when its weights are missing."""
         evaluation.network(self.network_of(evaluation))
+
+    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
+        return [FeatureRequest(self.network_of(evaluation), keep_features=self.keeps_features)]
+
+    def kept_features(self, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+        """Features [N,D] of generated and [M,D] of real images."""
+        name = self.network_of(evaluation)
+        generated, real = evaluation.generated(name).features, evaluation.real(name).features
+        assert generated is not None and real is not None
+        return generated, real
 
     def result(
         self, evaluation: Evaluation, metric: str, value: float, protocol: str, spread: float | None = None,
         kept: tuple[Tensor, Tensor] | None = None,
     ) -> Result:  # fmt: skip
-        """A number under the name that its network gives it. kept: features of generated and real images that it is made of,
-        where they may be of fewer images than there are."""
+        """A result named after metric and network. kept: the features that it was computed from, perhaps of fewer images."""
         network = evaluation.network(self.network_of(evaluation))
         generated, real = kept or (None, None)
         counts = f"{_used(evaluation.generated_images, generated)} images"

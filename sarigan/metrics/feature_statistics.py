@@ -1,4 +1,4 @@
-"""From two sets of images to what metrics compare: the images, one pass over them, moments and features of a network.
+"""Sets of images, one pass over them, and what metrics compare: moments and features of a network.
 
 Image i of a set is a function of i alone, so that neither batch size nor number of processes changes a number.
 Memory: moments are D^2 numbers, class sums a few numbers a class; kept features, which kernel distance and precision and
@@ -42,9 +42,9 @@ class ImageSet(Protocol):
 
 
 class DatasetImages:
-    """All images of a data set, or `count` of them drawn without return by a fixed permutation. uint8.
+    """All images of a data set, or `count` of them chosen by a fixed permutation. uint8.
 
-    mirror flips half of them, by index: the release's way with real images.
+    mirror: half of them, by index, are flipped, as the release does with real images.
     """
 
     def __init__(self, dataset: ImageDataset, count: int | None = None, mirror: bool = False, num_workers: int = 0) -> None:
@@ -65,7 +65,7 @@ class DatasetImages:
             yield images.to(device, non_blocking=True)
 
     def image(self, index: int) -> np.ndarray:
-        """uint8 [3,R,R] of an index of the data set, mirrored where it falls to it."""
+        """uint8 [3,R,R] by index of the data set; with `mirror`, half of the indices are flipped."""
         image = self.dataset[index]
         return image[:, :, ::-1] if self.mirror and derive_seed("mirror", index) % 2 else image
 
@@ -181,7 +181,7 @@ class StreamedMoments:
 
 
 class ClassSums(Protocol):
-    """Sums over the logits of a classifier, made from the numbers of images and of classes."""
+    """Sums over the logits of a classifier; built with the numbers of images and of classes."""
 
     def update(self, positions: Tensor, logits: Tensor) -> None:
         """Take in logits [N,K] of the images at these positions."""
@@ -200,7 +200,7 @@ class FeatureRequest:
     compares: bool = True  # False: of the generated images alone
 
     def joined(self, other: "FeatureRequest") -> "FeatureRequest":
-        """What serves both."""
+        """One request that serves both."""
         return FeatureRequest(
             self.network,
             self.keep_features or other.keep_features,
@@ -252,7 +252,7 @@ class _Collector:
             self.kept[rows[rows >= 0]] = features.cpu()[rows >= 0]
 
     def merged(self, device: torch.device) -> FeatureStatistics:
-        """Of all processes, the same on every one."""
+        """The statistics over all processes, the same on every one."""
         if self.classes is not None:
             self.classes.merge(device)
         if self.kept is not None and distributed.world_size() > 1:
@@ -271,7 +271,7 @@ def collect(
 ) -> dict[FeatureNetwork, FeatureStatistics]:
     """One pass over the images through every network; processes share it, and all receive the result.
 
-    `advance` hears of each batch of this process. Raises InputError for features that are not finite.
+    `advance` is called with the size of each batch of this process. Raises InputError for features that are not finite.
     """
     starts = range(0, len(images), batch_size)[distributed.rank() :: distributed.world_size()]
     batches = [list(range(start, min(start + batch_size, len(images)))) for start in starts]
@@ -284,7 +284,7 @@ def collect(
 
 
 def kept_positions(count: int) -> Tensor:
-    """The places whose features are kept: all, or MAX_KEPT by a fixed permutation, in order."""
+    """The positions whose features are kept, ascending: all, or MAX_KEPT chosen by a fixed permutation."""
     if count <= MAX_KEPT:
         return torch.arange(count)
     random = np.random.default_rng(derive_seed("kept", count))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
-from sarigan.metrics.feature_statistics import FeatureRequest, Moments
+from sarigan.metrics.feature_statistics import Moments
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -45,9 +45,6 @@ class FrechetDistance(FeatureMetric):
     def check(self, evaluation: Evaluation) -> None:
         super().check(evaluation)
         self.require_images(evaluation, 2, self.name)
-
-    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
-        return [FeatureRequest(self.network_of(evaluation))]
 
     def compute(self, evaluation: Evaluation) -> Sequence[Result]:
         name = self.network_of(evaluation)

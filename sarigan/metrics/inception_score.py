@@ -14,9 +14,9 @@ NUM_SPLITS = 10
 
 
 class ClassStatistics:
-    """Sums of p(y|x) and of its negative entropy in each split, streamed in float64. An image's split is its place's.
+    """Sums of p(y|x) and of its negative entropy in each split, streamed in float64.
 
-    num_images places are dealt to the splits in contiguous runs of a fixed permutation, or of none (`shuffle`).
+    The position of an image decides its split: contiguous runs of all positions, which `shuffle` permutes first (fixed seed).
     """
 
     def __init__(self, num_images: int, num_classes: int, num_splits: int = NUM_SPLITS, shuffle: bool = True) -> None:
@@ -31,7 +31,7 @@ class ClassStatistics:
         self.negative_entropies = torch.zeros(self.num_splits, dtype=torch.float64)
 
     def update(self, positions: Tensor, logits: Tensor) -> None:
-        """Take in logits [N,K] of the images at these places."""
+        """Take in logits [N,K] of the images at these positions."""
         log_p = logits.cpu().double().log_softmax(dim=1)
         p, splits = log_p.exp(), self.split_of[positions]
         self.counts.index_add_(0, splits, torch.ones(len(p), dtype=torch.float64))

@@ -1,7 +1,7 @@
-"""How much of its codes an image still tells: R^2 of Q on latents that training has not seen (SariGAN Eq. 8).
+"""How well Q recovers the codes of an image: R^2 on latents that training has not seen (SariGAN Eq. 8).
 
 R^2_d = 1 - E(Q_d - t_d)^2 / Var t_d for each dimension d of the target t; -1/2 sum_d log(1 - R^2_d) bounds, under a
-Gaussian, the information in nats. Beside it the same with images dealt to the wrong latents (what R^2 is when an image
+Gaussian, the information in nats. Beside it stand R^2 with images assigned to wrong latents (its value when an image
 tells nothing), and the squared correlation of Q_d and t_d, which an EMA generator that Q was not trained on cannot bias.
 """
 
@@ -16,11 +16,10 @@ from sarigan import distributed
 from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
-from sarigan.models.discriminator import Discriminator
+from sarigan.models.discriminator import Discriminator, code_halves, information_target
 from sarigan.models.generator import Generator
-from sarigan.models.recognition import code_halves, information_target
 
-BLOCK = 32  # images that D sees at once: its minibatch statistic makes Q depend on the company
+BLOCK = 32  # images in a pass of D: its minibatch standard deviation makes Q depend on the other images of the pass
 
 
 @dataclass(frozen=True)

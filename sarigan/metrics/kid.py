@@ -8,7 +8,6 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
-from sarigan.metrics.feature_statistics import FeatureRequest
 from sarigan.seeding import derive_seed
 
 NUM_SUBSETS, SUBSET_SIZE = 100, 1000
@@ -51,17 +50,14 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 class KernelDistance(FeatureMetric):
     """KID, or the same in another network's features."""
 
+    keeps_features = True
+
     def check(self, evaluation: Evaluation) -> None:
         super().check(evaluation)
         self.require_images(evaluation, 2, f"a subset of {self.name}")
 
-    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
-        return [FeatureRequest(self.network_of(evaluation), keep_features=True)]
-
     def compute(self, evaluation: Evaluation) -> Sequence[Result]:
-        name = self.network_of(evaluation)
-        generated, real = evaluation.generated(name).features, evaluation.real(name).features
-        assert generated is not None and real is not None
+        generated, real = self.kept_features(evaluation)
         device = evaluation.moments_device
         value, spread = kernel_distance(generated.to(device), real.to(device), seed=evaluation.config.seed)
         size = min(SUBSET_SIZE, len(generated), len(real))

@@ -1,6 +1,6 @@
-"""Latents and noise for metrics that ask a generator what a latent does: position i is a function of (seed, i) alone.
+"""Latents and noise for metrics of a generator: position i is a function of (seed, i) alone.
 
-Processes take whole batches in turn; what they find is put together by position, so that their number changes nothing.
+Processes take batches in turn and join their results by position, so the number of processes changes no result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,5 +60,5 @@ def gather_rows(count: int, positions: Sequence[int], rows: Sequence[Tensor]) ->
 
 
 def gather_width(rows: Sequence[Tensor]) -> tuple[int, ...]:
-    """The shape of one row; a process without rows learns it from the others."""
+    """The shape of one row; a process without rows receives it from the others."""
     return max(distributed.gather_objects(tuple(rows[0].shape[1:]) if len(rows) else ()))

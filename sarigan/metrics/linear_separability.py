@@ -1,4 +1,4 @@
-"""Linear separability of a latent space (Karras et al. 2019, StyleGAN, sec. 4.2), with what tells a number from overfitting.
+"""Linear separability of a latent space (Karras et al. 2019, StyleGAN, sec. 4.2), with controls for overfitting.
 
 For each binary attribute: classify images, keep the most confident half, fit a linear SVM from latent to label.
 H(Y|X) is what is still unknown of the label Y when the SVM's side X is known; the score is exp(sum H(Y|X)) in nats.
@@ -58,7 +58,7 @@ def measure_attribute(
     smallest_class: int = 10,
     seed: int = 0,
 ) -> AttributeSeparability | str:
-    """The entropies for latents [N,D] and one attribute's logits [N], or why there are none."""
+    """The entropies for latents [N,D] and one attribute's logits [N], or the reason why there are none."""
     # softmax([l,-l]) is monotone in |l|, and saturates where |l| does not.
     kept = np.argsort(-np.abs(logits), kind="stable")[: int(kept_share * len(logits))]
     x, y = latents[kept], logits[kept] > 0
@@ -88,7 +88,7 @@ def _stratified(y: np.ndarray, share: float, random: np.random.Generator) -> np.
 
 
 def _sides(x: np.ndarray, y: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """On which side of the SVM's plane, fitted to x and y, the asked samples lie."""
+    """The side of the plane of an SVM, fitted to x and y, on which the asked samples lie."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -170,8 +170,8 @@ def linear_separability(
 ) -> dict[str, SpaceSeparability]:
     """Separability in `z` and in `w` (that of the last layer; all share one). Processes share images and fits.
 
-    `advance` hears of images, `advance_fits` of fitted attributes. Raises InputError for too few images, names that occur
-    twice, logits that are not finite, or when no attribute has two classes.
+    `advance` is called with numbers of images, `advance_fits` with numbers of fitted attributes. Raises InputError for too few
+    images, names that occur twice, logits that are not finite, or when no attribute has two classes.
     """
     config.check(max(generator.config.z_dim, generator.config.w_dim))
     names = attribute_names(classifiers)
@@ -200,7 +200,7 @@ def attribute_logits(
     config: SeparabilityConfig,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
-    """What the classifiers say of the generator's images, without truncation: [N,A], on every process."""
+    """Logits [N,A] of the generator's untruncated images, on every process."""
     positions: list[int] = []
     rows = []
     for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):

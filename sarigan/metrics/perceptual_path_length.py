@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.editing.interpolation import slerp_direction
+from sarigan.editing.seeds import slerp_direction
 from sarigan.errors import InputError, require_at_least_1
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.feature_statistics import GeneratedImages

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
-from sarigan.metrics.feature_statistics import FeatureRequest
 from sarigan.models.feature_networks import vgg16
 
 NUM_NEIGHBORS = 3
@@ -61,6 +60,8 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
 class PrecisionRecall(FeatureMetric):
     """Improved precision and recall; without a network of its own in VGG16 where its weights are, else EfficientNet."""
 
+    keeps_features = True
+
     def network_of(self, evaluation: Evaluation) -> str:
         """Its own network, else VGG16 where the weights are, else EfficientNet."""
         if self.network_name:
@@ -72,13 +73,8 @@ class PrecisionRecall(FeatureMetric):
         super().check(evaluation)
         self.require_images(evaluation, NUM_NEIGHBORS + 1, f"{self.name} with k={NUM_NEIGHBORS}")
 
-    def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
-        return [FeatureRequest(self.network_of(evaluation), keep_features=True)]
-
     def compute(self, evaluation: Evaluation) -> Sequence[Result]:
-        name = self.network_of(evaluation)
-        generated, real = evaluation.generated(name).features, evaluation.real(name).features
-        assert generated is not None and real is not None
+        generated, real = self.kept_features(evaluation)
         precision, recall = precision_recall(generated.to(evaluation.device), real.to(evaluation.device))
         protocol = f"k={NUM_NEIGHBORS} nearest neighbours"
         return [

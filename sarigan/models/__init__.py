@@ -1,1 +1,1 @@
-"""Networks: mapping, synthesis, generator, discriminator with its Q head."""
+"""Networks: generator, discriminator with its Q head, moving average, networks of metrics."""

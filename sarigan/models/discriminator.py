@@ -1,4 +1,7 @@
-"""Residual discriminator of StyleGAN2 (Karras et al. 2020), whose trunk SariGAN's Q head shares (sec. 4)."""
+"""Residual discriminator of StyleGAN2 (Karras et al. 2020), and SariGAN's recognition head Q on its trunk (sec. 4).
+
+Q regresses the codes of an image, for the information loss (SariGAN Eq. 8; Chen et al. 2016, InfoGAN).
+"""
 
 import math
 from contextlib import nullcontext
@@ -11,10 +14,64 @@ from sarigan.errors import InputError, require_at_most
 from sarigan.layers.activation import BiasLeakyReLU
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.linear import EqualizedLinear
-from sarigan.layers.minibatch_stddev import MinibatchStddev
 from sarigan.layers.normalization import full_precision, wide_range
-from sarigan.models.channel_widths import block_resolutions, channels_at, check_widths
-from sarigan.models.recognition import RecognitionHead
+from sarigan.models.generator import Generator, GeneratorOutput
+from sarigan.models.synthesis import block_resolutions, channels_at, check_widths
+
+
+class RecognitionHead(nn.Module):
+    """Regresses the codes of an image from the discriminator's last features: [N,features] -> [N,code_dim]."""
+
+    def __init__(self, num_features: int, code_dim: int) -> None:
+        super().__init__()
+        self.linear = EqualizedLinear(num_features, code_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features)
+
+
+def information_target(output: GeneratorOutput, kind: str) -> Tensor:
+    """`w`: the mean latent over layers [N,w_dim] (w itself unless layers mix two). `codes`: [h, z] of every grouped layer."""
+    if kind == "w":
+        return output.latents.mean(dim=1)
+    parts = [part for code in output.codes.values() for part in (code.h_scale, code.z_scale) if part is not None]
+    return torch.cat(parts, dim=1)
+
+
+def code_halves(generator: Generator, kind: str) -> dict[str, Tensor]:
+    """Indices [D] of the target's dimensions: `all`, and with groups also those of the `h` and of the `z` half."""
+    layers = generator.grouped_layers()
+    if kind == "w":
+        inter = torch.arange(generator.config.w_dim) < generator.config.style_dim
+    else:
+        sizes = [(layer.grouping.num_groups, layer.grouping.num_channels) for layer in layers]
+        inter = torch.cat([torch.arange(groups + channels) < groups for groups, channels in sizes])
+    halves = {"all": torch.arange(len(inter))}
+    return {**halves, "h": inter.nonzero()[:, 0], "z": (~inter).nonzero()[:, 0]} if layers else halves
+
+
+class MinibatchStddev(nn.Module):
+    """Append the standard deviation over groups of samples, averaged over features, as a constant map (Karras et al. 2018).
+
+    x [N,C,H,W] -> [N,C+1,H,W]. A group holds `group_size` samples (or the largest divisor of N below it). With M = N/group_size
+    groups, sample n belongs to group n mod M. So a batch that is cut into shards s, s+S, s+2S, ... keeps its groups as long as
+    every shard holds a multiple of `group_size` samples. `num_batches`: x is so many batches of equal size, one after the
+    other, and no group holds samples of two of them.
+    """
+
+    def __init__(self, group_size: int = 4, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.group_size, self.epsilon = group_size, epsilon
+
+    def forward(self, x: Tensor, num_batches: int = 1) -> Tensor:
+        total, c, h, w = x.shape
+        n = total // num_batches
+        size = max(g for g in range(1, min(self.group_size, n) + 1) if n % g == 0)
+        groups = full_precision(x).reshape(num_batches, size, n // size, c, h, w)
+        variance = (groups - groups.mean(dim=1, keepdim=True)).square().mean(dim=1)
+        stddev = torch.sqrt(variance + self.epsilon).mean(dim=(2, 3, 4)).to(x.dtype)  # [B,M]
+        maps = stddev[:, None].expand(num_batches, size, n // size).reshape(total, 1, 1, 1).expand(total, 1, h, w)
+        return torch.cat([x, maps], dim=1)
 
 
 @dataclass(frozen=True)

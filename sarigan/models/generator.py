@@ -8,17 +8,42 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.device import to_device
-from sarigan.errors import InputError, require_at_least_1, require_at_most
+from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.files.weights import floating_type, load_weights
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import Edit
+from sarigan.layers.linear import EqualizedLinear
+from sarigan.layers.normalization import full_precision, pixel_norm
 from sarigan.layers.style import StyleCodes
-from sarigan.models.channel_widths import check_widths
-from sarigan.models.mapping import MappingNetwork
-from sarigan.models.synthesis import GroupedLayer, SkipSynthesis
+from sarigan.models.synthesis import GroupedLayer, SkipSynthesis, check_widths
 from sarigan.models.synthesis_adain import AdaINSynthesis
 
 Noise = str | Sequence[Tensor | None]
+
+
+class MappingNetwork(nn.Module):
+    """Pixel norm, then fully connected layers with leaky ReLU (Karras et al. 2019, StyleGAN, sec. 2; SariGAN Fig. 2a).
+
+    z [N,z_dim] -> w [N,w_dim]. Hidden layers are `style_dim` wide; only the last one reaches w_dim, which for SariGAN is
+    2 * style_dim: w = [w_h, w_z], the inter-group and the intra-group half. Always float32 or wider.
+    """
+
+    def __init__(
+        self, z_dim: int, style_dim: int, w_dim: int, num_layers: int = 8, learning_rate_multiplier: float = 0.01
+    ) -> None:
+        super().__init__()
+        widths = [z_dim, *[style_dim] * (num_layers - 1), w_dim]
+        self.layers = nn.ModuleList(
+            EqualizedLinear(i, o, learning_rate_multiplier, activation="leaky_relu")
+            for i, o in zip(widths[:-1], widths[1:], strict=True)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.autocast(z.device.type, enabled=False):
+            x = pixel_norm(full_precision(z))
+            for layer in self.layers:
+                x = layer(x)
+            return x
 
 
 @dataclass(frozen=True)
@@ -40,9 +65,7 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         check_widths("generator", self.resolution, self.channel_base, self.channel_max)
-        for name, choices in {"synthesis": ("skip", "adain"), "form": ("weight", "activation")}.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"generator.{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, "generator.", synthesis=("skip", "adain"), form=("weight", "activation"))
         require_at_least_1(self, "z_dim", "style_dim", "mapping_layers", prefix="generator.")
         require_at_most("generator", self, z_dim=16_384, style_dim=16_384, mapping_layers=64)
         if self.mapping_learning_rate_multiplier <= 0:
@@ -122,6 +145,10 @@ class Generator(nn.Module):
     def grouped_layers(self) -> list[GroupedLayer]:
         """The layers with groups, each with the kernel that its grouping clusters."""
         return self.synthesis.grouped_layers()
+
+    def grouped_layer(self, name: str) -> GroupedLayer:
+        """The grouped layer of this name; KeyError when there is none."""
+        return {layer.name: layer for layer in self.grouped_layers()}[name]
 
     @classmethod
     def from_weights(cls, config: GeneratorConfig, weights: dict[str, Any], device: str | torch.device) -> "Generator":

@@ -14,21 +14,47 @@ import torch
 from torch import Tensor, nn
 
 from ops import bias_act
-from sarigan.layers.activation import BiasLeakyReLU
+from sarigan.errors import InputError
+from sarigan.layers.activation import BiasLeakyReLU, NoiseInjection
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.grouping import Grouping, GroupingConfig, build_grouping
 from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.forms import ActivationModulation, WeightModulation
-from sarigan.layers.noise import NoiseInjection
 from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.resample import upsample_2x
 from sarigan.layers.style import ChannelStyle, GroupStyle, StyleCodes
-from sarigan.models.channel_widths import block_resolutions, channels_at
+
+
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """min(base / 2^(log2 R - 1), maximum) (StyleGAN2). Config E: base 8192, config F: base 16384, maximum 512 for both."""
+    return min(2 * channel_base // resolution, channel_max)
+
+
+def block_resolutions(resolution: int) -> list[int]:
+    """4, 8, ..., R."""
+    return [2**level for level in range(2, resolution.bit_length())]
+
+
+def check_widths(section: str, resolution: int, channel_base: int, channel_max: int) -> None:
+    """InputError naming the field when the resolution or the widths make no network."""
+    if resolution < 8 or resolution & (resolution - 1):
+        raise InputError(f"{section}.resolution must be a power of two and at least 8, got {resolution}")
+    for name, value, largest in (
+        ("resolution", resolution, 8192), ("channel_base", channel_base, 1 << 20), ("channel_max", channel_max, 16_384)
+    ):  # fmt: skip
+        if value > largest:
+            raise InputError(f"{section}.{name} must be at most {largest:,}, got {value}")
+    if channel_max < 1:
+        raise InputError(f"{section}.channel_max must be at least 1, got {channel_max}")
+    if channels_at(resolution, channel_base, channel_max) < 1:
+        raise InputError(
+            f"{section}.channel_base must be at least {resolution // 2} at resolution {resolution}, got {channel_base}"
+        )
 
 
 @dataclass
 class SynthesisOutput:
-    """What one pass through a synthesis network leaves: all tensors carry gradient, memberships excepted."""
+    """The outputs of a synthesis network. All tensors but memberships carry gradients."""
 
     images: Tensor  # [N,3,R,R], about -1..1, not clamped
     codes: dict[str, StyleCodes]  # of every grouped layer, by layer name
@@ -41,6 +67,11 @@ class GroupedLayer:
     name: str
     grouping: Grouping
     kernel: Tensor
+
+    def occupied(self) -> list[int]:
+        """The groups that hold channels."""
+        groups: list[int] = self.grouping.membership().any(dim=0).nonzero().flatten().tolist()
+        return groups
 
 
 class SynthesisLayer(nn.Module):

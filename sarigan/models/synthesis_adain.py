@@ -18,8 +18,7 @@ from sarigan.layers.modulation.adain import AdaINEpilogue
 from sarigan.layers.normalization import full_precision
 from sarigan.layers.resample import Resample2d
 from sarigan.layers.style import StyleCodes
-from sarigan.models.channel_widths import block_resolutions, channels_at
-from sarigan.models.synthesis import GroupedLayer, SynthesisOutput
+from sarigan.models.synthesis import GroupedLayer, SynthesisOutput, block_resolutions, channels_at
 
 
 class AdaINLayer(nn.Module):

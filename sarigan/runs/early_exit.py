@@ -10,7 +10,7 @@ import threading
 import time
 from types import FrameType
 
-from sarigan.launcher_watch import watch_launcher
+from sarigan.launcher import watch_launcher
 
 INSIST_SECONDS = 5.0
 

@@ -14,7 +14,6 @@ from sarigan import distributed
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry
-from sarigan.files.run_log import RunLogger
 from sarigan.files.run_record import read_log
 from sarigan.metrics.catalogue import evaluate
 from sarigan.metrics.config import EvaluationConfig
@@ -23,7 +22,7 @@ from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.failure import is_communication_error
 from sarigan.training.config import MetricsConfig
-from sarigan.training.hooks import interval_steps
+from sarigan.training.hooks import RunLogger, interval_steps
 from sarigan.training.trainer import Hook, StoppedInHookError, Trainer
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from sarigan.files.lock import require_unlocked
 from sarigan.files.reading import reading
 from sarigan.training.state import TrainingState
 
+log = logging.getLogger(__name__)
 # These decide which image stands at a position, and what is drawn for it.
 DATA_ORDER = ("data.name", "data.crop", "data.num_images", "data.seed", "training.seed")
 # Changes of these are not logged: no weight depends on them, nor on the section `metrics`.
@@ -85,9 +86,6 @@ def check_same_images(there: int | None, here: int | None, source: str) -> None:
             f"{source}: the run began with {there:,} images, the data set has {here:,}; a run goes on with the images it began"
             " with, another --run-dir starts anew"
         )
-
-
-log = logging.getLogger(__name__)
 
 
 def newest_good_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -4,38 +4,97 @@
 """
 
 import dataclasses
+import json
 import logging
 import os
+import platform
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
+import torch
+
 from sarigan import distributed
 from sarigan.config import Config
 from sarigan.data.loader import ImageDataset, open_dataset
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.lock import run_lock
-from sarigan.files.run_log import RunLogger
+from sarigan.files.paths import replace_text
+from sarigan.files.reading import read_json_object
+from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
-from sarigan.runs.failure import ending_together
+from sarigan.runs.failure import ending_together, explained_out_of_memory
 from sarigan.runs.initial_weights import initialize_from
-from sarigan.runs.out_of_memory import explained_out_of_memory
 from sarigan.runs.resume import differing_fields, resume_from_newest
-from sarigan.runs.run_directory import prepare_run_dir, recorded_precision
 from sarigan.runs.summary import overfitting_warning
-from sarigan.runs.supervisor import RunSupervisor
 from sarigan.runs.watchdog import Watchdog
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.hooks import LogHook, ProgressHook, SampleHook, WarmUpHook
-from sarigan.training.precision import Precision, resolve_precision
-from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Hook, Trainer
+from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
+from sarigan.training.nonfinite import NonfiniteError
+from sarigan.training.precision import PRECISIONS, Precision, resolve_precision
+from sarigan.training.state import TrainingState, numeric_platform
+from sarigan.training.trainer import Hook, Supervisor, Trainer
 
 log = logging.getLogger(__name__)
+MAX_ROLLBACKS = 3
 LAST_WRITE_SECONDS = 20.0  # a checkpoint on its way to the disk gets, when another rank is lost
+
+
+def recorded_precision(run_dir: Path) -> str | None:
+    """The precision that a run with checkpoints was started with, from its environment.json; None for a new run."""
+    precision = read_json_object(run_dir / "environment.json").get("precision")
+    known = isinstance(precision, str) and precision in PRECISIONS
+    return precision if known and list_checkpoints(run_dir / "checkpoints") else None
+
+
+def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunLogger:
+    """Write the resolved configuration and the environment; open the log."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    replace_text(run_dir / "config.yaml", config.to_yaml())
+    environment = {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "commit": git_commit(),
+        **numeric_platform(state.precision),
+        "cuda": torch.version.cuda,
+    }
+    replace_text(run_dir / "environment.json", json.dumps(environment, indent=2) + "\n")
+    return RunLogger(run_dir, state.step)
+
+
+class RunSupervisor(Supervisor):
+    """Tells the watchdog where the trainer is, and rolls back after bad steps. `logger` is None on all ranks but 0."""
+
+    def __init__(self, watchdog: Watchdog, checkpoints: CheckpointHook, logger: RunLogger | None, run_dir: Path) -> None:
+        self.watchdog, self.checkpoints, self.logger, self.run_dir = watchdog, checkpoints, logger, run_dir
+
+    def report_position(self, where: str) -> None:
+        self.watchdog.mark(where)
+
+    def report_stop(self) -> None:
+        self.watchdog.post("stopped in an evaluation, as asked; what was trained is saved", code=0)
+
+    def roll_back(self, trainer: Trainer, error: NonfiniteError) -> bool:
+        """Restore the last checkpoint and go on with other latents, if the configuration allows it, three times at most."""
+        state = trainer.state
+        attempt = state.num_rollbacks + 1
+        if state.config.training.on_nonfinite != "roll_back" or attempt > MAX_ROLLBACKS:
+            return False
+        self.checkpoints.writer.wait()
+        if not resume_from_newest(state, self.run_dir):
+            return False
+        state.num_rollbacks = attempt
+        self.checkpoints.saved_step = state.step
+        if self.logger is not None:
+            self.logger.drop_after(state.step)
+            log.warning(f"warning: {error}; rolled back to step {state.step}, attempt {attempt} of {MAX_ROLLBACKS}")
+        return True
 
 
 def train(config: Config, run_dir: Path) -> Trainer:

@@ -2,7 +2,7 @@
 
 The batch is always the total. Position p of it goes to shard p mod S, S = ranks * rounds; rank r has shards
 r * rounds ... r * rounds + rounds - 1. Gradients, the minibatch standard deviation included, do not depend on the cut as
-long as a shard is a multiple of the group size of that layer (`sarigan.layers.minibatch_stddev`).
+long as a shard is a multiple of the group size of that layer (`sarigan.models.discriminator`).
 """
 
 from dataclasses import dataclass

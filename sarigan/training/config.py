@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from sarigan.errors import InputError, require_at_least_1, require_at_most
+from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
 
 
@@ -55,15 +55,10 @@ class TrainingConfig:
                 f"training.batch_size must be a multiple of training.accumulation_rounds={self.accumulation_rounds},"
                 f" got {self.batch_size}"
             )
-        precisions = ("auto", "float32", "bfloat16", "float16", "float64")
-        if self.precision not in precisions:
-            raise InputError(f"training.precision must be one of {', '.join(precisions)}, got {self.precision!r}")
-        if self.memory_format not in ("auto", "channels_last", "contiguous"):
-            raise InputError(
-                f"training.memory_format must be one of auto, channels_last, contiguous, got {self.memory_format!r}"
-            )
-        if self.on_nonfinite not in ("stop", "roll_back"):
-            raise InputError(f"training.on_nonfinite must be stop or roll_back, got {self.on_nonfinite!r}")
+        require_one_of(
+            self, "training.", precision=("auto", "float32", "bfloat16", "float16", "float64"),
+            memory_format=("auto", "channels_last", "contiguous"), on_nonfinite=("stop", "roll_back"),
+        )  # fmt: skip
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
             raise InputError(f"training.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
 
@@ -85,8 +80,7 @@ class MetricsConfig:
         require_at_most("metrics", self, num_images=10**9, num_real_images=10**9, batch_size=1 << 20, interval_kimg=10**9)
         if self.interval_kimg <= 0:
             raise InputError(f"metrics.interval_kimg must be positive, got {self.interval_kimg}")
-        if self.preprocessing not in PREPROCESSINGS:
-            raise InputError(f"metrics.preprocessing must be one of {', '.join(PREPROCESSINGS)}, got {self.preprocessing!r}")
+        require_one_of(self, "metrics.", preprocessing=PREPROCESSINGS)
         if self.names:
             from sarigan.metrics.catalogue import metrics_named  # seconds of imports that most runs do without
 

@@ -54,7 +54,7 @@ class Hook:
 
 
 class Supervisor:
-    """What a trainer reports to. This one does nothing; `sarigan.runs.supervisor` has the one that a run uses."""
+    """What a trainer reports to. This one does nothing; `sarigan.runs.run` has the one that a run uses."""
 
     def report_position(self, where: str) -> None:
         """Record that this process has reached a point that every rank reaches. Called several times a step: cheap."""

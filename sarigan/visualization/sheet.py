@@ -37,6 +37,12 @@ def heat_colors(values: np.ndarray) -> np.ndarray:
     return ((1 - share) * ANCHORS[low] + share * ANCHORS[low + 1]).round().astype(np.uint8)
 
 
+def heat_pictures(maps: np.ndarray) -> tuple[list[np.ndarray], float]:
+    """Maps [N,H,W] on one colour scale from 0, and the value of its bright end."""
+    largest = float(maps.max())
+    return [heat_colors(m) for m in maps / max(largest, 1e-12)], largest
+
+
 def make_grid(images: Tensor, num_columns: int | None = None) -> np.ndarray:
     """images [N,3,H,W] in -1..1 or uint8 -> uint8 [rows*H, columns*W, 3], row by row; about square unless columns are given."""
     n, c, h, w = images.shape

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sarigan.analysis.edit_locality import EditLocality, edit_locality
-from sarigan.analysis.locality_report import verdict
-from sarigan.analysis.part_iou import IouScorer, best_labels, part_iou
-from sarigan.analysis.part_masks import load_masks
+from sarigan.analysis.locality_report import EditLocality, edit_locality, verdict
+from sarigan.analysis.part_iou import IouScorer, best_labels, load_masks, part_iou
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.metrics.groups.permutation_null import NullTest

@@ -20,7 +20,7 @@ from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import heat_colors
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-FIGURES = ("attention_maps", "editing", "samples", "noise", "mixing")
+FIGURES = ("attention_maps", "editing", "samples", "mixing")
 PSI = 0.7  # of all scripts but generate.py
 Build = Callable[..., Any]
 Drawn = Callable[..., list[list[np.ndarray | None]]]
@@ -65,7 +65,7 @@ def drawn(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Drawn:
     """drawn(script, arguments...): the cells of the one sheet that it makes, row by row."""
     sheets: list[list[list[np.ndarray | None]]] = []
     for name in FIGURES:
-        module = importlib.import_module(f"sarigan.visualization.figures.{name}")
+        module = importlib.import_module(f"sarigan.visualization.{name}")
 
         def record(rows: Sequence[Sequence], *arguments: Any, make_sheet: Any = module.make_sheet, **options: Any) -> Any:
             sheets.append([list(row) for row in rows])
@@ -143,7 +143,7 @@ def test_truncation_sweep(drawn: Drawn, generator: Generator) -> None:
 @pytest.mark.parametrize("space", ["z", "w"])
 def test_film(run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, space: str) -> None:
     """Two seeds, three frames from each to the next and back, under the first seed's noise."""
-    from sarigan.visualization.figures import samples as generation
+    from sarigan.visualization import samples as generation
 
     frames: list[np.ndarray] = []
     save_video = generation.save_video
@@ -192,7 +192,7 @@ def test_mixing_by_layers(drawn: Drawn, generator: Generator, layers: str) -> No
 def test_mixing_by_halves(
     run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, half: str
 ) -> None:
-    from sarigan.visualization.figures import mixing as style_mixing
+    from sarigan.visualization import mixing as style_mixing
 
     sheets = {}
     make_sheet = style_mixing.make_sheet

@@ -16,8 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
 from sarigan.data.lmdb.format import FORMAT_VERSION, Header, Recipe, header_from_json, image_key, info_key, to_json
 from sarigan.data.loader import DataConfig, open_dataset, training_batches
 from sarigan.errors import InputError

@@ -137,7 +137,7 @@ def test_stopping_anywhere_and_going_on(many: Path, tmp_path: Path, make_set: Ma
 HELD_BACK = """
 import runpy, sys, time
 from pathlib import Path
-from sarigan.data.prepare.sources.avatars import AvatarSource
+from sarigan.data.prepare.sources.source import AvatarSource
 load, (script, ready, release) = AvatarSource.load, sys.argv[1:4]
 def held_back(self, locator, recipe):
     if held_back.calls == 75:

@@ -19,7 +19,7 @@ from sarigan.data.prepare.fit import UnfitPicture, fit_picture
 from sarigan.data.prepare.job import Options, prepare
 from sarigan.errors import InputError
 from sarigan.files.picture import BrokenPicture, decode_picture
-from sarigan.visualization.figures.projection import load_target
+from sarigan.visualization.editing import load_target
 
 Noise = Callable[..., np.ndarray]
 

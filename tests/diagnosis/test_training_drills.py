@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from process_tools import DEADLINE, children, is_alive, wait_until
 
-from sarigan.diagnosis.drill import drill_corruption, drill_hang, drill_kills
+from sarigan.diagnosis.drill import NamespacesRefusedError, drill_corruption, drill_hang, drill_kills, drill_network_cut
 from sarigan.diagnosis.drill_job import DrillJob, drill_config
-from sarigan.diagnosis.network_drill import NamespacesRefusedError, drill_network_cut
 from sarigan.files.checkpoint import list_checkpoints
 
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sarigan.editing.interpolation import LatentPath, slerp
-from sarigan.editing.latent_file import load_latents, save_latents
+from sarigan.editing.edit_file import load_latents, save_latents
 from sarigan.editing.rendering import render
-from sarigan.editing.seeds import latents_of_seeds, noise_of_seeds, parse_seeds, z_of_seeds
+from sarigan.editing.seeds import LatentPath, latents_of_seeds, noise_of_seeds, parse_seeds, slerp, z_of_seeds
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig

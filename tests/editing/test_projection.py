@@ -13,7 +13,7 @@ from sarigan.editing.projection import ProjectionConfig, project
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.generator import Generator, GeneratorConfig
-from sarigan.visualization.figures.projection import load_target
+from sarigan.visualization.editing import load_target
 
 
 def build(kind: str = "similarity") -> Generator:

@@ -3,15 +3,23 @@
 import pytest
 import torch
 
-from sarigan.editing.group_editing import along, difference_map, principal_directions, toward
-from sarigan.editing.mixing import group_swaps, latent_range, mix_halves, mix_layers
+from sarigan.editing.group_editing import (
+    along,
+    difference_map,
+    group_swaps,
+    latent_range,
+    mix_halves,
+    mix_layers,
+    principal_directions,
+    toward,
+)
 from sarigan.editing.rendering import Sampling, render
 from sarigan.editing.seeds import latents_of_seeds
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import group_code
 from sarigan.models.generator import Generator, GeneratorConfig
-from sarigan.visualization.figures.noise import noise_deviation
+from sarigan.visualization.mixing import noise_deviation
 
 SAMPLING = Sampling(truncation_psi=1.0)
 

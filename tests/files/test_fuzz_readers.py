@@ -24,11 +24,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from sarigan.analysis.part_masks import load_masks
+from sarigan.analysis.part_iou import load_masks
 from sarigan.config import load_config
 from sarigan.data.prepare.attribute_table import AttributeTable
-from sarigan.editing.edit_file import edits_to_dict, load_edits
-from sarigan.editing.latent_file import load_latents
+from sarigan.editing.edit_file import edits_to_dict, load_edits, load_latents
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.exporting.safetensors_export import CONFIG_NAME, WEIGHTS_NAME, load_exported, save_exported
@@ -41,7 +40,7 @@ from sarigan.models.generator import Generator
 from sarigan.pretrained import load_generator, load_system
 from sarigan.systems.style.system import StyleConfig
 from sarigan.training.trainer import Trainer
-from sarigan.visualization.figures.projection import load_target
+from sarigan.visualization.editing import load_target
 
 EXAMPLES = int(os.environ.get("SARIGAN_FUZZ_EXAMPLES", 0))
 COUNTS: dict[str, list[int]] = {}  # kind -> accepted, refused

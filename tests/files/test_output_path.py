@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sarigan.errors import InputError
-from sarigan.files.output_path import output_file, output_folder
+from sarigan.files.paths import output_file, output_folder
 
 
 def test_a_folder_is_there_at_once_and_stays(tmp_path: Path) -> None:

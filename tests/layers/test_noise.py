@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sarigan.layers.noise import NoiseInjection
+from sarigan.layers.activation import NoiseInjection
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

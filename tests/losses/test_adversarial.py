@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sarigan.losses.adversarial import discriminator_loss, generator_loss
+from sarigan.losses.gan import discriminator_loss, generator_loss
 
 REAL, FAKE = np.array([-3.0, 0.0, 0.5, 4.0]), np.array([2.0, -1.0, 0.0])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarigan.losses.information import explained_variance_terms, information_loss
+from sarigan.losses.gan import explained_variance_terms, information_loss
 
 N, D = 6, 4
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sarigan.data.batch import Batch
-from sarigan.losses.path_length import path_length_penalty, path_lengths
+from sarigan.losses.gan import path_length_penalty, path_lengths
 from sarigan.systems.system import Shard
 
 Build = Callable[..., Any]

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sarigan.losses.r1 import r1_penalty
+from sarigan.losses.gan import r1_penalty
 
 
 def images() -> torch.Tensor:

@@ -9,13 +9,12 @@ import torch
 
 from sarigan import distributed
 from sarigan.config import load_config
-from sarigan.data.content_hash import content_hash
 from sarigan.data.image_folder import ImageFolderDataset
 from sarigan.metrics.catalogue import evaluate
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.feature_statistics import StreamedMoments
-from sarigan.metrics.statistics_cache import StatisticsCache
+from sarigan.metrics.statistics_cache import StatisticsCache, content_hash
 from sarigan.models.generator import Generator
 
 NAMES = ["fd_efficientnet", "kid_efficientnet", "precision_recall_efficientnet", "classifier_score_efficientnet"]

@@ -17,9 +17,9 @@ from sarigan.metrics import linear_separability as linear_separability_module
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, full_precision
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
+from sarigan.metrics.groups.metric import group_stability
 from sarigan.metrics.groups.premise import PremiseConfig, premise_test
 from sarigan.metrics.groups.quality import energy_share, group_quality
-from sarigan.metrics.groups.stability import group_stability
 from sarigan.metrics.information import InformationConfig, information
 from sarigan.metrics.linear_separability import SeparabilityConfig, linear_separability
 from sarigan.metrics.perceptual_path_length import PathLengthConfig, perceptual_path_length

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import kernel_similarity
+from sarigan.metrics.groups.metric import churn, group_stability, partition_stability
 from sarigan.metrics.groups.quality import (
     cluster_quality,
     energy_share,
@@ -20,7 +21,6 @@ from sarigan.metrics.groups.quality import (
     silhouette,
     within_and_between,
 )
-from sarigan.metrics.groups.stability import churn, group_stability, partition_stability
 from sarigan.metrics.latent_sampling import all_latents
 from sarigan.models.generator import Generator
 

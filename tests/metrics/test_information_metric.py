@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import save_checkpoint
 from sarigan.metrics.information import InformationConfig, information
+from sarigan.models.discriminator import code_halves, information_target
 from sarigan.models.generator import Generator
-from sarigan.models.recognition import code_halves, information_target
 from sarigan.pretrained import load_system
 from sarigan.runs.checkpoint_hook import CheckpointHook
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarigan.editing.interpolation import slerp_direction
+from sarigan.editing.seeds import slerp_direction
 from sarigan.errors import InputError
 from sarigan.metrics.feature_statistics import GeneratedImages
 from sarigan.metrics.perceptual_path_length import (

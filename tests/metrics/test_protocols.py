@@ -1,12 +1,11 @@
 """The numbers that make results comparable with published ones; a change of any is a change of protocol."""
 
-from sarigan.layers.minibatch_stddev import MinibatchStddev
 from sarigan.metrics import inception_score, kid, precision_recall
 from sarigan.metrics.evaluation import EvaluationConfig
 from sarigan.metrics.feature_statistics import MAX_KEPT
 from sarigan.metrics.linear_separability import SeparabilityConfig
 from sarigan.metrics.perceptual_path_length import LARGEST_SIDE, PathLengthConfig
-from sarigan.models.discriminator import DiscriminatorConfig
+from sarigan.models.discriminator import DiscriminatorConfig, MinibatchStddev
 from sarigan.models.feature_networks.efficientnet import EfficientNet
 from sarigan.models.feature_networks.inception import InceptionV3
 from sarigan.models.feature_networks.vgg16 import Vgg16

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from sarigan.models.mapping import MappingNetwork
+from sarigan.models.generator import MappingNetwork
 
 
 def test_against_numpy() -> None:

@@ -12,13 +12,13 @@ import torch
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import best_entry, checkpoint_path, list_checkpoints, load_checkpoint, resolve_checkpoint
-from sarigan.files.run_log import RunLogger
 from sarigan.metrics import catalogue
 from sarigan.metrics.evaluation import Result
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
 from sarigan.runs import evaluation_hook
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook, describe_metrics
+from sarigan.training.hooks import RunLogger
 from sarigan.training.trainer import Hook, Trainer
 
 METRICS = ("metrics.names=[fd_efficientnet]", "metrics.interval_kimg=0.08", "metrics.num_images=20", "metrics.batch_size=6")

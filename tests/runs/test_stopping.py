@@ -17,9 +17,9 @@ import sarigan.training.trainer
 from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint, read_pointer
-from sarigan.files.run_log import RunLogger
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.run import stop_on_signal, train
+from sarigan.training.hooks import RunLogger
 from sarigan.training.trainer import Hook, Trainer
 
 Build = Callable[..., Any]

@@ -31,7 +31,7 @@ from sarigan.training.run_config import RunConfig
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.report.page import Section
-from sarigan.visualization.report.writing import write_report
+from sarigan.visualization.report.run_sections import write_report
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from ops._extension import implementation
 from sarigan.config import Config, load_config
 from sarigan.data.batch import Batch
 from sarigan.device import to_device
-from sarigan.files.run_log import RunLogger
 from sarigan.runs.checkpoint_hook import to_host
 from sarigan.systems.style import system as style_system
 from sarigan.systems.style.draws import StyleRandomness
-from sarigan.training.hooks import LogHook
+from sarigan.training.hooks import LogHook, RunLogger
 from sarigan.training.precision import Precision, best_memory_format
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer

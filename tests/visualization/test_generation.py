@@ -11,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from sarigan.editing.interpolation import LatentPath
-from sarigan.editing.latent_file import load_latents, save_latents
+from sarigan.editing.edit_file import load_latents, save_latents
 from sarigan.editing.rendering import Sampling, render
-from sarigan.editing.seeds import latents_of_seeds
+from sarigan.editing.seeds import LatentPath, latents_of_seeds
 from sarigan.models.generator import Generator
-from sarigan.visualization.figures import samples as generation
-from sarigan.visualization.figures.noise import noise_deviation
-from sarigan.visualization.figures.samples import save_interpolation, save_samples
+from sarigan.visualization import samples as generation
+from sarigan.visualization.mixing import noise_deviation
+from sarigan.visualization.samples import save_interpolation, save_samples
 from sarigan.visualization.sheet import pictures
 
 BATCH = 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarigan.visualization.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, line_chart, log_ticks, nice_ticks
+from sarigan.visualization.report.page import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, line_chart, log_ticks, nice_ticks
 
 
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))

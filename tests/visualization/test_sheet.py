@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from sarigan.models.feature_networks.feature_network import to_uint8
-from sarigan.visualization.figures.attention_maps import heat_overlay, stretch, upsample_maps
+from sarigan.visualization.attention_maps import heat_overlay, stretch, upsample_maps
 from sarigan.visualization.sheet import heat_colors, make_grid, make_sheet, save_grid
 
 

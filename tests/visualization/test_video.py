@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from sarigan.errors import InputError
-from sarigan.visualization.video import save_video
+from sarigan.visualization.samples import save_video
 
 FRAMES = [np.full((16, 16, 3), level, dtype=np.uint8) for level in (0, 120, 240)]
 

@@ -55,7 +55,7 @@ class AvatarDataset:
         return _paint_image(attributes, _place_layers(attributes, self.resolution), self.resolution)
 
     def attributes(self, index: int) -> AvatarAttributes:
-        """What the image shows."""
+        """The attributes of the image."""
         index = as_int(index)
         if not 0 <= index < self.num_images:
             raise IndexError(f"avatars: index {index} is out of range for {self.num_images} images")
@@ -66,7 +66,7 @@ class AvatarDataset:
         return _paint_mask(_place_layers(self.attributes(index), self.resolution), self.resolution)
 
     def sample(self, index: int) -> tuple[np.ndarray, np.ndarray, AvatarAttributes]:
-        """Image, mask and attributes, for less than the three one by one."""
+        """Image, mask and attributes, faster than one by one."""
         attributes = self.attributes(index)
         return (*self.render(attributes), attributes)
 
@@ -86,7 +86,7 @@ class AvatarDataset:
 
 @cache
 def _atlas(resolution: int) -> Atlas:
-    """Shared by all data sets of a process, so that a data set pickles to its three numbers."""
+    """The atlas, shared by all data sets of a process; so a data set pickles to its three numbers."""
     return Atlas(resolution)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sarigan.errors import InputError
+from sarigan.errors import InputError, require_one_of
 from sarigan.files.picture import ALPHAS
 from sarigan.files.reading import reading
 
@@ -68,11 +68,7 @@ class Recipe:
                 raise InputError(f"--resolution must be in 1..{MAX_RESOLUTION}, got {resolution}")
         if not self.resolutions:
             raise InputError("--resolution needs at least one number of pixels, got none")
-        for name, choices in {
-            "crop": CROPS, "resize_filter": FILTERS, "alpha": ALPHAS, "encoding": ENCODINGS,
-        }.items():  # fmt: skip
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        require_one_of(self, crop=CROPS, resize_filter=FILTERS, alpha=ALPHAS, encoding=ENCODINGS)
 
     @property
     def raw_bytes(self) -> int:

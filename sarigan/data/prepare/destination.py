@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from sarigan.data.lmdb.dataset import LmdbDataset, partial_path
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile, partial_path
 from sarigan.data.lmdb.format import HEADER_KEY, STATE_KEY
 from sarigan.data.prepare.inspection import REPORT_NAME, report_text
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
-from sarigan.files.atomic_file import sync_folder
-from sarigan.files.input_path import kind_of
 from sarigan.files.lock import try_lock
+from sarigan.files.paths import kind_of, sync_folder
 
 LISTING_NAME = "listing.sqlite"
 _LOCK_NAME = "preparing.lock"
@@ -45,7 +43,7 @@ def check_destination(destination: Path, source: Path) -> None:
 
 
 def _check_partial(partial: Path) -> None:
-    """InputError unless DEST.partial is missing, empty, or what an interrupted preparation left: it is written and emptied."""
+    """InputError for a DEST.partial with anything but an interrupted preparation in it: it would be overwritten."""
     remedy = "so it is no unfinished preparation; move it away or name another destination"
     if partial.is_symlink():
         raise InputError(f"{partial}: is a link, {remedy}")
@@ -68,7 +66,7 @@ def _holds_other_records(partial: Path) -> bool:
 
 
 def publish(partial: Path, destination: Path) -> LmdbDataset:
-    """Give a set whose header is written its name, and leave nothing beside it but a report."""
+    """Rename a finished set to its own name, and delete the files of the preparation in its folder but for a report."""
     dataset = LmdbDataset(partial)
     (partial / REPORT_NAME).write_text(report_text(dataset.header, dataset.report(), dataset.skipped()))
     for leftover in partial.iterdir():
@@ -81,7 +79,7 @@ def publish(partial: Path, destination: Path) -> LmdbDataset:
 
 
 def discard_if_empty(partial: Path) -> None:
-    """Leave nothing behind when not even one image was prepared."""
+    """Delete DEST.partial when not even one image was prepared."""
     with closing(SetWriter(partial)) as writer:
         is_empty = not writer.state.num_images
     if is_empty:

@@ -1,4 +1,4 @@
-"""Looking at a prepared set: its report, a contact sheet, and the proof that every record is what was written."""
+"""Inspection of a prepared set: its report, a contact sheet, and a check of every record against its hash."""
 
 import hashlib
 import json
@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
 from sarigan.data.lmdb.format import DIGEST_HEAD, EMPTY_CHAIN, Header, extend_chain, image_key, info_key
 from sarigan.errors import InputError
 
@@ -27,7 +26,7 @@ _SHEET_CELL = 128  # pixels
 def verify(path: Path) -> Header:
     """Read every record of a finished set; InputError naming the first that is damaged, missing or too many.
 
-    In a process of its own: where damaged pages lead out of the file, the system kills whoever follows them.
+    It runs in a process of its own: a damaged page can point outside the file, and reading there kills the process.
     """
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     mine, theirs = context.Pipe(duplex=False)

@@ -1,4 +1,4 @@
-"""One preparation from start to end, or from wherever the last one was stopped."""
+"""One preparation from its start, or from where it was stopped, to its end."""
 
 import datetime
 import math
@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,17 +19,17 @@ import PIL
 from tqdm import tqdm
 
 from sarigan.data.avatars.dataset import RESOLUTIONS as AVATAR_RESOLUTIONS
-from sarigan.data.lmdb.dataset import partial_path
-from sarigan.data.lmdb.format import MAX_IMAGES, Header, Recipe
+from sarigan.data.lmdb.dataset import LmdbFile, is_lmdb, partial_path
+from sarigan.data.lmdb.format import HEADER_KEY, MAX_IMAGES, STATE_KEY, Header, Recipe
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
-from sarigan.data.prepare.sources.avatars import AvatarSource
-from sarigan.data.prepare.sources.lmdb import PreparedSource
-from sarigan.data.prepare.sources.opening import open_source
-from sarigan.data.prepare.sources.source import Source
+from sarigan.data.prepare.sources.lmdb import LsunSource, PreparedSource
+from sarigan.data.prepare.sources.source import AvatarSource, FolderSource, Source, ZipSource
+from sarigan.data.prepare.sources.tar import TarSource, is_tar
 from sarigan.data.prepare.worker_pool import Skipped, WorkerPool, run_ahead
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
+from sarigan.files.paths import kind_of
 
 AVATARS = "avatars"
 _CHUNKS_AHEAD = 16  # of about 2 MB
@@ -144,8 +145,26 @@ def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -
     return source, source.adapt(recipe) if isinstance(source, PreparedSource) else recipe
 
 
+def open_source(path: Path, workspace: Path) -> Source:
+    """The source at a path; a compressed tar file is unpacked in the workspace. InputError when it is none."""
+    kind = kind_of(path)
+    if kind is None:
+        raise InputError(f"{path}: no such file or folder; a source is a folder, zip, tar or LMDB of pictures, or `avatars`")
+    if is_lmdb(path):
+        file = LmdbFile(path)
+        prepared = file.get(HEADER_KEY) is not None or file.get(STATE_KEY) is not None
+        return PreparedSource(path) if prepared else LsunSource(path)
+    if kind == "folder":
+        return FolderSource(path)
+    if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
+        return ZipSource(path)
+    if is_tar(path):
+        return TarSource(path, workspace)
+    raise InputError(f"{path}: neither a folder nor a zip, tar or LMDB file")
+
+
 def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
-    """What must be the same when an interrupted preparation goes on."""
+    """The settings that must not change when an interrupted preparation goes on."""
     settings = {**asdict(recipe), "resolutions": list(recipe.resolutions)}
     settings |= {"num_images": options.num_images, "labels": options.labels}
     return {"settings": settings, "fingerprint": listing.fingerprint}
@@ -170,7 +189,7 @@ def _start_or_go_on(writer: SetWriter, task: dict[str, Any], source: Source) -> 
 
 
 def _run(pool: WorkerPool, writer: SetWriter, listing: Listing, options: Options, stop: threading.Event) -> bool:
-    """Prepare the rest; False when stopped before the end."""
+    """Prepare the remaining entries; False when stopped before the end."""
     state = writer.state
     # The pool works on while the writer waits for the disk.
     results = run_ahead(pool.run(listing.items(bytes.fromhex(state.key))), _CHUNKS_AHEAD)

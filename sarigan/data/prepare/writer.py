@@ -1,4 +1,4 @@
-"""Writing a set: records and the state they lead to in one transaction, so that a kill at any moment loses only the last."""
+"""Writing a set: records and the state after them in one transaction, so that a kill loses the last transaction at most."""
 
 import dataclasses
 import hashlib
@@ -73,7 +73,7 @@ class SetWriter:
                 raise ValueError("no task")
 
     def start(self, task: dict[str, Any]) -> None:
-        """Begin anew: remember what is being prepared, and from what."""
+        """Begin a new set: store the task and the source."""
         self.task, self.state = task, State()
         with self._begin().cursor() as cursor:
             while cursor.set_range(SKIPPED_PREFIX) and bytes(cursor.key()).startswith(SKIPPED_PREFIX):
@@ -111,7 +111,7 @@ class SetWriter:
         self.state.chain = chain.hex()
 
     def commit_if_due(self) -> None:
-        """Between entries: commit what has gathered."""
+        """Commit, between two entries, when enough bytes have gathered."""
         if self._pending_bytes >= self._commit_bytes or time.monotonic() - self._last_commit >= _COMMIT_SECONDS:
             self.commit()
 
@@ -125,7 +125,7 @@ class SetWriter:
         self._pending_bytes, self._last_commit = 0, time.monotonic()
 
     def finish(self, header: Header, report: dict[str, Any]) -> Header:
-        """Seal the set: from now on it has a header and no state. Returns the header with its hash."""
+        """Replace the state by the header, with its hash, and return the header."""
         header = header.with_hash(bytes.fromhex(self.state.chain))
         with self._named_errors():
             transaction = self._begin()
@@ -143,7 +143,7 @@ class SetWriter:
             return json.loads(cursor.value()) if found else None
 
     def close(self) -> None:
-        """Whatever is not committed is dropped."""
+        """Drop what is not committed."""
         if self._transaction is not None:
             self._transaction.abort()
             self._transaction = None

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from sarigan.exporting.layouts.part import Part
 from sarigan.exporting.layouts.rosinality import BLUR
-from sarigan.models.channel_widths import block_resolutions
 from sarigan.models.generator import GeneratorConfig
+from sarigan.models.synthesis import block_resolutions
 
 
 def generator_parts(config: GeneratorConfig) -> list[Part]:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sarigan.exporting.layouts.part import Part, Shape
-from sarigan.models.channel_widths import block_resolutions
 from sarigan.models.generator import GeneratorConfig
+from sarigan.models.synthesis import block_resolutions
 
 _TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])
 BLUR = torch.outer(_TAPS, _TAPS) / _TAPS.sum() ** 2  # of sum 1; upsampling ones have sum 4

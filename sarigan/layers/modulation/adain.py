@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from sarigan.layers.activation import BiasLeakyReLU
+from sarigan.layers.activation import BiasLeakyReLU, NoiseInjection
 from sarigan.layers.linear import EqualizedLinear
-from sarigan.layers.noise import NoiseInjection
 from sarigan.layers.normalization import full_precision, instance_norm
 
 

@@ -1,4 +1,4 @@
-"""A score of a grouping against chance: the same score of random groups of equal sizes (no number without its null)."""
+"""A score of a grouping against chance: the same score of random groups of equal sizes (no number stands without its null)."""
 
 import math
 from collections.abc import Callable

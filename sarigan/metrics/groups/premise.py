@@ -1,8 +1,8 @@
 """The premise of grouping by kernels: do channels with similar kernels respond alike? (SariGAN sec. 3.1)
 
 Spearman's correlation, over pairs of channels, of the kernels' cosine S_ij (Eq. 1) with the correlation of the channels'
-activations over images and positions. Pairs share channels, so that its chance comes from renaming the channels of one of
-the two matrices (Mantel 1967). Near 0: grouping kernels does not group what channels do.
+activations over images and positions. Pairs share channels, so the null distribution comes from permuting the channels of one
+of the two matrices (Mantel 1967). Near 0: channels with similar kernels do not respond alike.
 """
 
 from collections.abc import Callable
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sarigan import distributed
+from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import require_at_least_1
 from sarigan.layers.grouping import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.groups.quality import grouped_layers
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.generator import Generator
-from sarigan.models.synthesis import SkipSynthesis
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Correlation:
         self.count = torch.zeros(1, dtype=torch.float64, device=device)
 
     def update(self, x: Tensor) -> None:
-        rows = x.detach().double().transpose(0, 1).flatten(start_dim=1)
+        rows = x.double().transpose(0, 1).flatten(start_dim=1)
         self.sum += rows.sum(dim=1)
         self.products += rows @ rows.t()
         self.count += rows.shape[1]
@@ -68,26 +68,13 @@ def activation_correlations(
     layers = {layer.name: layer for layer in grouped_layers(generator)}
     device = generator.mean_latent.device
     found = {name: _Correlation(layer.grouping.num_channels, device) for name, layer in layers.items()}
-    synthesis = generator.synthesis
-    assert isinstance(synthesis, SkipSynthesis)  # the one that has groups
-    handles = [
-        module.register_forward_pre_hook(_watch(found[name])) for name, module in synthesis.named_layers() if name in found
-    ]
-    try:
+    with record_layer_inputs(generator, list(layers)) as inputs:
         for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
             generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z)), batch.noise)
+            for name, correlation in found.items():
+                correlation.update(inputs[name])
             advance(len(batch.positions))
-    finally:
-        for handle in handles:
-            handle.remove()
     return {name: correlation.matrix() for name, correlation in found.items()}
-
-
-def _watch(correlation: _Correlation) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def look(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        correlation.update(inputs[0])
-
-    return look
 
 
 @torch.no_grad()
@@ -104,7 +91,7 @@ def premise_test(
 
 
 def mantel_spearman(a: Tensor, b: Tensor, num_permutations: int, seed: int) -> NullTest:
-    """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], beside renamed channels."""
+    """Spearman's correlation of the entries above the diagonal of two symmetric [c,c], tested by permuted channels."""
     first, second = _centred_ranks(a), _centred_ranks(b)
     scale = float(first.norm() * second.norm()) or 1.0
 

@@ -1,6 +1,6 @@
 """Are the groups of a layer clusters of its kernels? Cosine within and between, silhouette, sizes, energy (SariGAN sec. 3.1).
 
-Every score of a clustering is set beside groups of the same sizes with channels dealt out at random.
+Every score of a clustering is compared with random groups of the same sizes.
 Legend: c channels, g groups, S [c,c] cosine similarity of kernels (Eq. 1).
 """
 
@@ -126,7 +126,7 @@ def silhouette(distance: Tensor, labels: Tensor, num_groups: int) -> float:
 
 @torch.no_grad()
 def energy_share(generator: Generator, num_samples: int = 1000, batch_size: int = 100, seed: int = 0) -> dict[str, EnergyShare]:
-    """Who carries a layer's energy, over latents, by layer name; a group without channels carries none."""
+    """The share of each group in a layer's energy, over latents, by layer name; 0 for a group without channels."""
     layers = {layer.name: layer for layer in grouped_layers(generator)}
     if num_samples < 2:
         raise InputError(f"groups: num_samples must be at least 2, got {num_samples}")

@@ -43,7 +43,7 @@ class OnnxClassifier:
             raise InputError(f"{path}: reading ONNX classifiers needs onnxruntime (pip install onnxruntime)") from None
         try:
             self.session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
-        except Exception as error:  # onnxruntime has a dozen exceptions without a common base of its own
+        except Exception as error:  # the dozen exceptions of onnxruntime have no common base
             raise InputError(f"{path}: not a readable ONNX file ({' '.join(str(error).split())[:100]})") from None
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         shape = inputs[0].shape

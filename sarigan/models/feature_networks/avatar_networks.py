@@ -1,7 +1,7 @@
 """Two small networks that read avatars: a classifier of binary attributes and a segmenter of parts.
 
-Their weights come with the package (float16, `weights/`), each with a JSON of how it was made and how well it does on
-avatars it has not seen; `scripts/train_avatar_networks.py` makes both anew. Images of any size are resized to 64 pixels.
+Their weights come with the package (float16, `weights/`), each with a JSON that says how it was trained and how well it
+reads unseen avatars; `scripts/train_avatar_networks.py` trains both anew. Images of any size are resized to 64 pixels.
 Legend: N batch, R resolution of the images, A attributes, K parts.
 """
 
@@ -41,7 +41,7 @@ class AvatarClassifier(nn.Module):
         for i, o in zip((3, *widths[:-1]), widths, strict=True):
             layers += [nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
         self.trunk = nn.Sequential(*layers)
-        # Parts have places: the head sees the 4x4 map as it is.
+        # Parts have fixed places, so the head sees the whole 4x4 map.
         self.head = nn.Linear(widths[-1] * (RESOLUTION >> len(widths)) ** 2, len(names))
 
     def forward(self, images: Tensor) -> Tensor:

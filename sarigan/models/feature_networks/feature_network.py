@@ -1,4 +1,4 @@
-"""What metrics ask of a feature network, how images become its input, and where the names of metrics come from.
+"""The interface of feature networks, the preparation of their images, and the names that their metrics get.
 
 Three ways of preparing images are in use; distances under different ones are not comparable.
 
@@ -44,7 +44,7 @@ class Preprocessing:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images [...,3,H,W] in -1..1 -> uint8, rounded to nearest and clamped: of files and of metrics. uint8 stays as it is."""
+    """Images [...,3,H,W] in -1..1 -> uint8, rounded and clamped; for files and for metrics. uint8 stays as it is."""
     if images.dtype == torch.uint8:
         return images
     return (images.detach().float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
@@ -90,7 +90,7 @@ def preprocessing_named(name: str) -> Preprocessing:
 
 
 class Features(NamedTuple):
-    """What a network says of N images."""
+    """The outputs of a network for N images."""
 
     features: Tensor  # float32 [N,D]
     logits: Tensor | None  # float32 [N,K] where there is a classifier

@@ -1,4 +1,4 @@
-"""Files of trained weights that others publish: where they are looked for, and the hash without which none is used.
+"""Weights that others publish: where they are looked for, and the hash that a file must have to be used.
 
 Looked for in this order: the path that the user gives, the path in an environment variable, $SARIGAN_CACHE/weights (else
 ~/.cache/sarigan/weights), PyTorch's cache of downloads; then fetched from the published address into the first cache.
@@ -98,7 +98,7 @@ def _file_sha256(path: Path, size: int, modified: int) -> str:
 
 
 def _download(url: str, target: Path, sha256: str) -> None:
-    """Appears by one rename when whole and right, so that processes that start together do no harm. Raises OSError."""
+    """Renamed into place when complete and correct, so that several processes can download at one time. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # PyTorch names none, and would wait for a silent server for ever

@@ -19,13 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most
-from sarigan.losses import adversarial
-from sarigan.losses.information import explained_variance_terms, information_loss
-from sarigan.losses.path_length import path_length_penalty, path_lengths
-from sarigan.losses.r1 import r1_penalty
-from sarigan.models.discriminator import Discriminator, DiscriminatorOutput
+from sarigan.losses import gan
+from sarigan.losses.gan import explained_variance_terms, information_loss, path_length_penalty, path_lengths, r1_penalty
+from sarigan.models.discriminator import Discriminator, DiscriminatorOutput, information_target
 from sarigan.models.generator import Generator, GeneratorOutput
-from sarigan.models.recognition import information_target
 from sarigan.systems.style.draws import StyleDraws
 from sarigan.systems.system import Scalars, Shard
 
@@ -107,7 +104,7 @@ class GanObjective:
         output = self._discriminate(self.replicas, images, num_batches=2)
         fake_logits, real_logits = output.logits.chunk(2)
         codes = None if output.codes is None else output.codes.chunk(2)[0]
-        loss = adversarial.discriminator_loss(real_logits, fake_logits)
+        loss = gan.discriminator_loss(real_logits, fake_logits)
         scalars = {
             "loss/discriminator": loss.detach(),
             "logits/real": real_logits.detach().mean(),
@@ -130,7 +127,7 @@ class GanObjective:
         assert shard.draws is not None
         fake = self._generate(self.replicas, shard.draws)
         output = self._discriminate(self.opponents, fake.images)
-        loss = adversarial.generator_loss(output.logits)
+        loss = gan.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
         scalars |= {f"{key}_g": value for key, value in terms.items()}

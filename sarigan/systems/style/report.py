@@ -1,21 +1,21 @@
-"""Sections of a report that need a style-based generator: style mixing, what groups respond to, edits of groups."""
+"""What a style-based generator shows: values of its groups at a tick; sections of the report on mixing, groups and edits."""
 
 import html
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 
+import torch
 from PIL import Image
+from torch import Tensor
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou
-from sarigan.analysis.part_masks import segmented_avatars
-from sarigan.editing.group_editing import scaling, toward
-from sarigan.editing.mixing import RANGES, latent_range
+from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, segmented_avatars
+from sarigan.editing.group_editing import RANGES, latent_range, scaling, toward
 from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
-from sarigan.visualization.figures.attention_maps import attention_sheet
-from sarigan.visualization.figures.editing import groups_overview
-from sarigan.visualization.figures.mixing import halves_sheets, layer_sheets
-from sarigan.visualization.figures.noise import noise_sheet
+from sarigan.visualization.attention_maps import attention_sheet
+from sarigan.visualization.editing import groups_overview
+from sarigan.visualization.mixing import halves_sheets, layer_sheets, noise_sheet
 from sarigan.visualization.report.page import Section, data_uri, figure
 
 ROWS, COLUMNS = range(3), range(8, 13)
@@ -24,6 +24,31 @@ EDIT_TARGET = 9
 MAX_GROUPS = 16  # rows of a sheet of edits
 NUM_PART_IMAGES = 64
 NUM_PERMUTATIONS = 200
+
+
+@torch.no_grad()
+def group_statistics(generator: Generator, average: Generator) -> dict[str, float]:
+    """Per grouped layer: non-empty groups, size entropy over log g, agreement of online and EMA argmax, t and r.
+
+    Keys are `groups/<layer>/<quantity>`. Size entropy is 1 for equal sizes, 0 when one group holds all channels.
+    Waits for the device, once.
+    """
+    found: dict[str, Tensor] = {}
+    for online, ema in zip(generator.grouped_layers(), average.grouped_layers(), strict=True):
+        grouping = online.grouping
+        membership = grouping.membership()
+        sizes = membership.sum(dim=0)
+        prefix = f"groups/{online.name}"
+        found[f"{prefix}/nonempty"] = (sizes > 0).sum()
+        if grouping.num_groups > 1:
+            share = sizes / sizes.sum().clamp_min(1)
+            entropy = -torch.xlogy(share, share).sum()  # an empty group adds 0
+            found[f"{prefix}/size_entropy"] = entropy / math.log(grouping.num_groups)
+        if next(grouping.parameters(), None) is not None:  # learned groups, whose average trails behind
+            agreement = (membership.argmax(dim=1) == ema.grouping.membership().argmax(dim=1)).float().mean()
+            found[f"{prefix}/ema_agreement"] = agreement
+        found |= {f"{prefix}/{name}": value for name, value in grouping.statistics(online.kernel).items()}
+    return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True)) if found else {}
 
 
 def sections(generator: Generator, are_avatars: bool, sampling: Sampling | None = None) -> list[Callable[[], Section]]:
@@ -96,8 +121,7 @@ def edits_section(generator: Generator, sampling: Sampling, labels: dict[str, di
     layer = chosen_layer(generator)
     if layer is None:
         return Section("edits", "Edits of single groups", "")
-    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
-    groups = grouping.membership().any(dim=0).nonzero().flatten().tolist()[:MAX_GROUPS]
+    groups = generator.grouped_layer(layer).occupied()[:MAX_GROUPS]
     z = {group: toward(generator, sampling, layer, group, "z", EDIT_TARGET) for group in groups}
     h = {group: scaling(layer, group, "h") for group in groups}
     z_text = f"Columns: 0 keeps z_i, 1 is that of seed {EDIT_TARGET}, more goes past it."

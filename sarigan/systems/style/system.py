@@ -20,8 +20,8 @@ from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
-from sarigan.systems.style.group_statistics import group_statistics
 from sarigan.systems.style.objective import GanObjective, ObjectiveConfig, information_dim
+from sarigan.systems.style.report import group_statistics
 from sarigan.systems.system import Curves, Phase, System, count_parameters
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision

@@ -1,17 +1,22 @@
-"""Sections made from a run's files alone: facts, curves, samples over time, metrics, locality, configuration."""
+"""The report of a run: sections made from its files alone, and the page that is written of them."""
 
 import html
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
+from sarigan.errors import InputError
+from sarigan.files.paths import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
-from sarigan.systems.system import Curves
-from sarigan.visualization.report.charts import line_chart
-from sarigan.visualization.report.page import Section, data_uri, facts, table
+from sarigan.systems.system import Curves, System
+from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
 
+MAX_BYTES = 15_000_000
 MAX_FRAMES = 24
 FRAME_SIDE = 768
 
@@ -152,3 +157,29 @@ def _number(value: Any) -> str:
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
     return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def write_report(
+    run: RunRecord, method: str, resolution: int, system: System, checkpoint: str, path: Path
+) -> int:
+    """Write the page, whole or not at all; returns its bytes."""
+    makers = [
+        lambda: samples_section(run),
+        lambda: curves_section(run, system.report_curves()),
+        lambda: metrics_section(run),
+        lambda: locality_section(run),
+        *system.report_sections(),
+        lambda: configuration_section(run),
+    ]
+    sections: list[Section] = [make() for make in tqdm(makers, desc="report", unit="section")]
+    footer = f"{checkpoint}; figures with averaged weights."
+    name = run.folder.resolve().name
+    page = make_page(f"Run {name}", introduction(run, method, resolution), sections, footer).encode()
+    if len(page) > MAX_BYTES:
+        raise InputError(f"{path}: the page would have {len(page) / 1e6:.1f} MB, at most {MAX_BYTES / 1e6:g} MB are right")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: file.write(page))
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the page ({error.strerror})") from None
+    return len(page)

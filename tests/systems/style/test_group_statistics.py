@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from sarigan.systems.style.group_statistics import group_statistics
+from sarigan.systems.style.report import group_statistics
 
 
 def test_statistics_of_known_groups(tiny_config: Callable[..., Any], tiny_state: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sarigan.data.batch import Batch
-from sarigan.models.recognition import information_target
+from sarigan.models.discriminator import information_target
 from sarigan.systems.style.objective import information_dim
 from sarigan.systems.system import Shard
 from sarigan.training.trainer import Trainer

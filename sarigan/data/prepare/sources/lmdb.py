@@ -12,8 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sarigan.data.lmdb.dataset import LmdbDataset
-from sarigan.data.lmdb.file import LmdbFile
+from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
 from sarigan.data.lmdb.format import Recipe
 from sarigan.data.prepare.fit import fit_picture
 from sarigan.data.prepare.sources.source import Entry, FileSource, Source

@@ -1,8 +1,7 @@
-"""What a preparation reads from: entries that can be listed once and loaded in any process, in any order.
+"""Sources of pictures, listed once and loaded in any process in any order; here folders, zip files and built-in avatars."""
 
-Here also the plain ones, folders and zip files.
-"""
-
+import dataclasses
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,11 +10,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from sarigan.data.avatars.attributes import AvatarAttributes
+from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import files_below
 from sarigan.data.lmdb.format import Recipe
 from sarigan.data.prepare.fit import fit_picture
-from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
-from sarigan.files.zip_file import ZipPictures
+from sarigan.files.picture import BrokenPicture, ZipPictures, decode_picture, read_picture
 
 
 class Entry(NamedTuple):
@@ -42,7 +42,7 @@ class Source(ABC):
 
     @abstractmethod
     def scan(self) -> Iterator[Entry]:
-        """All entries, in any order, without holding them."""
+        """All entries in any order, one at a time."""
 
     @abstractmethod
     def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
@@ -53,7 +53,7 @@ class Source(ABC):
         raise BrokenPicture("holds no files")
 
     def stamp(self) -> str:
-        """Whatever `Entry.stamp` does not cover."""
+        """Changes when the source does in a way that no `Entry.stamp` shows."""
         return ""
 
 
@@ -106,3 +106,29 @@ def _stamp(path: Path) -> str:
     except OSError:
         return "unreadable"
     return f"{status.st_size} {status.st_mtime_ns}"
+
+
+class AvatarSource(Source):
+    """Drawn at each resolution of the recipe, pixel for pixel what `AvatarDataset` gives."""
+
+    holds_files = False
+
+    def __init__(self, num_images: int, seed: int, recipe: Recipe) -> None:
+        self._datasets = {r: AvatarDataset(r, num_images, seed) for r in recipe.resolutions}
+        self._any = self._datasets[recipe.resolutions[0]]
+        self.description = f"avatars, {num_images} images, seed {seed}"
+        fields = dataclasses.fields(AvatarAttributes)
+        self.attributes = {f.name: f.type if isinstance(f.type, str) else f.type.__name__ for f in fields}
+
+    def scan(self) -> Iterator[Entry]:
+        for index in range(len(self._any)):
+            key = b"%08d" % index
+            attributes = json.dumps(dataclasses.asdict(self._any.attributes(index)))
+            yield Entry(key, key.decode(), key, attributes=attributes)
+
+    def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
+        pictures = [self._datasets[r][int(locator)].transpose(1, 2, 0) for r in recipe.resolutions]
+        return [Image.fromarray(picture) for picture in pictures], []
+
+    def stamp(self) -> str:
+        return self._any.content_key

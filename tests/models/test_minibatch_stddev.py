@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarigan.layers.minibatch_stddev import MinibatchStddev
+from sarigan.models.discriminator import MinibatchStddev
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from process_tools import run_ranks, running
 
-from sarigan import rendezvous
-from sarigan.rendezvous import AbsentError, meet
+from sarigan import launcher as launcher_module
+from sarigan.launcher import AbsentError, meet
 
 # argv: seconds to wait before meeting, what to tell the others
 MEMBER = """
@@ -56,7 +56,7 @@ time.sleep(3600)
 
 def test_a_store_that_stands_still_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process is stopped after the first answer."""
-    monkeypatch.setattr(rendezvous, "STORE_SECONDS", 1.0)
+    monkeypatch.setattr(launcher_module, "STORE_SECONDS", 1.0)
     with running([sys.executable, "-c", STORE], stdout=-1, text=True) as host:
         assert host.stdout is not None
         port = int(host.stdout.readline())
@@ -67,7 +67,7 @@ def test_a_store_that_stands_still_is_not_waited_for_without_end(monkeypatch: py
             os.kill(host.pid, signal.SIGSTOP)
             answer(*arguments)
 
-        answer = rendezvous._answer
-        monkeypatch.setattr(rendezvous, "_answer", stop)
+        answer = launcher_module._answer
+        monkeypatch.setattr(launcher_module, "_answer", stop)
         with pytest.raises(AbsentError, match="no answer for 2 s from the store"):
             meet(0, 2, datetime.timedelta(seconds=1))

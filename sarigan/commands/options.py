@@ -1,4 +1,4 @@
-"""Options that every image-making script has, and what they mean."""
+"""Options that several commands share, and what they mean."""
 
 import argparse
 import math
@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sarigan import load_generator
+from sarigan.device import resolve_device
 from sarigan.editing.edit_file import load_edits
 from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import NOISES
@@ -35,6 +37,18 @@ def sampling_of(options: argparse.Namespace) -> Sampling:
     return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size)
 
 
+def opened_generator(options: argparse.Namespace) -> Generator:
+    """The generator of the options' checkpoint, on their device."""
+    return load_generator(options.checkpoint, resolve_device(options.device, "--device"))
+
+
+def require_at_least_2(options: argparse.Namespace, *names: str) -> None:
+    """InputError naming the first of these options that is below 2."""
+    for name in names:
+        if getattr(options, name) < 2:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(options, name)}")
+
+
 def parse_numbers(text: str, option: str) -> list[float]:
     """`0,0.5,1` -> numbers; InputError naming the option."""
     try:
@@ -60,8 +74,7 @@ def parse_groups(text: str, layer: str, generator: Generator) -> list[int]:
     num_groups = generator.synthesis.num_groups()
     check_place(layer, None, num_groups)
     if text == "all":
-        (found,) = [item for item in generator.grouped_layers() if item.name == layer]
-        return found.grouping.membership().any(dim=0).nonzero().flatten().tolist()
+        return generator.grouped_layer(layer).occupied()
     parts = text.split(",")
     if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) for part in parts):
         raise InputError(f"groups are `all` or numbers such as 0,3 (0 to {num_groups[layer] - 1} in {layer}), got {text!r}")

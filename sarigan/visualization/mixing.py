@@ -1,15 +1,16 @@
-"""The style-mixing sheets with their titles: by layer range, by half of w, by group."""
+"""Sheets of style mixing: by layer range, by half of w, by group; and of stochastic variation (Karras et al. 2019, Fig. 4)."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from PIL import Image
 
-from sarigan.editing.mixing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
-from sarigan.editing.rendering import Sampling
+from sarigan.editing.group_editing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
+from sarigan.editing.rendering import Sampling, render, rendered_batches
 from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
-from sarigan.visualization.sheet import make_sheet, pictures
+from sarigan.visualization.sheet import heat_pictures, make_sheet, pictures
 
 
 def mixing_sheet(
@@ -103,3 +104,49 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([number])
     return ",".join(f"{part[0]}" if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def noise_deviation(
+    generator: Generator, sampling: Sampling, seed: int, num_noises: int, num_shown: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images [num_shown or num_noises,3,R,R] of one w, and the per-pixel standard deviation [R,R] over num_noises.
+
+    The mean over colours, in units of the images' range -1..1; the standard deviation is that of the sample (n - 1).
+    """
+    latents = sampling.latents(generator, [seed]).expand(num_noises, -1, -1)
+    num_shown, shown = num_noises if num_shown is None else num_shown, []
+    count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
+    for images in rendered_batches(generator, latents, "fresh", range(num_noises), (), sampling.batch_size, "noises"):
+        if count < num_shown:
+            shown.append(images[: num_shown - count].clone())
+        # The two parts' scatters, and that of their means (Chan et al. 1983).
+        total, part_mean = count + len(images), images.double().mean(dim=0)
+        between = (part_mean - mean).square() * count * len(images) / total
+        scatter = scatter + (images.double() - part_mean).square().sum(dim=0) + between
+        mean = mean + (part_mean - mean) * len(images) / total
+        count = total
+    return torch.cat(shown), (scatter / (num_noises - 1)).sqrt().mean(dim=0).float()
+
+
+def noise_sheet(
+    generator: Generator, sampling: Sampling, seeds: Sequence[int], num_noises: int = 64, num_shown: int = 4
+) -> Image.Image:
+    """A row a seed: some images that differ in their noise alone, the image without noise, the standard deviation."""
+    rows, deviations = [], []
+    for seed in seeds:
+        images, deviation = noise_deviation(generator, sampling, seed, num_noises, num_shown)
+        plain = render(generator, sampling.latents(generator, [seed]), "none")
+        rows.append([*pictures(images), *pictures(plain)])
+        deviations.append(deviation.numpy())
+    heat, largest = heat_pictures(np.stack(deviations))
+    for row, picture in zip(rows, heat, strict=True):
+        row.append(picture)
+    return make_sheet(
+        rows,
+        [*(f"noise {index}" for index in range(num_shown)), "no noise", "deviation"],
+        [f"seed {seed}" for seed in seeds],
+        "Stochastic variation",
+        f"One w a row. Right: standard deviation over {num_noises} noises; black is 0, pale yellow is"
+        f" {largest * 127.5:.1f} of 255 grey levels.",
+        separate_columns=[num_shown - 1, num_shown],
+    )

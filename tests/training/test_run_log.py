@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sarigan.files.run_log import RunLogger
-from sarigan.runs.run_directory import recorded_precision
+from sarigan.runs.run import recorded_precision
+from sarigan.training.hooks import RunLogger
 
 
 def lines(folder: Path) -> list[dict[str, float]]:

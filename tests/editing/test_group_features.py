@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sarigan.models.group_features import group_responses
+from sarigan.editing.rendering import group_responses
 
 
 @pytest.mark.parametrize("absolute", [False, True])

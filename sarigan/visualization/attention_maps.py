@@ -8,10 +8,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.editing.rendering import Sampling
+from sarigan.editing.rendering import Sampling, group_responses, record_layer_inputs
 from sarigan.layers.intervention import check_place
 from sarigan.models.generator import Generator
-from sarigan.models.group_features import group_responses, record_layer_inputs
 from sarigan.visualization.sheet import Picture, heat_colors, make_sheet, pictures
 
 
@@ -21,8 +20,7 @@ def response_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images [N,3,R,R], responses [N,G,H,W] of the groups of a layer in its own resolution, and group sizes [G]."""
     check_place(layer, None, generator.synthesis.num_groups())
-    (grouping,) = [item.grouping for item in generator.grouped_layers() if item.name == layer]
-    member = grouping.membership()
+    member = generator.grouped_layer(layer).grouping.membership()
     latents = sampling.latents(generator, seeds)
     images, responses = [], []
     with record_layer_inputs(generator, [layer]) as found:

@@ -1,15 +1,23 @@
-"""Sheets of edits: one group over many images, or many groups over one image, each with its difference maps."""
+"""Sheets of edits, each with its difference maps: one group over many images, many groups over one image.
+
+The strip of a projection shows how it came near its target.
+"""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from sarigan.editing.edit_file import group_channels
 from sarigan.editing.group_editing import Family, difference_map, edited_images
 from sarigan.editing.rendering import Sampling
+from sarigan.files.picture import decode_picture, read_picture
+from sarigan.files.reading import reading
 from sarigan.models.generator import Generator
-from sarigan.visualization.sheet import Picture, heat_colors, make_sheet, pictures
+from sarigan.visualization.sheet import Picture, heat_pictures, make_sheet, pictures
 
 
 def group_sheet(
@@ -20,7 +28,7 @@ def group_sheet(
     (originals,) = edited_images(generator, sampling, latents, seeds, [[]])
     columns = edited_images(generator, sampling, latents, seeds, [[family(amount)] for amount in amounts])
     maps = (columns[-1] - originals).abs().mean(dim=1)
-    heat, scale = _heat(maps)
+    heat, scale = heat_pictures(maps.numpy())
     cells = [pictures(originals), *(pictures(column) for column in columns), heat]
     edit = family(amounts[-1])
     return make_sheet(
@@ -60,7 +68,7 @@ def groups_overview(
         label = f"\n{labels[group]}" if labels and group in labels else ""
         names.append(f"group {group} ({size} ch){label}\nup to {float(maps[-1].max()) * 127.5:.1f}")
     edit = next(iter(families.values()))(amounts[-1])
-    heat = [_heat(m[None])[0][0] for m in maps]
+    heat = [heat_pictures(m[None].numpy())[0][0] for m in maps]
     return make_sheet(
         [[*row, picture] for row, picture in zip(rows, heat, strict=True)],
         [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
@@ -72,11 +80,26 @@ def groups_overview(
     )
 
 
-def _heat(maps: Tensor) -> tuple[list[Picture], float]:
-    """Maps [N,H,W] on one colour scale, and the value of its bright end."""
-    largest = float(maps.max())
-    return [heat_colors(m) for m in (maps / max(largest, 1e-12)).numpy()], largest
-
-
 def _scale_text(scale: float, amount: float) -> str:
     return f"Change at {amount:g}: mean |difference| over colours; pale yellow is {scale * 127.5:.1f} of 255 grey levels."
+
+
+def load_target(path: Path, resolution: int) -> Tensor:
+    """An image file -> [1,3,R,R] in -1..1: centre square, resized. InputError naming the file."""
+    with reading(path, "image"):
+        picture, _ = decode_picture(read_picture(path))
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side))
+    if side != resolution:
+        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def projection_strip(target: Tensor, progress: list[tuple[str, Tensor]], image: Tensor, caption: str) -> Image.Image:
+    """The target, images along the way, the result, and their difference. All [1,3,R,R]."""
+    heat, largest = heat_pictures((image - target).abs().mean(dim=1).cpu().numpy())
+    cells = [*(pictures(shown)[0] for shown in (target, *(step for _, step in progress), image)), *heat]
+    heads = ["target", *(name for name, _ in progress), "result", "difference"]
+    text = f"{caption} Pale yellow in the difference is {largest * 127.5:.0f} of 255 grey levels."
+    return make_sheet([cells], heads, (), "Projection", text, separate_columns=[0, len(progress), len(progress) + 1])
