@@ -251,6 +251,8 @@ def test_a_broken_connection_to_a_dead_worker_names_it(monkeypatch: pytest.Monke
         def __init__(self, *args: object, **settings: object) -> None: ...
 
         def __iter__(self) -> Iterator[Batch]:
+            if started:
+                return self
             worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
             worker.start()
             started.append(worker)
