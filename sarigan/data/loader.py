@@ -59,9 +59,8 @@ class WorkerEnd:
         """The line for a worker that a signal has killed, whatever the loader raised when a connection to it broke."""
         for process in self._mine:
             process.join(GRACE_SECONDS / len(self._mine))
-            if process.exitcode is not None and process.exitcode < 0:
-                return _death_line(process.pid, f"was killed by signal {signal.strsignal(-process.exitcode)}")
-        return None
+        killed = [(process.pid, -code) for process in self._mine if (code := process.exitcode or 0) < 0]
+        return _death_line(killed[0][0], f"was killed by signal {signal.strsignal(killed[0][1])}") if killed else None
 
     def close(self) -> None:
         """After the loader's own end: kill whatever is left after the grace, so that no exit waits for it."""
@@ -180,10 +179,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_one_of(self, "data.", name=("avatars", "folder", "lmdb"), crop=CROPS)
-        if self.name == "folder" and not self.path:
-            raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
-        if self.name == "lmdb" and not self.path:
-            raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
+        wanted = {"folder": "a folder or a zip file of images", "lmdb": "a set made by scripts/prepare_data.py"}
+        if self.name in wanted and not self.path:
+            raise InputError(f"data.path must be {wanted[self.name]} for data.name={self.name}, got nothing")
         if self.num_images < 1:
             raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
         require_at_most("data", self, seed=2**63 - 1, num_images=10**9, num_workers=1024)
@@ -260,19 +258,17 @@ def training_batches(
 ) -> Generator[Batch, None, None]:
     """This rank's batches of B/ranks samples, images uint8, shard after shard, from a global position on, endlessly."""
     sampler = InfiniteSampler(len(dataset), seed, config.flip)
-    batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
     loader = DataLoader(
         _Samples(dataset),
-        batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
-        num_workers=config.num_workers,
-        collate_fn=stack,
-        worker_init_fn=start_worker,
+        # Endless, so it has no length.
+        batch_sampler=StepBatches(sampler, position, batch_size, rank, num_ranks, rounds),  # type: ignore[arg-type]
+        num_workers=config.num_workers, collate_fn=stack, worker_init_fn=start_worker,
         # A server of processes would stand between the workers and signals to the group or the death of this process.
         multiprocessing_context="fork" if config.num_workers and sys.platform == "linux" else None,
         pin_memory=pin_memory,
         # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
         generator=torch.Generator(),
-    )
+    )  # fmt: skip
     workers = WorkerEnd()
     images = iter(loader)
     workers.started()
@@ -290,7 +286,7 @@ def training_batches(
 
 
 def _worker_error(error: InputError) -> InputError:
-    """PyTorch puts a worker's traceback into the message; the last line is the InputError's own."""
+    # PyTorch puts a worker's traceback into the message; the last line is the InputError's own.
     return InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1])
 
 

@@ -29,6 +29,7 @@ from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together, explained_out_of_memory
+from sarigan.runs.initial_weights import initialize_from
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.summary import overfitting_warning
 from sarigan.runs.watchdog import Watchdog
@@ -157,7 +158,10 @@ def compared_images(config: Config, dataset: ImageDataset) -> ImageDataset:
 
 @contextmanager
 def locked_state(config: Config, precision: Precision, dataset: ImageDataset, run_dir: Path) -> Iterator[TrainingState]:
-    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs."""
+    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs.
+
+    At step 0 the weights are those of `training.init_from`, or drawn.
+    """
     with ExitStack() as opened:
         with distributed.raise_on_all_ranks(), writing_to(run_dir):
             state = TrainingState(config, precision)
@@ -166,7 +170,9 @@ def locked_state(config: Config, precision: Precision, dataset: ImageDataset, ru
                 state.data_key = getattr(dataset, "content_key", None)
                 opened.enter_context(run_lock(run_dir))
         with distributed.raise_on_all_ranks():
-            resume_from_newest(state, run_dir)
+            resumed = resume_from_newest(state, run_dir)
+        if not resumed and config.training.init_from is not None:
+            initialize_from(state, config.training.init_from)
         yield state
 
 

@@ -17,6 +17,7 @@ class TrainingConfig:
     accumulation_rounds: int = 1  # passes a process makes for them, at least
     max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
     cpu_processes: int = 1  # that share the batch on a CPU, where layers are too small for threads; 0: one a core
+    init_from: str | None = None  # weights to begin with: a run directory, a checkpoint, or a file of other people's code
     images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
     total_kimg: float = 25_000.0
     max_minutes: float | None = None  # of training, over all starts of the run
