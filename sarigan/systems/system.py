@@ -107,6 +107,10 @@ class System(ABC):
     def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
         """The same samples of the averaged networks at every call: batches [N,3,R,R] in about -1..1."""
 
+    def begin_step(self, seen_kimg: float) -> None:
+        """Called before the phases of a step, with the thousands of images seen so far: for schedules."""
+        return
+
     def prepare_to_save(self) -> None:
         """Called on rank 0 before a checkpoint is written."""
         return

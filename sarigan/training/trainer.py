@@ -158,6 +158,7 @@ class Trainer:
         self.supervisor.report_position(f"in step {self.state.step}, waiting for images")
         batch = next(batches).to_device(self.device, self.dtype, self.state.precision.layout)
         self.in_step = True
+        self.system.begin_step(self.state.seen_kimg)
         for index, phase in enumerate(self.phases):
             if phase.is_due(self.state.step):
                 self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")

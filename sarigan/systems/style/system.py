@@ -41,8 +41,20 @@ class OptimizerConfig:
     beta2: float = 0.99
     epsilon: float = 1e-8
     grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
+    # The rates of G and D fall from their values at the first number of kimg to a tenth at the second, along a cosine.
+    decay_kimg: tuple[float, float] | None = None
+
+    def decay(self, seen_kimg: float) -> float:
+        """The factor of the rates of G and D after so many thousand images."""
+        if self.decay_kimg is None:
+            return 1.0
+        start, end = self.decay_kimg
+        share = min(max((seen_kimg - start) / (end - start), 0.0), 1.0)
+        return 0.1 + 0.9 * (1 + math.cos(math.pi * share)) / 2
 
     def __post_init__(self) -> None:
+        if self.decay_kimg is not None and not 0 <= self.decay_kimg[0] < self.decay_kimg[1]:
+            raise InputError(f"optimizer.decay_kimg must be [start, end] with 0 <= start < end, got {list(self.decay_kimg)}")
         for name in ("generator_learning_rate", "discriminator_learning_rate", "grouping_learning_rate"):
             if getattr(self, name) <= 0:
                 raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
@@ -131,6 +143,8 @@ class StyleSystem(System):
         grouping = {id(p) for p in self.grouping_parameters}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
         self.optimizers = self._build_optimizers(config.optimizer, config.objective)
+        names = ("generator_optimizer", "discriminator_optimizer")
+        self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
 
     def _build_optimizers(self, optimizer: OptimizerConfig, objective: ObjectiveConfig) -> dict[str, torch.optim.Optimizer]:
@@ -209,6 +223,11 @@ class StyleSystem(System):
         (z,) = to_device([z], generator.mean_latent.device, generator.mean_latent.dtype)
         for part in z.split(batch_size):
             yield generator(part, noise="fixed").images
+
+    def begin_step(self, seen_kimg: float) -> None:
+        factor = self.config.optimizer.decay(seen_kimg)
+        for name, rate in self.rates.items():
+            self.optimizers[name].param_groups[0]["lr"] = rate * factor
 
     def prepare_to_save(self) -> None:
         """Set the averaged generator's centre of truncation."""
