@@ -18,6 +18,7 @@ COMMANDS = {
     "curves": "draw one value of several runs over training in one figure",
     "attention_maps": "draw what each semantic group responds to",
     "edit_groups": "edit the codes of semantic groups",
+    "edit_directions": "edit along directions of w, or single channels, of any model",
     "style_mixing": "mix the styles of two sets of images",
     "group_locality": "compare the locality of a layer's groups with that of random groups",
     "project": "find the latents of a given image",

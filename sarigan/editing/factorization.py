@@ -58,3 +58,10 @@ def moved(
         return latents + amount * direction
     chosen = torch.tensor([name in layers for name, _ in synthesis.named_layers()] + [False], device=latents.device)
     return latents + amount * chosen[None, :, None] * direction
+
+
+@torch.no_grad()
+def latent_deviation(generator: Generator, directions: Tensor, num_samples: int = 1000) -> list[float]:
+    """Standard deviation of w along unit directions [K,D], over latents of a fixed seed."""
+    z = torch.randn(num_samples, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    return (generator.mapping(z.to(directions)) @ directions.t()).std(dim=0).tolist()

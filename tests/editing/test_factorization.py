@@ -1,9 +1,10 @@
 """Closed-form directions and edits of single channels: against finite differences and against the style itself."""
 
+import numpy as np
 import pytest
 import torch
 
-from sarigan.editing.factorization import factorized_directions, moved, style_matrix
+from sarigan.editing.factorization import factorized_directions, latent_deviation, moved, style_matrix
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import ChannelEdit
@@ -94,3 +95,14 @@ def test_what_is_not_there() -> None:
         style_matrix(build("none", synthesis="adain"))
     with pytest.raises(InputError, match="none that can be edited"):
         build("none", synthesis="adain")(z, interventions=[ChannelEdit("8x8.up", 0, "scale", 1.0)])
+
+
+def test_deviation_of_w_along_a_direction() -> None:
+    """Of the first axis it is that of the first entry of w."""
+    generator = Generator(GeneratorConfig(resolution=8, z_dim=8, style_dim=8, channel_base=64, channel_max=8, mapping_layers=1,
+                                          grouping=GroupingConfig(kind="none")))  # fmt: skip
+    axis = torch.eye(generator.config.w_dim)[:1]
+    z = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = float(np.std(generator.mapping(z)[:, 0].numpy(), ddof=1))
+    assert latent_deviation(generator, axis) == pytest.approx([expected], rel=1e-5)
