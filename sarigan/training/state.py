@@ -22,6 +22,7 @@ class TrainingState:
         self.system = config.build(precision)
         training = config.training
         self.augmentation = Augmentation(training.augmentation, training.seed, training.batch_size, precision.device)
+        self.num_threads = torch.get_num_threads()  # before processes share them
         self.step = 0
         self.seconds = 0.0
         self.num_rollbacks = 0  # each draws other latents from then on
@@ -42,7 +43,7 @@ class TrainingState:
         """Tensors, numbers and strings only, as `torch.load(weights_only=True)` wants."""
         return {
             "config": self.config.to_dict(),
-            "platform": numeric_platform(self.precision),
+            "platform": self._platform(),
             "step": self.step,
             "seconds": self.seconds,
             "num_rollbacks": self.num_rollbacks,
@@ -67,9 +68,13 @@ class TrainingState:
         self.step, self.seconds, self.num_rollbacks = step, seconds, num_rollbacks
         return notes + [
             f"{name} was {there[name]!r}, is {value!r}: the run goes on, but not bit-identically"
-            for name, value in numeric_platform(self.precision).items()
+            for name, value in self._platform().items()
             if name in there and there[name] != value
         ]
+
+    def _platform(self) -> dict[str, str | int]:
+        shared = {"threads": self.num_threads, "cpu_processes": self.config.training.cpu_processes}
+        return numeric_platform(self.precision) | shared
 
 
 def _position(state: dict[str, Any]) -> tuple[int, float, int]:

@@ -1,14 +1,17 @@
 """Processes that share a batch on a CPU: the same result as one process, and what ends a run when one of them ends."""
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from sarigan.errors import InputError
+from sarigan.runs.run import train
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.cpu_processes import CpuProcesses, count_processes
 from sarigan.training.trainer import Hook, Trainer
@@ -117,3 +120,20 @@ def test_as_many_processes_as_shares_keep_their_statistics(
     )  # fmt: skip
     assert count_processes(config, torch.device("cpu"), plan_batch(config.training, 1)) == number
     assert count_processes(config, torch.device("cuda"), plan_batch(config.training, 1)) == 1
+
+
+def test_a_run_of_two_processes_goes_on_bit_identically(
+    tmp_path: Path, png_folder: Path, tiny_config: Build, two_threads: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """2 + 2 steps equal 4, and nothing is said to differ."""
+    options = (
+        "generator.resolution=16", "data.name=folder", f"data.path={png_folder}", "data.num_workers=0",
+        "training.precision=float32", "training.batch_size=8", "training.cpu_processes=2",
+    )  # fmt: skip
+    whole = train(tiny_config(*options, "training.total_kimg=0.032"), tmp_path / "whole")
+    train(tiny_config(*options, "training.total_kimg=0.016"), tmp_path / "halves")
+    with caplog.at_level(logging.INFO):
+        halves = train(tiny_config(*options, "training.total_kimg=0.032"), tmp_path / "halves")
+    assert "going on from" in caplog.text and "not bit-identically" not in caplog.text
+    expected, found = tensors(whole), tensors(halves)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
