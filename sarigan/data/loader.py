@@ -55,6 +55,13 @@ class WorkerEnd:
         """Call it when the workers have been started."""
         self._mine = [process for process in multiprocessing.active_children() if process.pid not in self._before]
 
+    def death(self) -> InputError | None:
+        """The line for a worker that a signal has killed, whatever the loader raised when a connection to it broke."""
+        for process in self._mine:
+            process.join(GRACE_SECONDS / len(self._mine))
+        killed = [(process.pid, -code) for process in self._mine if (code := process.exitcode or 0) < 0]
+        return _death_line(killed[0][0], f"was killed by signal {signal.strsignal(killed[0][1])}") if killed else None
+
     def close(self) -> None:
         """After the loader's own end: kill whatever is left after the grace, so that no exit waits for it."""
         deadline = time.monotonic() + GRACE_SECONDS
@@ -72,8 +79,12 @@ def dead_worker_error(error: RuntimeError) -> InputError | None:
         return None
     end = re.search(r"killed by signal: ([^.]+)\.", found[2])
     how = f"was killed by signal {end[1].strip()}" if end else "ended unexpectedly"
+    return _death_line(found[1].strip(), how)
+
+
+def _death_line(process: object, how: str) -> InputError:
     return InputError(
-        f"data worker process {found[1].strip()} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
+        f"data worker process {process} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
         " its error; the same command goes on from the last checkpoint"
     )
 
@@ -121,10 +132,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_one_of(self, "data.", name=("avatars", "folder", "lmdb"), crop=CROPS)
-        if self.name == "folder" and not self.path:
-            raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
-        if self.name == "lmdb" and not self.path:
-            raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
+        wanted = {"folder": "a folder or a zip file of images", "lmdb": "a set made by scripts/prepare_data.py"}
+        if self.name in wanted and not self.path:
+            raise InputError(f"data.path must be {wanted[self.name]} for data.name={self.name}, got nothing")
         if self.balanced and self.labels is None:
             raise InputError("data.balanced=true needs classes: data.labels must name them, got null")
         if self.num_images < 1:
@@ -210,19 +220,17 @@ def training_batches(
     sampler: Sampler = InfiniteSampler(len(dataset), seed, config.flip)
     if config.balanced:
         sampler = BalancedSampler(labels_of(dataset), seed, config.flip)
-    batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
     loader = DataLoader(
         _Samples(dataset),
-        batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
-        num_workers=config.num_workers,
-        collate_fn=stack,
-        worker_init_fn=start_worker,
+        # Endless, so it has no length.
+        batch_sampler=StepBatches(sampler, position, batch_size, rank, num_ranks, rounds),  # type: ignore[arg-type]
+        num_workers=config.num_workers, collate_fn=stack, worker_init_fn=start_worker,
         # A server of processes would stand between the workers and signals to the group or the death of this process.
         multiprocessing_context="fork" if config.num_workers and sys.platform == "linux" else None,
         pin_memory=pin_memory,
         # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
         generator=torch.Generator(),
-    )
+    )  # fmt: skip
     workers = WorkerEnd()
     images = iter(loader)
     workers.started()
@@ -232,13 +240,15 @@ def training_batches(
         raise _worker_error(error) from None
     except RuntimeError as error:
         raise dead_worker_error(error) or error from None
+    except (ConnectionError, EOFError) as error:
+        raise workers.death() or error from None
     finally:
         del images  # asks the workers to end
         workers.close()
 
 
 def _worker_error(error: InputError) -> InputError:
-    """PyTorch puts a worker's traceback into the message; the last line is the InputError's own."""
+    # PyTorch puts a worker's traceback into the message; the last line is the InputError's own.
     return InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1])
 
 

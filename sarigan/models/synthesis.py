@@ -190,6 +190,10 @@ class SkipSynthesis(nn.Module):
         """The number of groups of every grouped layer, by layer name."""
         return {layer.name: layer.grouping.num_groups for layer in self.grouped_layers()}
 
+    def num_channels(self) -> dict[str, int]:
+        """The number of input channels of every layer, by its name."""
+        return {name: layer.convolution.weight.shape[1] for name, layer in self.named_layers()}
+
     def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
         """Codes of every grouped layer for latents [N,L,w_dim], without making images."""
         return {
@@ -205,7 +209,7 @@ class SkipSynthesis(nn.Module):
     def forward(
         self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
     ) -> SynthesisOutput:
-        edits = by_layer(interventions, self.num_groups()) if interventions else {}
+        edits = by_layer(interventions, self.num_groups(), self.num_channels()) if interventions else {}
         x = self.constant.expand(latents.shape[0], -1, -1, -1)
         images: Tensor | None = None
         codes: dict[str, StyleCodes] = {}

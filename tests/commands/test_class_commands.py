@@ -104,7 +104,8 @@ def test_generate_makes_images_of_a_class(main: Build, runs: dict[str, Path], ge
     assert main("generate", runs["classes"], *here, "--class", "hat, red")[0] == 0
     for seed, image in zip((4, 6), made(generator, [4, 6], [2, 2]), strict=True):
         np.testing.assert_array_equal(picture(tmp_path / f"out/images/seed00000{seed}.png"), image)
-    options = ("--noise", "fixed", "--batch-size", "1", "--seeds", "5,5", "--output", "two", "--class", "boot", "--class", "rain coat")
+    two = ("--seeds", "5,5", "--class", "boot", "--class", "rain coat", "--output", "two")
+    options = ("--noise", "fixed", "--batch-size", "1", *two)
     assert main("generate", runs["classes"], *options)[0] == 0
     for label, image in enumerate(made(generator, [5, 5], [0, 1])):
         np.testing.assert_array_equal(picture(tmp_path / f"two/images/seed000005-class{label}.png"), image)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping
 from sarigan.systems.style.objective import ObjectiveConfig
-from sarigan.systems.style.system import OptimizerConfig
+from sarigan.systems.style.optimizer_config import OptimizerConfig
 from sarigan.training.optimizers import lazy_adam
 
 CHANNELS, WEIGHTS, GROUPS, STEPS = 128, 1152, 16, 4000

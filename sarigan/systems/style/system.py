@@ -17,11 +17,12 @@ from sarigan.data.batch import Batch
 from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
-from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
+from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
 from sarigan.systems.style.objective import GanObjective, ObjectiveConfig, information_dim, with_information_r2
+from sarigan.systems.style.optimizer_config import OptimizerConfig
 from sarigan.systems.style.report import group_statistics
 from sarigan.systems.system import Curves, Phase, System, count_parameters
 from sarigan.training.optimizers import lazy_adam
@@ -32,35 +33,12 @@ TINY_RESOLUTION = 8
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam for the generator, the discriminator and the grouping parameters."""
-
-    generator_learning_rate: float = 0.002
-    discriminator_learning_rate: float = 0.002
-    grouping_learning_rate: float = 0.002
-    beta1: float = 0.0
-    beta2: float = 0.99
-    epsilon: float = 1e-8
-    grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
-
-    def __post_init__(self) -> None:
-        for name in ("generator_learning_rate", "discriminator_learning_rate", "grouping_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("epsilon", "grouping_epsilon"):
-            if getattr(self, name) < 0:
-                raise InputError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
 class StyleConfig(RunConfig):
     """Everything that defines a run of a style-based generator."""
 
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg", "generator.class_shares")
+    AUGMENTS: ClassVar[str] = "everything"
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -133,10 +111,8 @@ class StyleSystem(System):
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.replicas = dict(self.networks)
         self.averages = {"ema_generator": self.average}
-        simultaneous = config.objective.simultaneous_updates
-        self.opponents = {name: frozen_copy(network) for name, network in self.networks.items()} if simultaneous else {}
         self.objective = GanObjective(
-            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas, self.opponents
+            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas
         )
         self.tensors = {"mean_path_length": self.objective.mean_path_length}
         mixing = (config.objective.mixing_probability, config.objective.mixing_kind)
@@ -147,6 +123,8 @@ class StyleSystem(System):
         grouping = {id(p) for p in self.grouping_parameters}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
         self.optimizers = self._build_optimizers(config.optimizer, config.objective)
+        names = ("generator_optimizer", "discriminator_optimizer")
+        self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
 
     def _build_optimizers(self, optimizer: OptimizerConfig, objective: ObjectiveConfig) -> dict[str, torch.optim.Optimizer]:
@@ -177,6 +155,7 @@ class StyleSystem(System):
             Phase(
                 "discriminator", objective.discriminator_phase, "discriminator", discriminator_parameters,
                 self.optimizers["discriminator_optimizer"], batch_size=batch_size, draw=draw, needs_real_images=True,
+                real_sign="logits/real_sign",
             )
         ]  # fmt: skip
         if config.r1_gamma:
@@ -235,6 +214,11 @@ class StyleSystem(System):
             part = slice(start, start + batch_size)
             yield generator(z[part], noise="fixed", labels=None if labels is None else labels[part]).images
 
+    def begin_step(self, seen_kimg: float) -> None:
+        factor = self.config.optimizer.decay(seen_kimg)
+        for name, rate in self.rates.items():
+            self.optimizers[name].param_groups[0]["lr"] = rate * factor
+
     def prepare_to_save(self) -> None:
         """Set the averaged generator's centre of truncation."""
         self.average.module.update_mean_latent()
@@ -285,6 +269,8 @@ class StyleSystem(System):
         return [
             Curves("Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
+            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
             Curves("R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
             Curves("Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),
             Curves("Temperature t of the groups", {"layer": "groups/*/temperature"}),

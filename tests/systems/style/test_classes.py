@@ -27,7 +27,7 @@ COUNTS = {"boot": 6, "coat": 10, "hat": 4}
 METHODS = {
     "sarigan": (),
     "activation": ("generator.form=activation",),
-    "halves": ("objective.mixing_kind=halves", "objective.simultaneous_updates=true"),
+    "halves": ("objective.mixing_kind=halves", "training.augmentation.name=ada"),
     "codes": ("objective.information_target=codes",),
     "stylegan2": ("generator.grouping.kind=none", "objective.information_weight=0"),
     "stylegan": ("generator.grouping.kind=none", "generator.synthesis=adain", "objective.path_length_weight=0"),

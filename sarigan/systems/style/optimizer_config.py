@@ -1,0 +1,42 @@
+"""Learning rates and moments of the Adam optimisers of a style-based system (Karras et al. 2020, StyleGAN2, appendix B)."""
+
+import math
+from dataclasses import dataclass
+
+from sarigan.errors import InputError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam for the generator, the discriminator and the grouping parameters."""
+
+    generator_learning_rate: float = 0.002
+    discriminator_learning_rate: float = 0.002
+    grouping_learning_rate: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    epsilon: float = 1e-8
+    grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
+    # The rates of G and D fall from their values at the first number of kimg to a tenth at the second, along a cosine.
+    decay_kimg: tuple[float, float] | None = None
+
+    def decay(self, seen_kimg: float) -> float:
+        """The factor of the rates of G and D after so many thousand images."""
+        if self.decay_kimg is None:
+            return 1.0
+        start, end = self.decay_kimg
+        share = min(max((seen_kimg - start) / (end - start), 0.0), 1.0)
+        return 0.1 + 0.9 * (1 + math.cos(math.pi * share)) / 2
+
+    def __post_init__(self) -> None:
+        if self.decay_kimg is not None and not 0 <= self.decay_kimg[0] < self.decay_kimg[1]:
+            raise InputError(f"optimizer.decay_kimg must be [start, end] with 0 <= start < end, got {list(self.decay_kimg)}")
+        for name in ("generator_learning_rate", "discriminator_learning_rate", "grouping_learning_rate"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("epsilon", "grouping_epsilon"):
+            if getattr(self, name) < 0:
+                raise InputError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
