@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from sarigan.config import Config
-from sarigan.data.loader import open_dataset
+from sarigan.data.labels import ClassLabels, LabelledDataset
+from sarigan.data.loader import KeyedDataset, open_dataset
 from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
@@ -188,17 +189,19 @@ def data(config: Config) -> Iterator[Finding]:
 
 
 class _Noise:
-    """Random images, and labels where there are classes."""
+    """Random images, of the classes in turn."""
 
-    def __init__(self, resolution: int, num_classes: int = 0) -> None:
-        self.resolution, self.num_classes = resolution, num_classes
+    content_key = "noise"
 
-    def extras(self, index: int) -> dict[str, np.ndarray]:
-        """The label of an image."""
-        return {"labels": np.array(index % self.num_classes)} if self.num_classes else {}
+    def __init__(self, resolution: int, class_names: list[str]) -> None:
+        self.resolution, self.class_names = resolution, class_names
+
+    def class_labels(self, source: str) -> ClassLabels:
+        """The label of every image."""
+        return ClassLabels(self.class_names, [index % len(self.class_names) for index in range(len(self))], str)
 
     def __len__(self) -> int:
-        return 64
+        return max(64, 2 * len(self.class_names))
 
     def __getitem__(self, index: int) -> np.ndarray:
         return np.random.default_rng(index).integers(0, 256, (3, self.resolution, self.resolution), dtype=np.uint8)
@@ -207,8 +210,17 @@ class _Noise:
         return "random"
 
 
+def noise_for(state: TrainingState) -> KeyedDataset:
+    """Random images, with labels where the networks have classes."""
+    names, labels = state.config.class_names, state.config.data.labels
+    images = _Noise(state.system.resolution, names)
+    return LabelledDataset(images, labels) if names and labels else images
+
+
 def tiny_state(config: Config) -> TrainingState:
-    """The configuration's method at tiny widths on its device, with all phases in every step."""
+    """The configuration's method at tiny widths on its device, with all phases in every step, for the classes of its data."""
+    if config.data.labels is not None:
+        config, _ = config.open_data()
     training = dataclasses.replace(
         config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
     )
@@ -218,9 +230,9 @@ def tiny_state(config: Config) -> TrainingState:
 
 def dry_run(config: Config) -> Iterator[Finding]:
     """Two training steps."""
-    state = tiny_state(config if config.data.labels is None else config.open_data()[0])
+    state = tiny_state(config)
     precision = state.precision
-    trainer = Trainer(state, _Noise(state.system.resolution, len(state.config.class_names)))
+    trainer = Trainer(state, noise_for(state))
     trainer.run()
     trainer.check_finite()
     skipped = trainer.nonfinite.total()
@@ -235,8 +247,7 @@ def metrics(config: Config) -> Iterator[Finding]:
         return
     state, wanted = tiny_state(config), config.metrics
     protocol = EvaluationConfig(wanted.num_images, wanted.num_real_images, wanted.preprocessing, batch_size=wanted.batch_size)
-    images = _Noise(state.system.resolution)
-    evaluation = Evaluation(protocol, state.precision.device, data=images, **state.system.evaluation_inputs())
+    evaluation = Evaluation(protocol, state.precision.device, data=noise_for(state), **state.system.evaluation_inputs())
     for metric in metrics_named(wanted.names):
         metric.check(evaluation)
     yield Finding("ok", "metrics", f"{', '.join(wanted.names)} every {wanted.interval_kimg:g} kimg")

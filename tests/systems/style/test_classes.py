@@ -12,6 +12,7 @@ from PIL import Image
 
 from sarigan.config import Config, load_config
 from sarigan.data.loader import open_dataset
+from sarigan.diagnosis import doctor
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import load_exported, save_exported
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
@@ -179,3 +180,11 @@ def test_a_run_goes_on_with_its_own_classes_only(
     train(tiny_config(*where, "training.total_kimg=0.008"), tmp_path / "run")
     with pytest.raises(InputError, match=r"was trained without classes, here data.labels=folders; another --run-dir starts"):
         train(config(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("settings", [(), ("data.balanced=true", "metrics.names=[class_fd_efficientnet]")])
+def test_the_doctor_tries_the_classes_of_the_data(settings: tuple[str, ...], config: Build) -> None:
+    full = config(*settings)
+    state = doctor.tiny_state(full)
+    assert state.config.class_names == [*COUNTS] and state.system.generator.mapping.embedding is not None
+    assert [finding.verdict for finding in (*doctor.dry_run(full), *doctor.metrics(full))] == ["ok"] * (1 + bool(settings))
