@@ -22,6 +22,7 @@ COMMANDS = {
     "project": "find the latents of a given image",
     "export": "write a generator as safetensors, and as ONNX",
     "prepare_data": "convert pictures to a prepared data set (LMDB)",
+    "prepare_masks": "store a fixed set of masks, one for each image, for inpainting",
     "doctor": "check this machine and a configuration before a run",
     "benchmark": "measure speed, or count work and memory",
     "drill": "break a run or a preparation on purpose, and check that nothing is lost",

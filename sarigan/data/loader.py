@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
@@ -78,8 +78,8 @@ def dead_worker_error(error: RuntimeError) -> InputError | None:
     )
 
 
-# (index of the image, whether to mirror it)
-Sample = tuple[int, bool]
+Sample = tuple[int, bool]  # (index of the image, whether to mirror it)
+PlacedSample = tuple[int, bool, int]  # with the position in the run
 
 
 class InfiniteSampler:
@@ -122,10 +122,10 @@ class StepBatches:
         offsets = [np.arange(shard, batch_size, shards) for shard in range(first, first + rounds)]
         self.offsets = [int(offset) for offset in np.concatenate(offsets)]
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[PlacedSample]]:
         position = self.position
         while True:
-            yield [self.sampler[position + offset] for offset in self.offsets]
+            yield [(*self.sampler[position + offset], position + offset) for offset in self.offsets]
             position += self.batch_size
 
 
@@ -178,6 +178,15 @@ class DataConfig:
         if self.num_workers < 0:
             raise InputError(f"data.num_workers must not be negative, got {self.num_workers}")
 
+    def extras_by_position(self, resolution: int, seed: int) -> Callable[[int], dict[str, np.ndarray]]:
+        """What a run draws for each of its positions beside what the data set has: arrays named as the fields of `Batch`."""
+        return no_extras
+
+
+def no_extras(position: int) -> dict[str, np.ndarray]:
+    """Nothing."""
+    return {}
+
 
 def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
     """The data set of a configuration at R pixels; InputError when it cannot be read."""
@@ -214,20 +223,21 @@ def open_images(source: str | Path, resolution: int | None = None) -> ImageDatas
 
 
 class _Samples(torch.utils.data.Dataset):
-    """Samples (index, mirrored) as a `Batch` without its dimension N.
+    """Samples (index, mirrored, position) as a `Batch` without its dimension N.
 
     A data set that has more than images has a method `extras(index)`, which returns arrays named as the fields of `Batch`.
     """
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: ImageDataset, drawn: Callable[[int], dict[str, np.ndarray]]) -> None:
+        self.dataset, self.drawn = dataset, drawn
 
-    def __getitem__(self, sample: Sample) -> Batch:
-        index, mirrored = sample
+    def __getitem__(self, sample: PlacedSample) -> Batch:
+        index, mirrored, position = sample
         arrays = {"images": self.dataset[index]}
         if hasattr(self.dataset, "extras"):
             arrays |= self.dataset.extras(index)
-        return Batch(**{name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()})
+        tensors = {name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()}
+        return Batch(**tensors | {name: torch.from_numpy(array) for name, array in self.drawn(position).items()})
 
 
 def _mirrored(array: np.ndarray, mirrored: bool) -> Tensor:
@@ -250,7 +260,7 @@ def training_batches(
     sampler = InfiniteSampler(len(dataset), seed, config.flip)
     batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
     loader = DataLoader(
-        _Samples(dataset),
+        _Samples(dataset, config.extras_by_position(dataset.resolution, seed)),
         batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
         num_workers=config.num_workers,
         collate_fn=stack,
