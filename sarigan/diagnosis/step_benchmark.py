@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from sarigan.config import Config, load_config
-from sarigan.data.batch import Batch
 from sarigan.data.loader import open_dataset
 from sarigan.diagnosis.scaling import FlopCount
 from sarigan.training.precision import Precision, resolve_precision
@@ -79,7 +78,8 @@ class StepTimer:
         size = config.resolution
         images = torch.rand(batch, 3, size, size).mul(2).sub(1)
         placed = images.to(self.precision.device, self.precision.parameter_dtype, memory_format=self.precision.layout)
-        self.batch = Batch(placed)
+        self.batch = self.trainer.system.example_batch(batch, self.precision.device, self.precision.parameter_dtype)
+        self.batch.images = placed
         self.phases = [
             (index, phase)
             for index, phase in enumerate(self.trainer.phases)
