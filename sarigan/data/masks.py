@@ -231,4 +231,5 @@ class MaskedDataConfig(DataConfig):
     mask: MaskConfig = field(default_factory=MaskConfig)
 
     def extras_by_position(self, resolution: int, seed: int) -> Callable[[int], dict[str, np.ndarray]]:
+        """A mask for every position."""
         return MaskSource(self.mask, resolution, seed).fields

@@ -42,6 +42,7 @@ class InpaintingGenerator(Generator):
             layer.grouping.initialize(layer.kernel)
 
     def grouped_layers(self) -> list[GroupedLayer]:
+        """The layers with groups, each with the kernels that its grouping clusters: [c,d] where there are two."""
         layers = self.synthesis.grouped_layers()
         return [dataclasses.replace(layer, kernel=self._kernel(layer)) for layer in layers] if self.both_kernels else layers
 
