@@ -22,6 +22,8 @@ COMMANDS = {
     "project": "find the latents of a given image",
     "export": "write a generator as safetensors, and as ONNX",
     "prepare_data": "convert pictures to a prepared data set (LMDB)",
+    "inpaint": "complete the holes of images",
+    "evaluate_inpainting": "compare inpainting models on the same images and masks",
     "prepare_masks": "store a fixed set of masks, one for each image, for inpainting",
     "doctor": "check this machine and a configuration before a run",
     "benchmark": "measure speed, or count work and memory",

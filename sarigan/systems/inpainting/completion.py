@@ -16,8 +16,6 @@ from sarigan.errors import InputError, require_one_of
 from sarigan.seeding import derive_seed
 from sarigan.systems.inpainting.generator import InpaintingGenerator
 
-GREY = 0.0  # what stands in a hole that is shown
-
 
 @dataclass(frozen=True)
 class HeldOutConfig:
@@ -95,8 +93,3 @@ def draw_latents(generator: InpaintingGenerator, seeds: Sequence[int]) -> tuple[
         [torch.stack(parts) for parts in zip(*drawn, strict=True)], generator.mean_latent.device, generator.mean_latent.dtype
     )
     return z, noise
-
-
-def with_holes(images: Tensor, known: Tensor) -> Tensor:
-    """The images with their holes grey. images [N,3,R,R] in -1..1, known [N,1,R,R]."""
-    return torch.where(known > 0.5, images, torch.full_like(images, GREY))

@@ -24,6 +24,7 @@ from sarigan.pretrained import load_generator, load_system
 from sarigan.runs.run import train
 from sarigan.runs.summary import dry_run_report
 from sarigan.training.trainer import Hook, Trainer
+from sarigan.visualization.report.run_sections import write_report
 
 Build = Callable[..., Any]
 JOBS = ROOT / "tests" / "training" / "process_group_jobs.py"
@@ -124,6 +125,9 @@ def test_samples_are_pairs_of_held_out_images(inpainting_config: Build, tmp_path
         assert torch.equal(pixels[2 * index + 1][:, outside], original[:, outside])
         assert not torch.equal(pixels[2 * index + 1][:, ~outside], original[:, ~outside])
     assert torch.equal(torch.cat(list(trainer.system.sample_images(7, 2))), images)
+    size = write_report(read_run(tmp_path / "run"), "method", 16, system, "checkpoint", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert size == len(page.encode()) and "Completions of held-out images" in page and "error in the hole" in page
     samples = system.evaluation_inputs()["samples"]
     (batch,) = samples.batches([[5, 0]], torch.device("cpu"))
     assert len(samples) == 24 and torch.allclose(batch[1], images[1], atol=1e-6)
