@@ -17,6 +17,7 @@ from sarigan.exporting.shipped import SHIPPED, shipped_folder
 from sarigan.files.checkpoint import BEST_NAME, DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
+from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
 from sarigan.systems.inpainting.system import InpaintingSystem
 from sarigan.systems.style.system import StyleConfig
@@ -164,7 +165,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def _load(file: Path, device: str | torch.device) -> dict[str, Any]:
     """`load_checkpoint`, which of a damaged file also tells the newest whole one that lies beside it."""
     try:
-        return load_checkpoint(file, device)
+        return load_state(file, device)
     except DamagedCheckpointError as error:
         for other in reversed(list_checkpoints(file.parent)):
             if other != file and _is_whole(other):

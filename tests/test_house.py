@@ -66,7 +66,7 @@ def test_docstrings(path: Path) -> None:
     overrides |= {"check", "requests", "compute", "add_arguments", "batches", "activations", "weights"}
     overrides |= {"report_position", "report_stop", "roll_back", "resolution", "shard_multiple", "build", "tiny", "method"}
     overrides |= {"separate_parameters", "sample_images", "log_values", "notes", "evaluation_inputs", "report_sections"}
-    overrides |= {"report_curves", "loss", "kernel_loss", "statistics"}
+    overrides |= {"report_curves", "loss", "kernel_loss", "statistics", "begin_step"}
     missing = [
         name
         for name, node in public_definitions(tree)

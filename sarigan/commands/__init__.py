@@ -15,12 +15,15 @@ COMMANDS = {
     "evaluate": "compute metrics of a checkpoint, or of any set of images",
     "generate": "make images: files, a grid, a truncation sweep, a film",
     "report": "write one HTML page that shows a run",
+    "curves": "draw one value of several runs over training in one figure",
     "attention_maps": "draw what each semantic group responds to",
     "edit_groups": "edit the codes of semantic groups",
+    "edit_directions": "edit along directions of w, or single channels, of any model",
     "style_mixing": "mix the styles of two sets of images",
     "group_locality": "compare the locality of a layer's groups with that of random groups",
     "project": "find the latents of a given image",
-    "export": "write a generator as safetensors, and as ONNX",
+    "import_checkpoint": "read a model of other people's code (also: sarigan import)",
+    "export": "write a generator as safetensors and ONNX, or for other people's code",
     "prepare_data": "convert pictures to a prepared data set (LMDB)",
     "inpaint": "complete the holes of images",
     "evaluate_inpainting": "compare inpainting models on the same images and masks",
@@ -30,6 +33,7 @@ COMMANDS = {
     "drill": "break a run or a preparation on purpose, and check that nothing is lost",
     "train_avatar_networks": "train the classifier and the segmenter of the built-in avatars",
 }
+SHORT_NAMES = {"import": "import_checkpoint"}  # a keyword of Python is no name of a module
 USAGE_ERROR = 2
 
 
@@ -41,7 +45,7 @@ def main() -> None:
         for command, summary in COMMANDS.items():
             print(f"  {command:<22} {summary}")
         return
-    command = name.replace("-", "_")
+    command = SHORT_NAMES.get(name, name.replace("-", "_"))
     if command not in COMMANDS:
         nearest = difflib.get_close_matches(command, COMMANDS, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else "see sarigan --help"

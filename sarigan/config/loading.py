@@ -31,9 +31,15 @@ class Source(NamedTuple):
     written: Any
 
 
-def load_config(path: str | Path | None = None, overrides: list[str] | None = None) -> RunConfig:
-    """Merge defaults, a YAML file and `section.key=value` overrides; InputError names the file or argument and the field."""
-    sources = [] if path is None else _read_chain(Path(path))
+def load_config(
+    path: str | Path | None = None, overrides: list[str] | None = None, defaults: dict[str, Any] | None = None
+) -> RunConfig:
+    """Merge defaults, a YAML file and `section.key=value` overrides; InputError names the file or argument and the field.
+
+    `defaults` are those of a model that is there already, in place of this version's.
+    """
+    sources = [] if defaults is None else [Source("defaults", OmegaConf.create(defaults), None)]
+    sources += [] if path is None else _read_chain(Path(path))
     for override in overrides or []:
         if "=" not in override:
             raise InputError(f"argument {override!r}: an override has the form section.key=value")

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
@@ -27,8 +26,8 @@ from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
 from sarigan.data.lmdb.dataset import LmdbDataset, is_lmdb
+from sarigan.data.sampler import InfiniteSampler, PlacedSample, StepBatches
 from sarigan.errors import InputError, require_at_most, require_one_of
-from sarigan.seeding import derive_seed
 
 GRACE_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1
@@ -55,6 +54,13 @@ class WorkerEnd:
         """Call it when the workers have been started."""
         self._mine = [process for process in multiprocessing.active_children() if process.pid not in self._before]
 
+    def death(self) -> InputError | None:
+        """The line for a worker that a signal has killed, whatever the loader raised when a connection to it broke."""
+        for process in self._mine:
+            process.join(GRACE_SECONDS / len(self._mine))
+        killed = [(process.pid, -code) for process in self._mine if (code := process.exitcode or 0) < 0]
+        return _death_line(killed[0][0], f"was killed by signal {signal.strsignal(killed[0][1])}") if killed else None
+
     def close(self) -> None:
         """After the loader's own end: kill whatever is left after the grace, so that no exit waits for it."""
         deadline = time.monotonic() + GRACE_SECONDS
@@ -72,61 +78,14 @@ def dead_worker_error(error: RuntimeError) -> InputError | None:
         return None
     end = re.search(r"killed by signal: ([^.]+)\.", found[2])
     how = f"was killed by signal {end[1].strip()}" if end else "ended unexpectedly"
+    return _death_line(found[1].strip(), how)
+
+
+def _death_line(process: object, how: str) -> InputError:
     return InputError(
-        f"data worker process {found[1].strip()} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
+        f"data worker process {process} {how}, perhaps for want of memory: try fewer data.num_workers, or 0 to see"
         " its error; the same command goes on from the last checkpoint"
     )
-
-
-Sample = tuple[int, bool]  # (index of the image, whether to mirror it)
-PlacedSample = tuple[int, bool, int]  # with the position in the run
-
-
-class InfiniteSampler:
-    """Position p is image perm_e[p mod n] of epoch e = p // n, mirrored by a coin of its own.
-
-    So a position holds the same sample on any number of ranks, with any number of rounds, and after a restart.
-    """
-
-    def __init__(self, num_images: int, seed: int, flip: bool) -> None:
-        self.num_images, self.seed, self.flip = num_images, seed, flip
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
-
-    def _draw_epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
-        def source(purpose: str) -> torch.Generator:
-            return torch.Generator().manual_seed(derive_seed(self.seed, purpose, epoch))
-
-        order = torch.randperm(self.num_images, generator=source("data order"))
-        coins = torch.rand(self.num_images, generator=source("data flip")) < 0.5
-        return order, coins
-
-    def __getitem__(self, position: int) -> Sample:
-        epoch, offset = divmod(position, self.num_images)
-        order, coins = self._epoch(epoch)
-        return int(order[offset]), self.flip and bool(coins[offset])
-
-
-class StepBatches:
-    """A batch sampler for `DataLoader`: the samples of one rank, batch after batch, from a global position on.
-
-    A step takes global positions P .. P+B-1. They are dealt to S = ranks * rounds shards as s, s+S, s+2S, ...; this rank
-    yields its `rounds` shards one after the other, B/ranks samples in all.
-    """
-
-    def __init__(
-        self, sampler: InfiniteSampler, position: int, batch_size: int, rank: int, num_ranks: int, rounds: int
-    ) -> None:
-        self.sampler, self.position, self.batch_size = sampler, position, batch_size
-        shards = num_ranks * rounds
-        first = rank * rounds
-        offsets = [np.arange(shard, batch_size, shards) for shard in range(first, first + rounds)]
-        self.offsets = [int(offset) for offset in np.concatenate(offsets)]
-
-    def __iter__(self) -> Iterator[list[PlacedSample]]:
-        position = self.position
-        while True:
-            yield [(*self.sampler[position + offset], position + offset) for offset in self.offsets]
-            position += self.batch_size
 
 
 class ImageDataset(Protocol):
@@ -168,10 +127,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require_one_of(self, "data.", name=("avatars", "folder", "lmdb"), crop=CROPS)
-        if self.name == "folder" and not self.path:
-            raise InputError("data.path must be a folder or a zip file of images for data.name=folder, got nothing")
-        if self.name == "lmdb" and not self.path:
-            raise InputError("data.path must be a set made by scripts/prepare_data.py for data.name=lmdb, got nothing")
+        wanted = {"folder": "a folder or a zip file of images", "lmdb": "a set made by scripts/prepare_data.py"}
+        if self.name in wanted and not self.path:
+            raise InputError(f"data.path must be {wanted[self.name]} for data.name={self.name}, got nothing")
         if self.num_images < 1:
             raise InputError(f"data.num_images must be at least 1, got {self.num_images}")
         require_at_most("data", self, seed=2**63 - 1, num_images=10**9, num_workers=1024)
@@ -258,19 +216,17 @@ def training_batches(
 ) -> Generator[Batch, None, None]:
     """This rank's batches of B/ranks samples, images uint8, shard after shard, from a global position on, endlessly."""
     sampler = InfiniteSampler(len(dataset), seed, config.flip)
-    batches = StepBatches(sampler, position, batch_size, rank, num_ranks, rounds)
     loader = DataLoader(
         _Samples(dataset, config.extras_by_position(dataset.resolution, seed)),
-        batch_sampler=batches,  # type: ignore[arg-type]  # endless, so it has no length
-        num_workers=config.num_workers,
-        collate_fn=stack,
-        worker_init_fn=start_worker,
+        # Endless, so it has no length.
+        batch_sampler=StepBatches(sampler, position, batch_size, rank, num_ranks, rounds),  # type: ignore[arg-type]
+        num_workers=config.num_workers, collate_fn=stack, worker_init_fn=start_worker,
         # A server of processes would stand between the workers and signals to the group or the death of this process.
         multiprocessing_context="fork" if config.num_workers and sys.platform == "linux" else None,
         pin_memory=pin_memory,
         # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
         generator=torch.Generator(),
-    )
+    )  # fmt: skip
     workers = WorkerEnd()
     images = iter(loader)
     workers.started()
@@ -280,13 +236,15 @@ def training_batches(
         raise _worker_error(error) from None
     except RuntimeError as error:
         raise dead_worker_error(error) or error from None
+    except (ConnectionError, EOFError) as error:
+        raise workers.death() or error from None
     finally:
         del images  # asks the workers to end
         workers.close()
 
 
 def _worker_error(error: InputError) -> InputError:
-    """PyTorch puts a worker's traceback into the message; the last line is the InputError's own."""
+    # PyTorch puts a worker's traceback into the message; the last line is the InputError's own.
     return InputError(str(error).strip().splitlines()[-1].split("InputError: ")[-1])
 
 

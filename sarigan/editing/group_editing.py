@@ -15,7 +15,7 @@ from torch import Tensor
 from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import latents_of_seeds
 from sarigan.errors import InputError
-from sarigan.layers.intervention import Intervention, check_place, group_code
+from sarigan.layers.intervention import Edit, Intervention, check_place, group_code
 from sarigan.models.generator import Generator
 
 RANGES = ("coarse", "middle", "fine")
@@ -73,7 +73,7 @@ def along(generator: Generator, layer: str, group: int, code: str, direction: in
 
 
 def edited_images(
-    generator: Generator, sampling: Sampling, latents: Tensor, seeds: Sequence[int], edits: Sequence[Sequence[Intervention]]
+    generator: Generator, sampling: Sampling, latents: Tensor, seeds: Sequence[int], edits: Sequence[Sequence[Edit]]
 ) -> list[Tensor]:
     """For every set of edits, the images [N,3,R,R] of the latents [N,L,w_dim] under it."""
     return [sampling.render(generator, latents, seeds, edit) for edit in edits]

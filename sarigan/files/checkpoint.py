@@ -142,6 +142,11 @@ def load_checkpoint(path: Path, map_location: str | torch.device = "cpu") -> dic
         return migrate(state, str(path))
 
 
+def is_sealed(path: Path) -> bool:
+    """Whether a file ends as this project's checkpoints do. OSError when it cannot be read."""
+    return _read_seal(path) is not None
+
+
 def mark_best(path: Path, metric: str, value: float) -> None:
     """Name a checkpoint the best of its folder: it is kept until another one is."""
     pointer = read_pointer(path.parent)

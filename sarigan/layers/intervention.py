@@ -50,6 +50,10 @@ class Intervention:
         """`z of group 3 in 8x8.up`."""
         return f"{self.code} of group {self.group} in {self.layer}"
 
+    def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
+        """InputError for a layer or a group that is not there."""
+        check_place(self.layer, self.group, num_groups)
+
     def __call__(self, codes: StyleCodes) -> StyleCodes:
         assert codes.membership is not None and codes.h_scale is not None
         member = codes.membership[:, self.group] > 0
@@ -100,7 +104,10 @@ class Regrouping:
 
     layer: str
     groups: Tensor
-    group: None = None  # of an edit; a regrouping is of the whole layer
+
+    def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
+        """InputError for a layer that has no groups."""
+        check_place(self.layer, None, num_groups)
 
     def __call__(self, codes: StyleCodes) -> StyleCodes:
         assert codes.membership is not None and codes.h_scale is not None
@@ -115,7 +122,41 @@ class Regrouping:
         return StyleCodes(scale, length, membership=member)
 
 
-Edit = Intervention | Regrouping
+@dataclass(frozen=True)
+class ChannelEdit:
+    """One entry of a layer's style vector, whether the layer has groups or not (Wu et al. 2021, "StyleSpace Analysis").
+
+    scale: amount * z_j. shift: z_j + amount. Raises InputError for another operation and for an amount that is not finite.
+    """
+
+    layer: str
+    channel: int  # of the layer's input
+    operation: str  # scale | shift
+    amount: float
+
+    def __post_init__(self) -> None:
+        if self.operation not in ("scale", "shift"):
+            raise InputError(f"edit of a channel: operation must be scale or shift, got {self.operation!r}")
+        if not abs(self.amount) <= LARGEST:
+            raise InputError(f"edit of a channel: amount must be a finite number of 32 bits, got {self.amount}")
+
+    def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
+        """InputError for a layer or a channel that is not there."""
+        if self.layer not in num_channels:
+            raise InputError(f"no layer {self.layer!r}: the layers are {', '.join(num_channels) or 'none that can be edited'}")
+        if not 0 <= self.channel < num_channels[self.layer]:
+            raise InputError(
+                f"no channel {self.channel} in layer {self.layer}: the channels are 0 to {num_channels[self.layer] - 1}"
+            )
+
+    def __call__(self, codes: StyleCodes) -> StyleCodes:
+        z = codes.z_scale
+        where = torch.arange(z.shape[1], device=z.device) == self.channel
+        edited = z * self.amount if self.operation == "scale" else z + self.amount
+        return replace(codes, z_scale=torch.where(where, edited, z))
+
+
+Edit = Intervention | Regrouping | ChannelEdit
 
 
 def group_code(codes: StyleCodes, group: int, code: str) -> Tensor:
@@ -138,10 +179,15 @@ def check_place(layer: str, group: int | None, num_groups: Mapping[str, int]) ->
         raise InputError(f"no group {group} in layer {layer}: the groups are 0 to {num_groups[layer] - 1}")
 
 
-def by_layer(interventions: Sequence[Edit], num_groups: Mapping[str, int]) -> dict[str, list[Edit]]:
-    """Interventions of every layer, in the order given. InputError for a layer or group that is not there."""
+def by_layer(
+    interventions: Sequence[Edit], num_groups: Mapping[str, int], num_channels: Mapping[str, int]
+) -> dict[str, list[Edit]]:
+    """Interventions of every layer, in the order given. InputError for a layer, group or channel that is not there.
+
+    num_groups: of every grouped layer; num_channels: of every layer whose channels can be edited.
+    """
     found: dict[str, list[Edit]] = {}
     for intervention in interventions:
-        check_place(intervention.layer, intervention.group, num_groups)
+        intervention.check(num_groups, num_channels)
         found.setdefault(intervention.layer, []).append(intervention)
     return found

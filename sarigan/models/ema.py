@@ -16,25 +16,14 @@ def ema_decay(batch_size: int, half_life_kimg: float, seen_kimg: float, ramp_up:
     return 0.5 ** (batch_size / max(half_life_kimg * 1000, 1e-8))
 
 
-def frozen_copy(source: ModuleT) -> ModuleT:
-    """A copy with memory of its own, whose parameters want no gradients."""
-    # Tensors are cloned beforehand, because `deepcopy` cannot copy those without contents (`diagnosis.scaling`).
-    clones: dict[int, Tensor] = {id(p): nn.Parameter(p.detach().clone()) for p in source.parameters()}
-    clones |= {id(buffer): buffer.detach().clone() for buffer in source.buffers()}
-    return copy.deepcopy(source, clones).requires_grad_(False)
-
-
-@torch.no_grad()
-def renew_copy(module: nn.Module, source: nn.Module) -> None:
-    """Give a `frozen_copy` the present values of its source."""
-    torch._foreach_copy_([*module.parameters(), *module.buffers()], [*source.parameters(), *source.buffers()])
-
-
 class ExponentialMovingAverage(Generic[ModuleT]):
     """Holds `module`, a copy whose parameters (group logits included) are averages of the source's. Buffers are not."""
 
     def __init__(self, source: ModuleT) -> None:
-        self.module: ModuleT = frozen_copy(source).eval()
+        # Tensors are cloned beforehand, because `deepcopy` cannot copy those without contents (`diagnosis.scaling`).
+        clones: dict[int, Tensor] = {id(p): nn.Parameter(p.detach().clone()) for p in source.parameters()}
+        clones |= {id(buffer): buffer.detach().clone() for buffer in source.buffers()}
+        self.module: ModuleT = copy.deepcopy(source, clones).eval().requires_grad_(False)
         # Lists, because a walk through a network takes as long as its update.
         self._averages: list[Tensor] = list(self.module.parameters())
         self._parameters: list[Tensor] = list(source.parameters())

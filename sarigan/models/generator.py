@@ -60,6 +60,7 @@ class GeneratorConfig:
     mapping_learning_rate_multiplier: float = 0.01
     channel_base: int = 8192  # config E; config F: 16384
     channel_max: int = 512
+    stored_noise: bool = False  # fixed noise is part of the weights, as in imported models; else it is drawn from seed 0
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
 
     def __post_init__(self) -> None:
@@ -132,6 +133,9 @@ class Generator(nn.Module):
         )
         # The centre of truncation; set by `update_mean_latent`.
         self.register_buffer("mean_latent", torch.zeros(config.w_dim))
+        if config.stored_noise:
+            for index, (h, w) in enumerate(self.synthesis.noise_shapes()):
+                self.register_buffer(f"noise_{index}", torch.randn(1, 1, h, w))
 
     @property
     def num_latents(self) -> int:
@@ -221,8 +225,11 @@ class Generator(nn.Module):
         if kind == "random":
             return [torch.randn(n, 1, h, w, device=device, dtype=dtype) for h, w in shapes]
         if kind == "fixed":
-            source = torch.Generator().manual_seed(0)
-            maps = to_device([torch.randn(1, 1, h, w, generator=source) for h, w in shapes], device, dtype)
+            if self.config.stored_noise:
+                maps = [self.get_buffer(f"noise_{index}").to(device, dtype) for index in range(len(shapes))]
+            else:
+                source = torch.Generator().manual_seed(0)
+                maps = to_device([torch.randn(1, 1, h, w, generator=source) for h, w in shapes], device, dtype)
             return [noise.expand(n, -1, -1, -1) for noise in maps]
         raise InputError(f"noise must be random, fixed, none or a list of tensors, got {kind!r}")
 

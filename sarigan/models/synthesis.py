@@ -196,6 +196,10 @@ class SkipSynthesis(nn.Module):
         """The number of groups of every grouped layer, by layer name."""
         return {layer.name: layer.grouping.num_groups for layer in self.grouped_layers()}
 
+    def num_channels(self) -> dict[str, int]:
+        """The number of input channels of every layer, by its name."""
+        return {name: layer.convolution.weight.shape[1] for name, layer in self.named_layers()}
+
     def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
         """Codes of every grouped layer for latents [N,L,w_dim], without making images."""
         return {
@@ -213,7 +217,7 @@ class SkipSynthesis(nn.Module):
         start: Tensor | None = None, features: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> SynthesisOutput:  # fmt: skip
         """start [N,c,4,4]: instead of the constant. features: [N,c,H,W] by the name of the block that they join (`8x8`)."""
-        edits = by_layer(interventions, self.num_groups()) if interventions else {}
+        edits = by_layer(interventions, self.num_groups(), self.num_channels()) if interventions else {}
         if start is None:
             assert self.constant is not None
             start = self.constant.expand(latents.shape[0], -1, -1, -1)

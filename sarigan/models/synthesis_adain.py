@@ -75,7 +75,7 @@ class AdaINSynthesis(nn.Module):
     def forward(
         self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
     ) -> SynthesisOutput:
-        by_layer(interventions, self.num_groups())
+        by_layer(interventions, self.num_groups(), {})
         x = self.first_epilogue(self.constant.expand(latents.shape[0], -1, -1, -1), latents[:, 0], noise[0])
         for index, layer in enumerate(self.layers, start=1):
             x = layer(x, latents[:, index], noise[index])

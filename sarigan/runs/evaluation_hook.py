@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 
 
 class EvaluationHook(Hook):
-    """Evaluates before the first step, every N kimg and at the end, against the training images, unmirrored.
+    """Evaluates before the first step, every N kimg and at the end, against the training images or those of `metrics.data`.
 
+    Real images are not mirrored, and none is augmented.
     It draws from no generator that training draws from, and the time it takes is not counted as training. What was trained is
     saved first, so that a request to stop may break an evaluation off.
     """

@@ -26,7 +26,7 @@ SILENT = (
     "data.path", "data.num_workers", "training.total_kimg", "training.max_minutes", "training.device", "training.tick_kimg",
     "training.sample_kimg", "training.checkpoint_kimg", "training.num_checkpoints", "training.num_samples",
     "training.precision", "training.max_images_per_pass", "training.images_per_rank", "training.rank_timeout_seconds",
-    "training.max_nonfinite_steps", "training.on_nonfinite", "training.memory_format",
+    "training.init_from", "training.max_nonfinite_steps", "training.on_nonfinite", "training.memory_format",
 )  # fmt: skip
 
 

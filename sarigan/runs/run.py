@@ -19,16 +19,17 @@ import torch
 
 from sarigan import distributed
 from sarigan.config import Config
-from sarigan.data.loader import ImageDataset, open_dataset
+from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.lock import run_lock
 from sarigan.files.paths import replace_text
-from sarigan.files.reading import read_json_object
+from sarigan.files.reading import read_json_object, reading
 from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together, explained_out_of_memory
+from sarigan.runs.initial_weights import initialize_from
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.summary import overfitting_warning
 from sarigan.runs.watchdog import Watchdog
@@ -142,13 +143,25 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[ImageDataset, Precision]
         require_one_config(config)
         plan_batch(config.training, distributed.world_size())
         dataset = open_dataset(config.data, config.resolution)
+        compared_images(config, dataset)
         precision = resolve_precision(config.training, recorded)
     return dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
 
 
+def compared_images(config: Config, dataset: ImageDataset) -> ImageDataset:
+    """What metrics compare with during training: `metrics.data`, or the training images. InputError when it is not there."""
+    if not config.metrics.names or config.metrics.data is None:
+        return dataset
+    with reading("metrics.data", "set of images"):
+        return open_images(config.metrics.data, config.resolution)
+
+
 @contextmanager
 def locked_state(config: Config, precision: Precision, dataset: ImageDataset, run_dir: Path) -> Iterator[TrainingState]:
-    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs."""
+    """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs.
+
+    At step 0 the weights are those of `training.init_from`, or drawn.
+    """
     with ExitStack() as opened:
         with distributed.raise_on_all_ranks(), writing_to(run_dir):
             state = TrainingState(config, precision)
@@ -157,7 +170,9 @@ def locked_state(config: Config, precision: Precision, dataset: ImageDataset, ru
                 state.data_key = getattr(dataset, "content_key", None)
                 opened.enter_context(run_lock(run_dir))
         with distributed.raise_on_all_ranks():
-            resume_from_newest(state, run_dir)
+            resumed = resume_from_newest(state, run_dir)
+        if not resumed and config.training.init_from is not None:
+            initialize_from(state, config.training.init_from)
         yield state
 
 
@@ -182,7 +197,8 @@ def build_hooks(
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
     if config.metrics.names:
-        hooks.append(EvaluationHook(logger, run_dir, config.metrics, dataset, checkpoints))
+        compared = compared_images(config, dataset)
+        hooks.append(EvaluationHook(logger, run_dir, config.metrics, compared, checkpoints))
     return hooks
 
 

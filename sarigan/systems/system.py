@@ -6,9 +6,8 @@ folder beside this file with a subclass of `System`, a configuration (`sarigan.t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -32,6 +31,11 @@ class Draws(Protocol):
         """The samples index, index + S, index + 2S, ..."""
 
 
+def unchanged(images: Tensor) -> Tensor:
+    """The images themselves."""
+    return images
+
+
 @dataclass
 class Shard:
     """What a loss sees in one round of a phase on one rank."""
@@ -39,6 +43,8 @@ class Shard:
     batch: Batch | None  # real images in -1..1, and what the data set has beside them
     draws: Any | None  # what the phase's `draw` returned, a shard of it
     weight: float = 1.0  # of its mean loss in the mean over all shards: its samples * shards / batch size
+    # What a discriminator's images pass through, real and generated alike; other random transforms in every call
+    augment: Callable[[Tensor], Tensor] = unchanged
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Phase:
     needs_real_images: bool = False
     uses_replica: bool = True  # the loss goes through a data-parallel replica, which averages gradients over ranks
     after: Callable[[Scalars], None] | None = None  # sees the mean scalars of the finished phase
+    real_sign: str | None = None  # the scalar with the mean sign of D's logits on real images: it steers ADA
 
     def is_due(self, step: int) -> bool:
         """Whether the phase runs in a step, counted from 0."""
@@ -86,9 +93,6 @@ class System(ABC):
     tensors: dict[str, Tensor]  # whatever else is carried from step to step
     phases: list[Phase]  # of a step, in order
     replicas: dict[str, nn.Module]  # what a loss calls for a network that it trains: data-parallel over several ranks
-    # Frozen copies of all networks as the step began, which the losses of the others call. Empty: they call the networks
-    # themselves, so that phases run in their order. The trainer renews them and runs the phases of unlike networks at once.
-    opponents: Mapping[str, nn.Module] = MappingProxyType({})
     resolution: int  # R of the images
 
     def separate_parameters(self, network: str) -> list[nn.Parameter]:
@@ -102,6 +106,10 @@ class System(ABC):
     @abstractmethod
     def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
         """The same samples of the averaged networks at every call: batches [N,3,R,R] in about -1..1."""
+
+    def begin_step(self, seen_kimg: float) -> None:
+        """Called before the phases of a step, with the thousands of images seen so far: for schedules."""
+        return
 
     def prepare_to_save(self) -> None:
         """Called on rank 0 before a checkpoint is written."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
+from sarigan.training.augmentation.config import AugmentationConfig
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class TrainingConfig:
     batch_size: int = 32  # images a step over all processes and rounds
     accumulation_rounds: int = 1  # passes a process makes for them, at least
     max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
+    cpu_processes: int = 1  # that share the batch on a CPU, where layers are too small for threads; 0: one a core
+    init_from: str | None = None  # weights to begin with: a run directory, a checkpoint, or a file of other people's code
     images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
     total_kimg: float = 25_000.0
     max_minutes: float | None = None  # of training, over all starts of the run
@@ -33,6 +36,7 @@ class TrainingConfig:
     num_samples: int = 64  # images of the sample grid
     rank_timeout_seconds: float = 300.0  # a process that does not answer for so long ends the job
     max_nonfinite_steps: int = 10  # skipped in a row for a loss or gradient that is not finite, then:
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     on_nonfinite: str = "stop"  # stop | roll_back: go on from the last checkpoint with other latents, three times at most
 
     def __post_init__(self) -> None:
@@ -44,9 +48,12 @@ class TrainingConfig:
         for name in ("max_minutes", "ema_ramp_up", "max_images_per_pass", "images_per_rank"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise InputError(f"training.{name} must be positive or null, got {getattr(self, name)}")
+        if self.cpu_processes < 0:
+            raise InputError(f"training.cpu_processes must be at least 0 (one a core), got {self.cpu_processes}")
         require_at_most(
             "training", self, seed=2**63 - 1, batch_size=1 << 20, num_samples=1 << 20, num_checkpoints=1 << 20,
-            max_nonfinite_steps=1 << 20, max_images_per_pass=1 << 20, total_kimg=10**9, max_minutes=10**9,
+            cpu_processes=1024, max_nonfinite_steps=1 << 20, max_images_per_pass=1 << 20, total_kimg=10**9,
+            max_minutes=10**9,
             rank_timeout_seconds=10**7, tick_kimg=10**9, sample_kimg=10**9, checkpoint_kimg=10**9, ema_half_life_kimg=10**9,
         )  # fmt: skip
         if self.batch_size % self.accumulation_rounds:
@@ -67,6 +74,7 @@ class MetricsConfig:
     """Metrics of the averaged generator while it trains (docs/evaluation.md). They change nothing in the training."""
 
     names: list[str] = field(default_factory=list)  # as in scripts/evaluate.py --metrics; empty: none
+    data: str | None = None  # a set of images to compare with, such as unseen ones; null: the training images
     interval_kimg: float = 200.0  # also before the first step and after the last
     num_images: int = 5000  # to generate each time
     num_real_images: int | None = None  # at most; null: all

@@ -1,4 +1,8 @@
-"""The gradients of one phase: its shards, forward and backward for each, reduced over ranks."""
+"""The gradients of one phase: its shards, forward and backward for each, reduced over ranks.
+
+A phase's batch is cut into shards by position: shard s of S has the samples s, s+S, s+2S, ... Rank r has a run of them, one a
+round; the processes that share a CPU (`sarigan.training.cpu_processes`) take turns in that run.
+"""
 
 import math
 from collections.abc import Iterable
@@ -10,6 +14,7 @@ from torch import nn
 from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.systems.system import Phase, Shard, System
+from sarigan.training.augmentation.augmentation import Augmentation
 from sarigan.training.batch_plan import BatchPlan
 from sarigan.training.nonfinite import poison_nonfinite
 from sarigan.training.scalars import ScalarSums
@@ -30,10 +35,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 class PhaseGradients:
-    """Leaves in `.grad` the gradients of the phases of a system; makes no step."""
+    """Leaves in `.grad` the gradients of the phases of a system; makes no step. `process` of `num_processes` does its share."""
 
-    def __init__(self, system: System, plan: BatchPlan, loss_scale: float) -> None:
-        self.system, self.plan, self.loss_scale = system, plan, loss_scale
+    def __init__(
+        self, system: System, plan: BatchPlan, loss_scale: float, augmentation: Augmentation, process: int = 0,
+        num_processes: int = 1,
+    ) -> None:  # fmt: skip
+        self.system, self.plan, self.loss_scale, self.augmentation = system, plan, loss_scale, augmentation
+        self.process, self.num_processes = process, num_processes
         # Lists, because walking through a network's modules costs milliseconds.
         self.parameters = {name: list(network.parameters()) for name, network in system.networks.items()}
         self.other_parameters = {
@@ -41,18 +50,18 @@ class PhaseGradients:
         }
 
     def accumulate(self, phase: Phase, shards: list[Shard]) -> ScalarSums:
-        """Gradients of the mean loss over all shards of all ranks, of the phase's parameters alone; the rounds' scalars.
+        """This process's part of the gradients of the mean loss over all shards; the scalars of its rounds.
 
-        The reduction over ranks is in the last round.
+        Only the phase's own parameters have some. Over ranks they are reduced in the last round.
         """
-        if not self.system.opponents:  # with them no loss reaches a network that it does not train
-            for name, parameters in self.parameters.items():
-                for parameter in parameters:
-                    parameter.requires_grad_(name == phase.network)
+        for name, parameters in self.parameters.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name == phase.network)
         replica = self.system.replicas[phase.network]
         sums = ScalarSums()
-        for number, shard in enumerate(shards, start=1):
-            with nullcontext() if number == len(shards) else distributed.without_reduction(replica):
+        own = shards[self.process :: self.num_processes]
+        for number, shard in enumerate(own, start=1):
+            with nullcontext() if number == len(own) else distributed.without_reduction(replica):
                 loss, scalars = phase.loss(shard)
                 poison_nonfinite(loss, self.loss_scale * shard.weight / len(shards)).backward()
             sums.add(scalars, shard.weight)
@@ -64,15 +73,23 @@ class PhaseGradients:
             torch._foreach_mul_([p.grad for p in phase.parameters if p.grad is not None], 1 / self.loss_scale)
         return sums
 
-    def shards(self, phase: Phase, batch: Batch, step: int, attempt: int) -> list[Shard]:
-        """This rank's part of a phase, a shard a round. `attempt` counts roll-backs: each draws other random inputs."""
+    def shards(self, phase: Phase, batch: Batch | None, step: int, attempt: int) -> list[Shard]:
+        """This rank's part of a phase. `attempt` counts roll-backs: each draws other random inputs."""
+        shards = self._plain_shards(phase, batch, step, attempt)
+        self.augmentation.prepare(shards, phase, step, attempt)
+        return shards
+
+    def _plain_shards(self, phase: Phase, batch: Batch | None, step: int, attempt: int) -> list[Shard]:
         if phase.draw is None and not phase.needs_real_images:
             return [Shard(None, None)]
+        rounds = self.num_shards(phase)
+        reals: list[Batch | None] = [None] * rounds
+        if phase.needs_real_images:
+            assert batch is not None
+            reals = list(batch.chunk(rounds))
         if phase.draw is None:
-            return [Shard(part, None) for part in batch.chunk(self.plan.num_rounds)]
+            return [Shard(part, None) for part in reals]
         draws = phase.draw(phase.name, step, phase.batch_size, attempt)
-        rounds = self.plan.num_rounds if phase.needs_real_images else self._rounds_for(phase.batch_size)
-        reals = batch.chunk(rounds) if phase.needs_real_images else [None] * rounds
         num_shards = distributed.world_size() * rounds
         shards = []
         for index, part in enumerate(reals):
@@ -83,6 +100,13 @@ class PhaseGradients:
             shards.append(Shard(part, drawn, weight=size * num_shards / phase.batch_size))
         return shards
 
-    def _rounds_for(self, batch_size: int) -> int:
-        """The fewest rounds that hold no more images a pass than the whole batch's do."""
-        return max(1, math.ceil(batch_size / (distributed.world_size() * self.plan.images_per_pass)))
+    def num_shards(self, phase: Phase) -> int:
+        """Of this rank. Without real images the fewest that hold no more samples than the whole batch's, one a process."""
+        if phase.draw is None and not phase.needs_real_images:
+            return 1
+        rounds = self.plan.num_rounds * self.num_processes
+        if phase.needs_real_images:
+            return rounds
+        images_per_shard = self.plan.images_per_pass / self.num_processes
+        fewest = max(1, math.ceil(phase.batch_size / (distributed.world_size() * images_per_shard)))
+        return max(fewest, min(self.num_processes, phase.batch_size))

@@ -154,7 +154,7 @@ class LogHook(Hook):
         means = trainer.scalars.means()
         if self.logger is None:
             return
-        scalars = trainer.system.log_values(means)
+        scalars = trainer.system.log_values(means) | state.augmentation.log_values()
         if trainer.nonfinite.num_skipped:
             scalars["nonfinite/skipped_steps"] = float(trainer.nonfinite.num_skipped)
         seconds = time.perf_counter() - self.tick_time

@@ -11,6 +11,7 @@ import yaml
 from sarigan.data.loader import DataConfig
 from sarigan.errors import InputError
 from sarigan.systems.system import System
+from sarigan.training.augmentation.config import MOVING
 from sarigan.training.config import MetricsConfig, TrainingConfig
 from sarigan.training.precision import Precision
 
@@ -23,6 +24,10 @@ class RunConfig(ABC):
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ()
     NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ()
 
+    # What its discriminator's images may pass through: nothing | appearance (they have a layout or mask beside them that
+    # would not move with them) | everything
+    AUGMENTS: ClassVar[str] = "nothing"
+
     system: str = "style"
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -30,6 +35,18 @@ class RunConfig(ABC):
 
     def __post_init__(self) -> None:
         _check_finite(self.to_dict())
+        name, transforms = self.training.augmentation.name, self.training.augmentation.chosen()
+        if transforms and self.AUGMENTS == "nothing":
+            raise InputError(
+                f"training.augmentation.name must be none: system {self.system!r} has no discriminator of whole images to show"
+                f" augmented ones to, got {name!r}"
+            )
+        moving = [transform for transform in transforms if transform in MOVING]
+        if moving and self.AUGMENTS != "everything":
+            raise InputError(
+                f"training.augmentation.transforms of system {self.system!r} must not move pixels away from their layout or"
+                f" mask, got {', '.join(moving)}"
+            )
 
     @property
     @abstractmethod

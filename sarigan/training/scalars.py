@@ -23,14 +23,15 @@ class ScalarSums:
         vector = torch.stack([*values, torch.ones_like(values[0])])
         if weight != 1:
             vector = vector * weight if weight else torch.zeros_like(vector)
-        self._add(tuple(scalars), vector)
+        self.add_vector(tuple(scalars), vector)
 
     def merge(self, other: "ScalarSums", skip: Tensor) -> None:
         """Add the sums of another, or nothing where the boolean scalar `skip` is true."""
         for names, vector in other.vectors.items():
-            self._add(names, vector.masked_fill(skip, 0))
+            self.add_vector(names, vector.masked_fill(skip, 0))
 
-    def _add(self, names: tuple[str, ...], vector: Tensor) -> None:
+    def add_vector(self, names: tuple[str, ...], vector: Tensor) -> None:
+        """Add the sums of scalars that came together, their count last."""
         self.vectors[names] = self.vectors[names] + vector if names in self.vectors else vector
 
     def reduced_means(self) -> Scalars:

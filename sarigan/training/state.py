@@ -9,6 +9,7 @@ import torch
 from ops._extension import native_for
 from sarigan import distributed
 from sarigan.errors import InputError
+from sarigan.training.augmentation.augmentation import Augmentation
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 
@@ -19,6 +20,9 @@ class TrainingState:
     def __init__(self, config: RunConfig, precision: Precision) -> None:
         self.config, self.precision = config, precision
         self.system = config.build(precision)
+        training = config.training
+        self.augmentation = Augmentation(training.augmentation, training.seed, training.batch_size, precision.device)
+        self.num_threads = torch.get_num_threads()  # before processes share them
         self.step = 0
         self.seconds = 0.0
         self.num_rollbacks = 0  # each draws other latents from then on
@@ -39,12 +43,13 @@ class TrainingState:
         """Tensors, numbers and strings only, as `torch.load(weights_only=True)` wants."""
         return {
             "config": self.config.to_dict(),
-            "platform": numeric_platform(self.precision),
+            "platform": self._platform(),
             "step": self.step,
             "seconds": self.seconds,
             "num_rollbacks": self.num_rollbacks,
             "num_images": self.num_images,
             "data_key": self.data_key,
+            **self.augmentation.state_dict(),
             **self.system.state_dict(),
         }
 
@@ -59,12 +64,17 @@ class TrainingState:
         except (ValueError, LookupError, TypeError) as error:
             raise InputError(f"{source}: the checkpoint does not fit this configuration ({error})") from None
         self.system.load_state_dict(state, source)
+        notes = self.augmentation.load_state_dict(state, source)
         self.step, self.seconds, self.num_rollbacks = step, seconds, num_rollbacks
-        return [
+        return notes + [
             f"{name} was {there[name]!r}, is {value!r}: the run goes on, but not bit-identically"
-            for name, value in numeric_platform(self.precision).items()
+            for name, value in self._platform().items()
             if name in there and there[name] != value
         ]
+
+    def _platform(self) -> dict[str, str | int]:
+        shared = {"threads": self.num_threads, "cpu_processes": self.config.training.cpu_processes}
+        return numeric_platform(self.precision) | shared
 
 
 def _position(state: dict[str, Any]) -> tuple[int, float, int]:

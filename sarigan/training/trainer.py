@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
+from torch import Tensor
 
 from ops.host_memory import keep_freed_memory
 from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.data.loader import ImageDataset, training_batches
-from sarigan.models.ema import ema_decay, renew_copy
+from sarigan.models.ema import ema_decay
 from sarigan.systems.system import Phase
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.cpu_processes import CpuProcesses, count_processes
 from sarigan.training.gradients import PhaseGradients
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, all_finite
 from sarigan.training.scalars import ScalarSums
-from sarigan.training.second_process import SecondProcess
 from sarigan.training.state import TrainingState
 
 
@@ -85,7 +85,7 @@ class Trainer:
         for name, network in self.system.networks.items():
             self.system.replicas[name] = distributed.replicate(network, apart=self.system.separate_parameters(name))
         self.phases = self.system.phases
-        self.gradients = PhaseGradients(self.system, self.plan, state.precision.loss_scale)
+        self.gradients = PhaseGradients(self.system, self.plan, state.precision.loss_scale, state.augmentation)
         self.parameters = self.gradients.parameters
         self.scalars = ScalarSums()
         self.nonfinite = NonfiniteCounter([phase.name for phase in self.phases], self.device)
@@ -94,14 +94,15 @@ class Trainer:
         self.in_step = False  # whether weights are being changed
         self.active_hook: Hook | None = None
         self.vote = distributed.Vote()
-        self.second: SecondProcess | None = None
+        self.processes: CpuProcesses | None = None
+        self.real_sign: Tensor | None = None  # of this step's phases, which all see the same p
         self.stopping = self._stop_reason()
 
     def run(self) -> None:
         """Train until the total, the time limit, or a request to stop of any process."""
         try:
             self._call_hooks(lambda hook: hook.before_training(self))
-            with self.second_process():
+            with self.cpu_processes():
                 while not self._train():
                     pass
         except StoppedInHookError:
@@ -111,24 +112,25 @@ class Trainer:
                 hook.after_training(self)
 
     @contextmanager
-    def second_process(self) -> Iterator[None]:
-        """Have the first network's gradients computed in another process meanwhile, where that pays and can be."""
-        several = len({phase.network for phase in self.phases}) > 1
-        alone = self.device.type == "cpu" and distributed.world_size() == 1 and torch.get_num_threads() > 1
-        if self.system.opponents and several and alone:
-            self.second = SecondProcess(self.system, self.state.config, self.state.precision, self.plan)
+    def cpu_processes(self) -> Iterator[None]:
+        """Share the phases among as many processes as the configuration asks for meanwhile."""
+        number = count_processes(self.state.config, self.device, self.plan)
+        if number > 1:
+            self.processes = CpuProcesses(self.state, self.plan, number)
+            self.gradients.num_processes = number
         try:
             yield
         finally:
-            if self.second is not None:
-                self.second.close()
-            self.second = None
+            if self.processes is not None:
+                self.processes.close()
+            self.processes, self.gradients.num_processes = None, 1
 
     def _train(self) -> bool:
         """Make steps until the end (returns true) or until a roll-back (returns false)."""
         batches = training_batches(
             self.dataset, self.state.config.data, self.state.config.training.seed, self.state.seen_images,
-            self.batch_size, distributed.rank(), distributed.world_size(), self.rounds, self.device.type == "cuda",
+            self.batch_size, distributed.rank(), distributed.world_size(), self.rounds * self.gradients.num_processes,
+            self.device.type == "cuda",
         )  # fmt: skip
         try:
             while not self.is_finished():
@@ -156,7 +158,14 @@ class Trainer:
         self.supervisor.report_position(f"in step {self.state.step}, waiting for images")
         batch = next(batches).to_device(self.device, self.dtype, self.state.precision.layout)
         self.in_step = True
-        self.run_phases([(index, phase) for index, phase in enumerate(self.phases) if phase.is_due(self.state.step)], batch)
+        self.system.begin_step(self.state.seen_kimg)
+        for index, phase in enumerate(self.phases):
+            if phase.is_due(self.state.step):
+                self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
+                self.run_phase(index, phase, batch)
+        if self.real_sign is not None:
+            self.state.augmentation.adapt(self.real_sign)
+            self.real_sign = None
         self.nonfinite.end_step(self.state.step)
         training = self.state.config.training
         self.state.step += 1
@@ -165,32 +174,15 @@ class Trainer:
             average.update(decay)
         self.in_step = False
 
-    def run_phases(self, due: list[tuple[int, Phase]], batch: Batch) -> None:
-        """Phases with their indices, in their order. With opponents, networks see one another as they are now."""
-        for name, opponent in self.system.opponents.items():
-            renew_copy(opponent, self.system.networks[name])
-        second = self.second
-        own = [(index, phase) for index, phase in due if second is None or phase.network != second.network]
-        others = [item for item in due if item not in own]
-        if second is not None and others:
-            second.begin(others[0][0], batch, self.state.step, self.state.num_rollbacks)
-        for index, phase in own:
-            self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
-            self.run_phase(index, phase, batch)
-        for number, (index, phase) in enumerate(others):
-            assert second is not None
-            if number:
-                second.begin(index, batch, self.state.step, self.state.num_rollbacks)
-            self.supervisor.report_position(f"in step {self.state.step}, phase {phase.name}")
-            self.update(index, phase, second.finish())
-
     def run_phase(self, index: int, phase: Phase, batch: Batch) -> None:
-        """Forward and backward for each round, then the update."""
+        """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
+        processes = self.processes if self.gradients.num_shards(phase) > 1 else None
+        if processes is not None:
+            processes.begin(phase, batch, self.state.step, self.state.num_rollbacks)
         shards = self.gradients.shards(phase, batch, self.state.step, self.state.num_rollbacks)
-        self.update(index, phase, self.gradients.accumulate(phase, shards))
-
-    def update(self, index: int, phase: Phase, sums: ScalarSums) -> None:
-        """One optimiser step by the gradients that are there, or none when one is not finite."""
+        sums = self.gradients.accumulate(phase, shards)
+        if processes is not None:
+            processes.finish(phase, sums)
         skipped = ~all_finite([parameter.grad for parameter in phase.parameters if parameter.grad is not None])
         self.nonfinite.note(index, skipped)
         phase.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
@@ -199,6 +191,8 @@ class Trainer:
             parameter.grad = None
         if phase.after is not None:
             phase.after(sums.reduced_means())
+        if phase.real_sign is not None and self.state.augmentation.config.is_adaptive:
+            self.real_sign = sums.reduced_means()[phase.real_sign]
         self.scalars.merge(sums, skipped)
 
     def is_finished(self) -> bool:

@@ -3,7 +3,7 @@
 The strip of a projection shows how it came near its target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,11 @@ from sarigan.files.picture import decode_picture, read_picture
 from sarigan.files.reading import reading
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import Picture, heat_pictures, make_sheet, pictures
+
+_CHANGE = (
+    "Change at {:g}: mean |difference| over colours and images, each row on a scale of its own, whose bright end is the"
+    " number beside it, in grey levels of 255."
+)
 
 
 def group_sheet(
@@ -74,8 +79,34 @@ def groups_overview(
         [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
         names,
         f"Edits: {edit.code}_i of the groups in {edit.layer}",
-        f"{caption} Change at {amounts[-1]:g}: mean |difference| over colours and images, each row on a scale of its own,"
-        " whose bright end is the number beside it, in grey levels of 255.",
+        f"{caption} {_CHANGE.format(amounts[-1])}",
+        separate_columns=[0, len(amounts)],
+    )
+
+
+# (latents [N,L,D], seeds, amount) -> images [N,3,R,R]
+Change = Callable[[Tensor, Sequence[int], float], Tensor]
+
+
+def changes_sheet(
+    generator: Generator, sampling: Sampling, seeds: Sequence[int], changes: dict[str, Change], amounts: Sequence[float],
+    title: str, caption: str,
+) -> Image.Image:  # fmt: skip
+    """A row a change of the first seed's image, a column an amount, and the mean change over all seeds at the last one."""
+    latents = sampling.latents(generator, seeds)
+    (originals,) = edited_images(generator, sampling, latents, seeds, [[]])
+    rows, names = [], []
+    for name, change in changes.items():
+        first = [pictures(change(latents[:1], seeds[:1], amount))[0] for amount in amounts]
+        difference = difference_map(originals, change(latents, seeds, amounts[-1]))
+        rows.append([pictures(originals[:1])[0], *first, heat_pictures(difference[None].numpy())[0][0]])
+        names.append(f"{name}\nup to {float(difference.max()) * 127.5:.1f}")
+    return make_sheet(
+        rows,
+        [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
+        names,
+        title,
+        f"{caption} {_CHANGE.format(amounts[-1])}",
         separate_columns=[0, len(amounts)],
     )
 

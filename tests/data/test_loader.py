@@ -16,7 +16,8 @@ from process_tools import DEADLINE
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import to_signed_float
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.data.loader import DataConfig, InfiniteSampler, open_dataset, training_batches
+from sarigan.data.loader import DataConfig, open_dataset, training_batches
+from sarigan.data.sampler import InfiniteSampler
 from sarigan.errors import InputError
 
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from sarigan.data.loader import InfiniteSampler, PlacedSample, StepBatches
+from sarigan.data.sampler import InfiniteSampler, PlacedSample, StepBatches
 
 
 def test_every_epoch_is_a_permutation_of_its_own() -> None:

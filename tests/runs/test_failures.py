@@ -3,20 +3,24 @@
 import fcntl
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from process_tools import DEADLINE, running
 
-from sarigan.data.loader import dead_worker_error
+from sarigan.data.batch import Batch
+from sarigan.data.loader import DataConfig, dead_worker_error, training_batches
 from sarigan.diagnosis.doctor import architecture_finding, examine
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
@@ -237,6 +241,31 @@ def test_messages_about_dead_workers(message: str, part: str) -> None:
     error = dead_worker_error(RuntimeError(message))
     assert error is not None and str(error).startswith(part)
     assert dead_worker_error(RuntimeError("something else")) is None
+
+
+def test_a_broken_connection_to_a_dead_worker_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is killed while it hands over memory breaks a connection instead of being noticed by the loader."""
+    started: list[Any] = []
+
+    class BrokenLoader:
+        def __init__(self, *args: object, **settings: object) -> None: ...
+
+        def __iter__(self) -> Iterator[Batch]:
+            if started:
+                return self
+            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
+            worker.start()
+            started.append(worker)
+            return self
+
+        def __next__(self) -> Batch:
+            os.kill(started[0].pid, signal.SIGKILL)
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr("sarigan.data.loader.DataLoader", BrokenLoader)
+    with pytest.raises(InputError) as found:
+        next(training_batches([np.zeros((3, 8, 8), np.uint8)] * 8, DataConfig(), 0, 0, 4))
+    assert str(found.value).startswith(f"data worker process {started[0].pid} was killed by signal Killed")
 
 
 NEW_WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]

@@ -35,6 +35,11 @@ def config_of(tiny_config: Build, png_folder: Path) -> Callable[..., Config]:
     return build
 
 
+# p grows in every step, as the mean sign over all ranks says.
+AUGMENTED = [
+    "training.augmentation.name=ada", "training.augmentation.transforms=[bgcfnc]", "training.augmentation.interval=1",
+    "training.augmentation.target=-0.9", "training.augmentation.speed_kimg=0.2",
+]  # fmt: skip
 # float64, several ranks and rounds against one: every shard holds a multiple of 4 images.
 EQUAL = {
     "one-round": ["training.precision=float64"],
@@ -42,11 +47,13 @@ EQUAL = {
     "halves": ["training.precision=float64", "objective.mixing_kind=halves", "objective.information_target=codes",
                "objective.path_length_batch_shrink=16"],  # 2 latents: fewer than 4 ranks  # fmt: skip
     "block-diagonal": ["training.precision=float64", "generator.grouping.kind=block_diagonal"],
+    "augmented": ["training.precision=float64", *AUGMENTED],
 }  # fmt: skip
 # float64, with and without metrics beside the training.
 METRICS = ["metrics.names=[fd_efficientnet,information]", "metrics.interval_kimg=0.096", "metrics.num_images=12"]
 # float32, stopped after 3 steps against not stopped.
-RESUMED = {"plain": ["training.precision=float32"], "rounds": ["training.accumulation_rounds=2", "data.num_workers=1"]}
+RESUMED = {"plain": ["training.precision=float32"], "rounds": ["training.accumulation_rounds=2", "data.num_workers=1"],
+           "augmented": ["training.precision=float32", *AUGMENTED]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +93,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, config_of: Build) -> Callable[
 def weights(run_dir: Path) -> dict[str, Tensor]:
     state = load_checkpoint(checkpoint_path(run_dir / "checkpoints", STEPS))
     found = {f"{part}.{k}": v for part in ("generator", "discriminator", "ema_generator") for k, v in state[part].items()}
-    return found | {"mean_path_length": state["mean_path_length"]}
+    return found | {name: state[name] for name in ("mean_path_length", "augmentation") if name in state}
 
 
 def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

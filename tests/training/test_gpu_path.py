@@ -26,6 +26,8 @@ from sarigan.device import to_device
 from sarigan.runs.checkpoint_hook import to_host
 from sarigan.systems.style import system as style_system
 from sarigan.systems.style.draws import StyleRandomness
+from sarigan.training.augmentation import augmentation, filtering, geometry
+from sarigan.training.augmentation.image_random import ImageRandom
 from sarigan.training.hooks import LogHook, RunLogger
 from sarigan.training.precision import Precision, best_memory_format
 from sarigan.training.state import TrainingState
@@ -54,6 +56,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "sarigan halves": ("objective.mixing_kind=halves", "objective.mixing_probability=1", "generator.style_biases=true"),
     "sarigan codes": ("objective.information_target=codes", "objective.mixing_probability=0"),
     "sarigan rounds": ("training.accumulation_rounds=2",),
+    "sarigan ada": ("training.augmentation.name=ada", "training.augmentation.transforms=[bgcfnc]"),
+    "sarigan diffaugment": ("training.augmentation.name=diffaugment",),
 }
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "unique_consecutive", "_unique2", "equal", "is_nonzero"}
 
@@ -101,12 +105,18 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[Tr
             opened.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())
             torch._C._set_only_lift_cpu_tensors(True)
             assert (torch.ones(2, device=GPU) + 1).device == GPU
+            for constants in (filtering.bank_on, geometry.filters):  # copied once a process, before the first step here
+                constants.cache_clear()
+                opened.callback(constants.cache_clear)
+                constants(GPU, torch.float32)
         except (RuntimeError, AssertionError, AttributeError, NotImplementedError) as error:
             pytest.skip(f"torch {torch.__version__} has no fake CUDA tensors without a GPU: {error}")
         # autocast asks whether there is a GPU, and a generator of random numbers is one of the device.
         monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
         monkeypatch.setattr(style_system, "StyleRandomness", FakeRandomness)
+        monkeypatch.setattr(augmentation, "ImageRandom", FakeImageRandom)
+        monkeypatch.setattr(augmentation.Augmentation, "_source", torch.Generator())
         monkeypatch.setattr(Precision, "place", place)
         monkeypatch.setattr(FakeTensor, "__deepcopy__", copied)
 
@@ -159,6 +169,16 @@ class FakeRandomness(StyleRandomness):
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.empty(shape, device=self.device, dtype=self.dtype)
+
+
+class FakeImageRandom(ImageRandom):
+    """Draws of the right shapes on the fake device."""
+
+    def uniform(self) -> Tensor:
+        return self.normal()
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.empty((self.batch_size, *shape), device=GPU, dtype=self.dtype)[self.part]
 
 
 def place(precision: Precision, module: nn.Module) -> nn.Module:
@@ -296,7 +316,8 @@ def test_no_step_reads_on_the_host_and_a_tick_reads_thrice(
     with HostReads() as tick:
         log.tick(trainer)
     grouped = bool(trainer.system.generator.grouped_layers())
-    assert tick.found == ["tolist"] * (3 if grouped else 2)
+    reads = ["tolist"] * (3 if grouped else 2)
+    assert tick.found == reads + ["_local_scalar_dense"] * trainer.state.augmentation.config.is_adaptive  # p
 
 
 def test_host_reads_are_counted() -> None:

@@ -4,7 +4,6 @@ G sees the known part of the real images, D a completed or a real image together
 regularisation, as in CoModGAN. R1 is taken with respect to the image alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +46,8 @@ class InpaintingObjective(GanObjective):
         """Logistic loss on real and completed images, information loss on the completed ones; for D and Q."""
         images, known, draws = inputs_of(shard)
         with torch.no_grad():
-            fake = self._complete(self.opponents, images, known, draws)
-        both = torch.cat([fake.images.to(images.dtype), images])
+            fake = self._complete(self.networks, images, known, draws)
+        both = torch.cat([shard.augment(fake.images.to(images.dtype)), shard.augment(images)])
         output = self._judge(self.replicas, both, torch.cat([known, known]), num_batches=2)
         fake_logits, real_logits = output.logits.chunk(2)
         codes = None if output.codes is None else output.codes.chunk(2)[0]
@@ -56,16 +55,17 @@ class InpaintingObjective(GanObjective):
         scalars = {
             "loss/discriminator": loss.detach(),
             "logits/real": real_logits.detach().mean(),
+            "logits/real_sign": real_logits.detach().sign().mean(),
             "logits/fake": fake_logits.detach().mean(),
         }
         information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, draws.style)
         return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
-        """interval * gamma / 2 * R1; for the trunk and D's head."""
+        """interval * gamma / 2 * R1, through the augmentation to the images before it; for the trunk and D's head."""
         assert shard.batch is not None and shard.batch.mask is not None
         images = shard.batch.images.detach().requires_grad_(True)
-        output = self._judge(self.replicas, images, shard.batch.mask)
+        output = self._judge(self.replicas, shard.augment(images), shard.batch.mask)
         penalty = gan.r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
         unused = output.logits.sum() if output.codes is None else output.logits.sum() + output.codes.sum()
@@ -75,7 +75,7 @@ class InpaintingObjective(GanObjective):
         """Non-saturating loss, information loss, block-diagonal constraint, L1 in the hole; for all of G."""
         images, known, draws = inputs_of(shard)
         fake = self._complete(self.replicas, images, known, draws)
-        output = self._judge(self.opponents, fake.images, known)
+        output = self._judge(self.networks, shard.augment(fake.images), known)
         loss = gan.generator_loss(output.logits)
         distance = hole_l1(fake.images, images, known)
         scalars = {"loss/generator": loss.detach(), "loss/hole_l1": distance.detach()}
@@ -90,14 +90,14 @@ class InpaintingObjective(GanObjective):
         return loss + information + self.config.l1_weight * distance, scalars
 
     def _complete(
-        self, networks: Mapping[str, nn.Module], images: Tensor, known: Tensor, draws: InpaintingDraws
+        self, networks: dict[str, nn.Module], images: Tensor, known: Tensor, draws: InpaintingDraws
     ) -> GeneratorOutput:
         style = draws.style
         with self._autocast(images):
             return networks["generator"](images, known, style.z, mixing=style.mixing, noise=style.noise, dropout=draws.dropout)
 
     def _judge(
-        self, networks: Mapping[str, nn.Module], images: Tensor, known: Tensor, num_batches: int = 1
+        self, networks: dict[str, nn.Module], images: Tensor, known: Tensor, num_batches: int = 1
     ) -> DiscriminatorOutput:
         with self._autocast(images):
             return networks["discriminator"](images, known, num_batches=num_batches)

@@ -14,7 +14,7 @@ from sarigan.data.batch import Batch
 from sarigan.data.masks import MaskConfig, MaskedDataConfig
 from sarigan.errors import InputError
 from sarigan.models.discriminator import DiscriminatorConfig
-from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
+from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.models.generator import GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.inpainting.completion import Completions, HeldOutConfig, MaskedImages
@@ -39,6 +39,7 @@ class InpaintingConfig(RunConfig):
 
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator", "encoder", "discriminator")
     NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg", "encoder.dropout")
+    AUGMENTS: ClassVar[str] = "appearance"  # the mask beside an image would not move with it
 
     system: str = "inpainting"
     data: MaskedDataConfig = field(default_factory=MaskedDataConfig)
@@ -102,10 +103,8 @@ class InpaintingSystem(System):
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.replicas = dict(self.networks)
         self.averages = {"ema_generator": self.average}
-        simultaneous = config.objective.simultaneous_updates
-        self.opponents = {name: frozen_copy(network) for name, network in self.networks.items()} if simultaneous else {}
         self.objective = InpaintingObjective(
-            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas, self.opponents
+            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas
         )
         self.tensors = {}
         style = StyleRandomness(
@@ -117,6 +116,8 @@ class InpaintingSystem(System):
         grouping = {id(p) for p in self.grouping_parameters}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
         self.optimizers = self._build_optimizers(config.optimizer)
+        names = ("generator_optimizer", "discriminator_optimizer")
+        self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
 
     def _build_optimizers(self, config: OptimizerConfig) -> dict[str, torch.optim.Optimizer]:
@@ -144,6 +145,7 @@ class InpaintingSystem(System):
             Phase(
                 "discriminator", self.objective.discriminator_phase, "discriminator", discriminator_parameters,
                 self.optimizers["discriminator_optimizer"], batch_size=batch_size, draw=draw, needs_real_images=True,
+                real_sign="logits/real_sign",
             )
         ]  # fmt: skip
         if config.r1_gamma:
@@ -196,6 +198,11 @@ class InpaintingSystem(System):
             images, known, completed = self.completions.complete(indices[start : start + batch_size])
             yield torch.stack([with_holes(images, known), completed], dim=1).flatten(0, 1)
 
+    def begin_step(self, seen_kimg: float) -> None:
+        factor = self.config.optimizer.decay(seen_kimg)
+        for name, rate in self.rates.items():
+            self.optimizers[name].param_groups[0]["lr"] = rate * factor
+
     def prepare_to_save(self) -> None:
         """Set the averaged generator's centre of truncation."""
         self.average.module.update_mean_latent()
@@ -233,6 +240,8 @@ class InpaintingSystem(System):
         return [
             Curves("Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "completed": "logits/fake"}),
+            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
             Curves("Mean absolute error in the hole (-1..1)", {"training batches": "loss/hole_l1"}),
             Curves("R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
             Curves("Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),

@@ -6,13 +6,9 @@ image; Q is fixed there). When layers mix two latents no single w describes the 
 regresses the mean over the layers (`information_under_mixing`); mixing *halves* keeps it defined in every step.
 Regularisers add zero times every output, so that each parameter of the network has a gradient in every phase, as
 data-parallel training needs; parameters a phase does not own are not stepped.
-
-With `simultaneous_updates` each network trains against a copy of the other as it was when the step began. Its phases then
-need nothing that the other's change, and the trainer may run both at once (`sarigan.training.lanes`).
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +43,6 @@ class ObjectiveConfig:
     information_under_mixing: str = "skip"  # when layers mix two latents: skip | regress (their mean over the layers)
     mixing_probability: float = 0.9  # of style mixing, decided once a phase and step
     mixing_kind: str = "layers"  # layers | halves (w_h of one latent, w_z of another; always regressable)
-    # G trains against D as it was when the step began, not as D's update of this step left it; a CPU then trains both at once
-    simultaneous_updates: bool = False
 
     def __post_init__(self) -> None:
         choices = {
@@ -81,15 +75,14 @@ class GanObjective:
         discriminator: Discriminator,
         autocast_dtype: torch.dtype | None = None,
         replicas: dict[str, nn.Module] | None = None,
-        opponents: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.config = config
         self.generator, self.discriminator = generator, discriminator
         networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         # What a loss that trains a network calls: data-parallel replicas over several processes (`System.replicas`).
         self.replicas = networks if replicas is None else replicas
-        # What a loss that trains the other network calls (`System.opponents`). No replica, which would wait for gradients.
-        self.opponents = opponents or networks
+        # What a loss calls that trains the other one: a replica would wait for gradients that never come.
+        self.networks = networks
         self.autocast_dtype = autocast_dtype
         parameter = next(generator.parameters())
         self.mean_path_length = torch.zeros((), device=parameter.device, dtype=parameter.dtype)
@@ -98,9 +91,10 @@ class GanObjective:
         """Logistic loss on real and fake images, information loss on the fake ones; for D and Q."""
         assert shard.draws is not None and shard.batch is not None
         with torch.no_grad():
-            fake = self._generate(self.opponents, shard.draws)
+            fake = self._generate(self.networks, shard.draws)
+        real = shard.batch.images
         # One pass over both batches: small layers take as long to call as to compute.
-        images = torch.cat([fake.images.to(shard.batch.images.dtype), shard.batch.images])
+        images = torch.cat([shard.augment(fake.images.to(real.dtype)), shard.augment(real)])
         output = self._discriminate(self.replicas, images, num_batches=2)
         fake_logits, real_logits = output.logits.chunk(2)
         codes = None if output.codes is None else output.codes.chunk(2)[0]
@@ -108,16 +102,17 @@ class GanObjective:
         scalars = {
             "loss/discriminator": loss.detach(),
             "logits/real": real_logits.detach().mean(),
+            "logits/real_sign": real_logits.detach().sign().mean(),
             "logits/fake": fake_logits.detach().mean(),
         }
         information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, shard.draws)
         return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
-        """interval * gamma / 2 * R1; for the trunk and D's head."""
+        """interval * gamma / 2 * R1, through the augmentation to the images before it; for the trunk and D's head."""
         assert shard.batch is not None
         images = shard.batch.images.detach().requires_grad_(True)
-        output = self._discriminate(self.replicas, images)
+        output = self._discriminate(self.replicas, shard.augment(images))
         penalty = r1_penalty(images, output.logits)
         weight = self.config.r1_gamma / 2 * self.config.r1_interval
         return weight * penalty + _zero_of(output.logits, output.codes), {"loss/r1": penalty.detach()}
@@ -126,7 +121,7 @@ class GanObjective:
         """Non-saturating loss, information loss through the image, block-diagonal constraint; for mapping and synthesis."""
         assert shard.draws is not None
         fake = self._generate(self.replicas, shard.draws)
-        output = self._discriminate(self.opponents, fake.images)
+        output = self._discriminate(self.networks, shard.augment(fake.images))
         loss = gan.generator_loss(output.logits)
         scalars = {"loss/generator": loss.detach()}
         information, terms = self._information(output, fake, shard.draws)
@@ -170,11 +165,11 @@ class GanObjective:
             scalars["loss/threshold"] = torch.stack(thresholds).detach().mean()
         return loss, scalars
 
-    def _generate(self, networks: Mapping[str, nn.Module], draws: StyleDraws) -> GeneratorOutput:
+    def _generate(self, networks: dict[str, nn.Module], draws: StyleDraws) -> GeneratorOutput:
         with self._autocast(draws.z):
             return networks["generator"](draws.z, mixing=draws.mixing, noise=draws.noise)
 
-    def _discriminate(self, networks: Mapping[str, nn.Module], images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
+    def _discriminate(self, networks: dict[str, nn.Module], images: Tensor, num_batches: int = 1) -> DiscriminatorOutput:
         with self._autocast(images):
             return networks["discriminator"](images, num_batches=num_batches)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sarigan.device import to_device
 from sarigan.errors import InputError
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
-from sarigan.models.ema import ExponentialMovingAverage, frozen_copy
+from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
@@ -41,8 +41,20 @@ class OptimizerConfig:
     beta2: float = 0.99
     epsilon: float = 1e-8
     grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
+    # The rates of G and D fall from their values at the first number of kimg to a tenth at the second, along a cosine.
+    decay_kimg: tuple[float, float] | None = None
+
+    def decay(self, seen_kimg: float) -> float:
+        """The factor of the rates of G and D after so many thousand images."""
+        if self.decay_kimg is None:
+            return 1.0
+        start, end = self.decay_kimg
+        share = min(max((seen_kimg - start) / (end - start), 0.0), 1.0)
+        return 0.1 + 0.9 * (1 + math.cos(math.pi * share)) / 2
 
     def __post_init__(self) -> None:
+        if self.decay_kimg is not None and not 0 <= self.decay_kimg[0] < self.decay_kimg[1]:
+            raise InputError(f"optimizer.decay_kimg must be [start, end] with 0 <= start < end, got {list(self.decay_kimg)}")
         for name in ("generator_learning_rate", "discriminator_learning_rate", "grouping_learning_rate"):
             if getattr(self, name) <= 0:
                 raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
@@ -60,6 +72,7 @@ class StyleConfig(RunConfig):
 
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg",)
+    AUGMENTS: ClassVar[str] = "everything"
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -118,10 +131,8 @@ class StyleSystem(System):
         self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.replicas = dict(self.networks)
         self.averages = {"ema_generator": self.average}
-        simultaneous = config.objective.simultaneous_updates
-        self.opponents = {name: frozen_copy(network) for name, network in self.networks.items()} if simultaneous else {}
         self.objective = GanObjective(
-            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas, self.opponents
+            config.objective, self.generator, self.discriminator, precision.autocast_dtype, self.replicas
         )
         self.tensors = {"mean_path_length": self.objective.mean_path_length}
         mixing = (config.objective.mixing_probability, config.objective.mixing_kind)
@@ -132,6 +143,8 @@ class StyleSystem(System):
         grouping = {id(p) for p in self.grouping_parameters}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
         self.optimizers = self._build_optimizers(config.optimizer, config.objective)
+        names = ("generator_optimizer", "discriminator_optimizer")
+        self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
 
     def _build_optimizers(self, optimizer: OptimizerConfig, objective: ObjectiveConfig) -> dict[str, torch.optim.Optimizer]:
@@ -162,6 +175,7 @@ class StyleSystem(System):
             Phase(
                 "discriminator", objective.discriminator_phase, "discriminator", discriminator_parameters,
                 self.optimizers["discriminator_optimizer"], batch_size=batch_size, draw=draw, needs_real_images=True,
+                real_sign="logits/real_sign",
             )
         ]  # fmt: skip
         if config.r1_gamma:
@@ -209,6 +223,11 @@ class StyleSystem(System):
         (z,) = to_device([z], generator.mean_latent.device, generator.mean_latent.dtype)
         for part in z.split(batch_size):
             yield generator(part, noise="fixed").images
+
+    def begin_step(self, seen_kimg: float) -> None:
+        factor = self.config.optimizer.decay(seen_kimg)
+        for name, rate in self.rates.items():
+            self.optimizers[name].param_groups[0]["lr"] = rate * factor
 
     def prepare_to_save(self) -> None:
         """Set the averaged generator's centre of truncation."""
@@ -259,6 +278,8 @@ class StyleSystem(System):
         return [
             Curves("Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
+            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
             Curves("R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
             Curves("Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),
             Curves("Temperature t of the groups", {"layer": "groups/*/temperature"}),

@@ -1,13 +1,13 @@
 """The page: sections in order, style and script inlined, no address but its own.
 
-Line charts are inline SVG: the page's colours, any width, readable without scripts.
+Line charts are inline SVG: the page's colours, any width, readable without scripts. One can be a file of its own, too.
 """
 
 import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -16,6 +16,7 @@ from PIL import Image
 WIDTH, HEIGHT = 520, 250  # of a chart
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 46
 MAX_POINTS = 400
+COLORS = ("#a3344f", "#2f6f9f", "#c07a1c", "#4c8050", "#7a559c", "#5f6670")  # those of report.css
 
 Series = Sequence[tuple[float, float]]
 
@@ -88,10 +89,50 @@ def _asset(name: str) -> str:
 
 def line_chart(title: str, series: dict[str, Series], x_label: str = "thousand images", log_scale: bool = False) -> str:
     """A figure with legend. Points with a NaN are left out; log scale leaves out values that are not positive."""
-    kept = {name: _thin([p for p in points if _shown(p, log_scale)]) for name, points in series.items()}
-    kept = {name: points for name, points in kept.items() if points}
+    kept = _kept(series, log_scale)
     if not kept:
         return ""
+    legend = "".join(f'<span class="c{i % 6}">{html.escape(name)}</span>' for i, name in enumerate(kept))
+    return (
+        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_label(title, kept)}">{_drawn(kept, x_label, log_scale)}'
+        f'</svg><div class="legend">{legend}</div></figure>'
+    )
+
+
+def chart_file(title: str, series: Mapping[str, Series], x_label: str = "thousand images") -> str:
+    """The text of an SVG file: one chart on white with its title and legend, empty when there is nothing to draw."""
+    kept = _kept(series, False)
+    if not kept:
+        return ""
+    style = "text{font:12px sans-serif;fill:#333}.rule{stroke:#ddd}.line{fill:none;stroke:currentColor;stroke-width:1.8}"
+    style += "".join(f".c{i}{{color:{color}}}" for i, color in enumerate(COLORS))
+    legend = "".join(
+        f'<text x="{LEFT}" y="{HEIGHT + 16 + 18 * i}" style="fill:{COLORS[i % 6]}">{html.escape(name)}</text>'
+        for i, name in enumerate(kept)
+    )
+    top, height = 26, HEIGHT + 26 + 10 + 18 * len(kept)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 {-top} {WIDTH} {height}"'
+        f' role="img" aria-label="{_label(title, kept)}"><style>{style}</style>'
+        f'<rect y="{-top}" width="{WIDTH}" height="{height}" fill="#fff"/>'
+        f'<text x="{LEFT}" y="-8" style="font-weight:bold">{html.escape(title)}</text>'
+        f"{_drawn(kept, x_label, False)}{legend}</svg>\n"
+    )
+
+
+def _kept(series: Mapping[str, Series], log_scale: bool) -> dict[str, list[tuple[float, float]]]:
+    kept = {name: _thin([p for p in points if _shown(p, log_scale)]) for name, points in series.items()}
+    return {name: points for name, points in kept.items() if points}
+
+
+def _label(title: str, kept: dict[str, list[tuple[float, float]]]) -> str:
+    ends = ", ".join(f"{name} ends at {_number(points[-1][1])}" for name, points in kept.items())
+    return html.escape(f"{title}: {ends}", quote=True)
+
+
+def _drawn(kept: dict[str, list[tuple[float, float]]], x_label: str, log_scale: bool) -> str:
+    """Rules, ticks and lines."""
     xs = [x for points in kept.values() for x, _ in points]
     ys = [math.log10(y) if log_scale else y for points in kept.values() for _, y in points]
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
@@ -115,14 +156,7 @@ def line_chart(title: str, series: dict[str, Series], x_label: str = "thousand i
     for index, points in enumerate(kept.values()):
         path = " ".join(place(x, y) for x, y in points)
         parts.append(f'<polyline class="line c{index % 6}" points="{path}"/>')
-    legend = "".join(f'<span class="c{i % 6}">{html.escape(name)}</span>' for i, name in enumerate(kept))
-    ends = ", ".join(f"{name} ends at {_number(points[-1][1])}" for name, points in kept.items())
-    label = html.escape(f"{title}: {ends}", quote=True)
-    return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
-        f'<div class="legend">{legend}</div></figure>'
-    )
+    return "".join(parts)
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -149,9 +149,29 @@ def test_half_precision_stays_near_float32(precision: str, inpainting_config: Bu
     assert all(trained) and two == pytest.approx(one, rel=0.1)
 
 
-def test_simultaneous_updates(inpainting_config: Build, tmp_path: Path) -> None:
-    trainer = train(inpainting_config("objective.simultaneous_updates=true"), tmp_path)
-    assert trainer.state.step == 10 and trainer.system.opponents.keys() == {"generator", "discriminator"}
+def test_processes_of_one_cpu_share_the_batch(inpainting_config: Build, tmp_path: Path) -> None:
+    settings = ("training.precision=float64", "training.total_kimg=0.024")
+    trained = [
+        train(inpainting_config(*settings, f"training.cpu_processes={count}"), tmp_path / str(count)).system.generator
+        for count in (1, 2)
+    ]
+    for one, two in zip(*(generator.parameters() for generator in trained), strict=True):
+        assert (one - two).abs().max() <= 1e-9 * one.abs().max().clamp_min(1)
+
+
+def test_augmentation_of_appearance_alone(inpainting_config: Build, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="training.augmentation"):
+        inpainting_config("training.augmentation.name=ada")
+    config = inpainting_config("training.augmentation.name=diffaugment", "training.augmentation.transforms=[color]")
+    plain, augmented = train(inpainting_config(), tmp_path / "plain"), train(config, tmp_path / "augmented")
+    one, two = (next(t.system.discriminator.parameters()) for t in (plain, augmented))
+    assert augmented.state.step == 10 and not torch.equal(one, two)
+
+
+def test_rates_fall(inpainting_config: Build, tmp_path: Path) -> None:
+    trainer = train(inpainting_config("optimizer.decay_kimg=[0,0.1]"), tmp_path)
+    rates = [trainer.system.optimizers[name].param_groups[0]["lr"] for name in trainer.system.rates]
+    assert all(0 < rate < start / 2 for rate, start in zip(rates, trainer.system.rates.values(), strict=True))
 
 
 @pytest.mark.parametrize(
