@@ -19,6 +19,7 @@ from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
+from sarigan.systems.inpainting.system import InpaintingSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
@@ -139,6 +140,18 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     for network in system.networks.values():
         network.eval().requires_grad_(False)
     return system, config
+
+
+def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
+    """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
+    found = find_source(path)
+    held = "an export of a generator"
+    if not any(matches(found) for matches, _ in FORMATS):
+        system, config = load_system(found, device)
+        if isinstance(system, InpaintingSystem):
+            return system
+        held = f"a system {config.system!r}"
+    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting, which sees image and mask")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

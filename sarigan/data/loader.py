@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,7 +27,7 @@ from sarigan.data.batch import Batch, stack
 from sarigan.data.image_folder import CROPS, ImageFolderDataset
 from sarigan.data.labels import ClassifiedDataset, LabelledDataset, labels_of
 from sarigan.data.lmdb.dataset import LmdbDataset, is_lmdb
-from sarigan.data.sampler import BalancedSampler, InfiniteSampler, Sample, Sampler, StepBatches
+from sarigan.data.sampler import BalancedSampler, InfiniteSampler, PlacedSample, Sampler, StepBatches
 from sarigan.errors import InputError, require_at_most, require_one_of
 
 GRACE_SECONDS = 5.0
@@ -143,6 +143,15 @@ class DataConfig:
         if self.num_workers < 0:
             raise InputError(f"data.num_workers must not be negative, got {self.num_workers}")
 
+    def extras_by_position(self, resolution: int, seed: int) -> Callable[[int], dict[str, np.ndarray]]:
+        """What a run draws for each of its positions beside what the data set has: arrays named as the fields of `Batch`."""
+        return no_extras
+
+
+def no_extras(position: int) -> dict[str, np.ndarray]:
+    """Nothing."""
+    return {}
+
 
 def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
     """The data set of a configuration at R pixels, with labels where it names them; InputError when it cannot be read."""
@@ -184,20 +193,21 @@ def open_images(source: str | Path, resolution: int | None = None) -> ImageDatas
 
 
 class _Samples(torch.utils.data.Dataset):
-    """Samples (index, mirrored) as a `Batch` without its dimension N.
+    """Samples (index, mirrored, position) as a `Batch` without its dimension N.
 
     A data set that has more than images has a method `extras(index)`, which returns arrays named as the fields of `Batch`.
     """
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: ImageDataset, drawn: Callable[[int], dict[str, np.ndarray]]) -> None:
+        self.dataset, self.drawn = dataset, drawn
 
-    def __getitem__(self, sample: Sample) -> Batch:
-        index, mirrored = sample
+    def __getitem__(self, sample: PlacedSample) -> Batch:
+        index, mirrored, position = sample
         arrays = {"images": self.dataset[index]}
         if hasattr(self.dataset, "extras"):
             arrays |= self.dataset.extras(index)
-        return Batch(**{name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()})
+        tensors = {name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()}
+        return Batch(**tensors | {name: torch.from_numpy(array) for name, array in self.drawn(position).items()})
 
 
 def _mirrored(array: np.ndarray, mirrored: bool) -> Tensor:
@@ -221,7 +231,7 @@ def training_batches(
     if config.balanced:
         sampler = BalancedSampler(labels_of(dataset), seed, config.flip)
     loader = DataLoader(
-        _Samples(dataset),
+        _Samples(dataset, config.extras_by_position(dataset.resolution, seed)),
         # Endless, so it has no length.
         batch_sampler=StepBatches(sampler, position, batch_size, rank, num_ranks, rounds),  # type: ignore[arg-type]
         num_workers=config.num_workers, collate_fn=stack, worker_init_fn=start_worker,

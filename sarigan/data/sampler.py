@@ -10,8 +10,8 @@ from torch import Tensor
 
 from sarigan.seeding import derive_seed
 
-# (index of the image, whether to mirror it)
-Sample = tuple[int, bool]
+Sample = tuple[int, bool]  # (index of the image, whether to mirror it)
+PlacedSample = tuple[int, bool, int]  # with the position in the run
 
 
 class Sampler(Protocol):
@@ -79,8 +79,8 @@ class StepBatches:
         offsets = [np.arange(shard, batch_size, shards) for shard in range(first, first + rounds)]
         self.offsets = [int(offset) for offset in np.concatenate(offsets)]
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[PlacedSample]]:
         position = self.position
         while True:
-            yield [self.sampler[position + offset] for offset in self.offsets]
+            yield [(*self.sampler[position + offset], position + offset) for offset in self.offsets]
             position += self.batch_size

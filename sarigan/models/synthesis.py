@@ -6,9 +6,11 @@ upsampled and summed. Latents are [N,L,w_dim], L = 2 log2 R - 2: 4x4.conv takes 
 groups are of its *input* channels, by the kernels of the convolution before it.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -128,11 +130,15 @@ class SynthesisBlock(nn.Module):
 
 
 class SkipSynthesis(nn.Module):
-    """latents [N,L,w_dim], noise (one [N,1,H,W] a layer) -> SynthesisOutput."""
+    """latents [N,L,w_dim], noise (one [N,1,H,W] a layer) -> SynthesisOutput.
+
+    An encoder may take part: without `constant` every call brings the features that the network starts from, and features
+    E of a resolution join those after `up` as (x + E) / sqrt(2).
+    """
 
     def __init__(
         self, resolution: int, style_dim: int, channel_base: int, channel_max: int, grouping: GroupingConfig,
-        form: str = "weight", style_biases: bool = False,
+        form: str = "weight", style_biases: bool = False, constant: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.style_dim, self.grouping_config = style_dim, grouping
@@ -140,7 +146,7 @@ class SkipSynthesis(nn.Module):
         self.resolutions = block_resolutions(resolution)
         self.num_latents = 2 * len(self.resolutions)
         widths = [channels_at(r, channel_base, channel_max) for r in self.resolutions]
-        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4))
+        self.constant = nn.Parameter(torch.randn(1, widths[0], 4, 4)) if constant else None
         self.upsample = upsample_2x()
         self.blocks = nn.ModuleDict()
         for index, (r, width) in enumerate(zip(self.resolutions, widths, strict=True)):
@@ -207,10 +213,15 @@ class SkipSynthesis(nn.Module):
         return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]
 
     def forward(
-        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
-    ) -> SynthesisOutput:
+        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = (),
+        start: Tensor | None = None, features: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> SynthesisOutput:  # fmt: skip
+        """start [N,c,4,4]: instead of the constant. features: [N,c,H,W] by the name of the block that they join (`8x8`)."""
         edits = by_layer(interventions, self.num_groups(), self.num_channels()) if interventions else {}
-        x = self.constant.expand(latents.shape[0], -1, -1, -1)
+        if start is None:
+            assert self.constant is not None
+            start = self.constant.expand(latents.shape[0], -1, -1, -1)
+        x = start
         images: Tensor | None = None
         codes: dict[str, StyleCodes] = {}
         maps = iter(noise)
@@ -219,6 +230,8 @@ class SkipSynthesis(nn.Module):
             if block.up is not None:
                 x, codes[f"{name}.up"] = block.up(x, latents[:, index], next(maps), edits.get(f"{name}.up", ()))
                 index += 1
+                if name in features:
+                    x = (x + features[name]) * math.sqrt(0.5)
             x, codes[f"{name}.conv"] = block.conv(x, latents[:, index], next(maps), edits.get(f"{name}.conv", ()))
             index += 1
             rgb = block.to_rgb(x, latents[:, index])

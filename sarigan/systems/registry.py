@@ -1,6 +1,7 @@
 """Every system by the name that a configuration's `system` key gives it."""
 
+from sarigan.systems.inpainting.system import InpaintingConfig
 from sarigan.systems.style.system import StyleConfig
 from sarigan.training.run_config import RunConfig
 
-SYSTEMS: dict[str, type[RunConfig]] = {"style": StyleConfig}
+SYSTEMS: dict[str, type[RunConfig]] = {"style": StyleConfig, "inpainting": InpaintingConfig}

@@ -56,6 +56,7 @@ SMALL = {"avatars_32_classes_sarigan.yaml"}  # as quickstart.yaml: what a small,
 
 def preset(suffix: str) -> list[Config]:
     found = [load_config(FOLDER / name) for name in NAMES if name.endswith(suffix) and name not in SMALL]
+    found = [config for config in found if config.system == "style"]
     assert found
     return found
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from sarigan.data.sampler import InfiniteSampler, Sample, StepBatches
+from sarigan.data.sampler import InfiniteSampler, PlacedSample, StepBatches
 
 
 def test_every_epoch_is_a_permutation_of_its_own() -> None:
@@ -37,7 +37,7 @@ def test_one_image() -> None:
     assert [InfiniteSampler(1, 0, False)[p] for p in range(3)] == [(0, False)] * 3
 
 
-def batches(ranks: int, rounds: int, batch_size: int = 16, position: int = 0, steps: int = 5) -> list[list[list[Sample]]]:
+def batches(ranks: int, rounds: int, batch_size: int = 16, position: int = 0, steps: int = 5) -> list[list[list[PlacedSample]]]:
     """Of every step: the batch of every rank."""
     sampler = InfiniteSampler(37, seed=3, flip=True)
     sources = [StepBatches(sampler, position, batch_size, rank, ranks, rounds) for rank in range(ranks)]
@@ -55,7 +55,7 @@ def test_ranks_and_rounds_partition_the_same_batches(ranks: int, rounds: int) ->
             size = len(batch) // rounds
             for turn in range(rounds):
                 shard = rank * rounds + turn
-                expected = [sampler[16 * step + p] for p in range(shard, 16, shards)]
+                expected = [(*sampler[16 * step + p], 16 * step + p) for p in range(shard, 16, shards)]
                 assert batch[turn * size : (turn + 1) * size] == expected
 
 

@@ -1,0 +1,179 @@
+"""sarigan inpaint and sarigan evaluate_inpainting: pictures, table, sheet, and one line for what is wrong."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sarigan.commands import evaluate_inpainting, inpaint
+from sarigan.config import load_config
+from sarigan.data.mask_files import prepare
+from sarigan.data.masks import MaskConfig, MaskSource
+from sarigan.errors import InputError
+from sarigan.exporting.safetensors_export import save_exported
+from sarigan.metrics.completion_errors import hole_mae
+from sarigan.pretrained import load_inpainting
+from sarigan.runs.run import train
+from sarigan.systems.inpainting.comparison import hole_windows
+
+Run = Callable[..., str]
+SETTINGS = (
+    "system=inpainting", "data.num_workers=0", "data.name=folder", "data.mask.kind=box",
+    "generator.resolution=16", "generator.z_dim=8", "generator.style_dim=8", "generator.mapping_layers=2",
+    "generator.channel_base=64", "generator.channel_max=8", "encoder.global_dim=12",
+    "discriminator.channel_base=64", "discriminator.channel_max=8", "objective.r1_interval=3",
+    "training.batch_size=8", "training.total_kimg=0.016", "training.device=cpu", "training.precision=float32",
+    "training.num_samples=4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, png_folder: Path) -> Path:
+    """Two models of two steps, stored masks, a picture with its mask."""
+    folder = tmp_path_factory.mktemp("inpainting")
+    names = [f"{index:03d}.png" for index in range(24)]
+    prepare(folder / "masks", names, MaskSource(MaskConfig("center"), 16, 0))
+    paths = (f"data.path={png_folder}", f"held_out.path={png_folder}", f"held_out.masks={folder / 'masks'}")
+    kinds = {
+        "sari": ("generator.grouping.num_groups=3",),
+        "sg2": ("generator.grouping.kind=none", "objective.information_weight=0"),
+    }
+    for name, kind in kinds.items():
+        train(load_config(None, [*SETTINGS, *paths, *kind]), folder / name)
+    shutil.copy(png_folder / "003.png", folder / "photo.png")
+    shutil.copy(folder / "masks" / "003.png", folder / "mask.png")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(command: Any, *arguments: object, fails: bool = False) -> str:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+        capsys.readouterr()
+        if not fails:
+            command.main()
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as end:
+            command.main()
+        error = capsys.readouterr().err
+        assert end.value.code == 2 and error.count("\n") == 1
+        return error
+
+    return call
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def test_several_completions_of_one_hole(place: Path, tmp_path: Path, run: Run) -> None:
+    model, image, mask = place / "sari", place / "photo.png", place / "mask.png"
+    out = run(inpaint, model, image, mask, "--seeds", "0-2", "--output", tmp_path)
+    assert "pairs differ by 0." in out and "efficientnet_distance" in out
+    original, hole = pixels(image), pixels(mask) == 255
+    made = [pixels(tmp_path / f"photo-{seed}.png") for seed in range(3)]
+    for one in made:
+        assert np.array_equal(one[~hole], original[~hole]) and not np.array_equal(one[hole], original[hole])
+    assert not np.array_equal(made[0], made[1])
+    run(inpaint, model, image, mask, "--seeds", "2", "--output", tmp_path / "again")
+    assert np.array_equal(pixels(tmp_path / "again" / "photo-2.png"), made[2])
+    assert pixels(tmp_path / "sheet.png").ndim == 3
+    # The other convention, named.
+    Image.fromarray(255 - pixels(mask)).save(tmp_path / "inverted.png")
+    assert "looks inverted" in run(inpaint, model, image, tmp_path / "inverted.png", "--output", tmp_path / "c", fails=True)
+    run(inpaint, model, image, tmp_path / "inverted.png", "--white", "known", "--seeds", "2", "--output", tmp_path / "c")
+    assert np.array_equal(pixels(tmp_path / "c" / "photo-2.png"), made[2])
+
+
+def test_folders_of_pairs(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
+    run(inpaint, place / "sg2", png_folder, place / "masks", "--output", tmp_path)
+    assert len(list(tmp_path.glob("*-0.png"))) == 24 and (tmp_path / "sheet.png").exists()
+    (tmp_path / "few").mkdir()
+    shutil.copy(place / "masks" / "000.png", tmp_path / "few" / "000.png")
+    error = run(inpaint, place / "sg2", png_folder, tmp_path / "few", "--output", tmp_path / "none", fails=True)
+    assert "has no mask 001.png for image 001.png (23 of 24 images have none)" in error
+    assert not (tmp_path / "none").exists()
+
+
+def test_bad_input_is_one_line(place: Path, tmp_path: Path, run: Run) -> None:
+    model, image, mask = place / "sari", place / "photo.png", place / "mask.png"
+
+    def error(*arguments: object) -> str:
+        return run(inpaint, *arguments, "--output", tmp_path / "out", fails=True)
+
+    for size, line in (((8, 8), "is 8x8, smaller than the 16x16 of the model"), ((32, 16), "not completed tile by tile")):
+        Image.new("RGB", size).save(tmp_path / "other.png")
+        assert line in error(model, tmp_path / "other.png", mask)
+    Image.new("L", (8, 8)).save(tmp_path / "small.png")
+    assert "the mask is 8x8, the image 16x16" in error(model, image, tmp_path / "small.png")
+    assert "got mode RGB" in error(model, image, image)
+    assert "two files or two folders" in error(model, image, place / "masks")
+    assert "no such file or folder" in error(model, tmp_path / "absent.png", mask)
+    assert "seeds are numbers and ranges" in error(model, image, mask, "--seeds", "x")
+    assert "--truncation must be a number" in error(model, image, mask, "--truncation", "nan")
+
+
+def test_an_unconditional_checkpoint_is_named(tmp_path: Path, tiny_config: Callable[..., Any], png_folder: Path) -> None:
+    trainer = train(tiny_config("data.name=folder", f"data.path={png_folder}", "training.total_kimg=0.008"), tmp_path / "run")
+    with pytest.raises(InputError, match="holds a system 'style'; this needs a checkpoint of system: inpainting"):
+        load_inpainting(tmp_path / "run")
+    save_exported(trainer.system.generator, tmp_path / "export", {})
+    with pytest.raises(InputError, match="holds an export of a generator; this needs a checkpoint of system: inpainting"):
+        load_inpainting(tmp_path / "export")
+
+
+def test_a_comparison(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
+    out = run(evaluate_inpainting, place / "sari", place / "sg2", "--rows", "3", "--num-images", "12", "--output", tmp_path)
+    assert (
+        "12 of image_folder: 24 images" in out
+        and "sg2 minus sari" in out
+        and out.startswith((tmp_path / "table.txt").read_text())
+    )
+    held = json.loads((tmp_path / "scores.json").read_text())
+    names = {"relative_mae", "mae", "hole_mae", "psnr", "ssim", "efficientnet_distance"}
+    distances = set(held["floors"])
+    assert held["scores"]["sari"].keys() == names | distances and len(distances) == 4
+    for model in ("sari", "sg2"):
+        errors = held["errors_of_images"][model]
+        assert errors.keys() == names and all(len(values) == 12 for values in errors.values())
+        assert held["scores"][model]["ssim"] == pytest.approx(np.mean(errors["ssim"]))
+        assert held["scores"][model]["hole_mae"] > held["scores"][model]["mae"] > 0
+        # A quarter of the image is hole.
+        assert held["scores"][model]["hole_mae"] == pytest.approx(4 * held["scores"][model]["mae"], rel=1e-6)
+    difference = held["scores"]["sg2"]["psnr"] - held["scores"]["sari"]["psnr"]
+    mean, low, high = held["differences"]["sg2"]["psnr"]
+    assert mean == pytest.approx(difference) and low <= mean <= high
+    # One score by hand, from the pictures themselves.
+    system = load_inpainting(place / "sari")
+    original, known, completed = system.completions.complete([5])
+    by_hand = hole_mae((completed * 127.5 + 128).clamp(0, 255).to(torch.uint8), (original * 127.5 + 128).to(torch.uint8), known)
+    assert held["errors_of_images"]["sari"]["hole_mae"][5] == pytest.approx(float(by_hand), rel=0.02)
+    assert pixels(tmp_path / "sheet.png").ndim == 3
+
+
+def test_comparisons_that_cannot_be_made(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
+    def error(*arguments: object) -> str:
+        return run(evaluate_inpainting, *arguments, "--output", tmp_path / "out", fails=True)
+
+    assert "have one name" in error(place / "sari", place / "sari")
+    assert "at least 4 images, got 3" in error(place / "sari", "--num-images", "3")
+    assert "--batch-size must be at least 1, got 0" in error(place / "sari", "--batch-size", "0")
+    assert "feature network must be one of" in error(place / "sari", "--networks", "resnet")
+    assert "no such folder of masks" in error(place / "sari", "--masks", tmp_path / "absent")
+
+
+def test_windows_around_holes() -> None:
+    images = torch.arange(2 * 3 * 64).reshape(2, 3, 8, 8)
+    known = torch.ones(2, 1, 8, 8)
+    known[0, :, 2:6, 2:6] = 0
+    known[1, :, 0, 0] = 0
+    windows = hole_windows(images, known)
+    assert torch.equal(windows[0], images[0, :, 2:6, 2:6]) and torch.equal(windows[1], images[1, :, :4, :4])
