@@ -62,6 +62,18 @@ def data(smooth_images: Build) -> LabelledDataset:
     return LabelledDataset(Labelled(smooth_images(30, 8), np.arange(30) % 5 % 3), "label")  # 12, 12 and 6 images
 
 
+def test_distances_of_classes_are_full_precision(generator: Generator, data: LabelledDataset, small_network: Any) -> None:
+    """The surroundings of an evaluation may cast automatically."""
+    config = EvaluationConfig(num_images=7, batch_size=4, seed=3)
+    values = []
+    for cast in (False, True):
+        networks = {"efficientnet": small_network}
+        made = Evaluation(config, torch.device("cpu"), generator, data=data, networks=networks)
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            values.append(evaluate(made, ["class_fd_efficientnet"]).values())
+    assert values[0] == values[1] and len(values[0]) > 0
+
+
 def test_distances_of_classes(generator: Generator, data: LabelledDataset, small_network: Any) -> None:
     networks = {"efficientnet": small_network}
     evaluation = Evaluation(

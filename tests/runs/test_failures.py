@@ -246,6 +246,7 @@ def test_messages_about_dead_workers(message: str, part: str) -> None:
 def test_a_broken_connection_to_a_dead_worker_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is killed while it hands over memory breaks a connection instead of being noticed by the loader."""
     started: list[Any] = []
+    images = type("Images", (list,), {"resolution": 8})([np.zeros((3, 8, 8), np.uint8)] * 8)
 
     class BrokenLoader:
         def __init__(self, *args: object, **settings: object) -> None: ...
@@ -264,7 +265,7 @@ def test_a_broken_connection_to_a_dead_worker_names_it(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("sarigan.data.loader.DataLoader", BrokenLoader)
     with pytest.raises(InputError) as found:
-        next(training_batches([np.zeros((3, 8, 8), np.uint8)] * 8, DataConfig(), 0, 0, 4))
+        next(training_batches(images, DataConfig(), 0, 0, 4))
     assert str(found.value).startswith(f"data worker process {started[0].pid} was killed by signal Killed")
 
 
