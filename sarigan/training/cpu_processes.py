@@ -64,8 +64,12 @@ class CpuProcesses:
             process.start()
             theirs.close()
             self.workers.append((process, connection, gradients))
-        for process, connection, _ in self.workers:
-            _receive(process, connection)  # that it is ready
+        try:
+            for process, connection, _ in self.workers:
+                _receive(process, connection)  # that it is ready
+        except BaseException:
+            self.close()
+            raise
         torch.set_num_threads(self.share)
 
     def begin(self, phase: Phase, batch: Batch, step: int, attempt: int) -> None:

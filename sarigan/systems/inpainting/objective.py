@@ -49,17 +49,7 @@ class InpaintingObjective(GanObjective):
             fake = self._complete(self.networks, images, known, draws)
         both = torch.cat([shard.augment(fake.images.to(images.dtype)), shard.augment(images)])
         output = self._judge(self.replicas, both, torch.cat([known, known]), num_batches=2)
-        fake_logits, real_logits = output.logits.chunk(2)
-        codes = None if output.codes is None else output.codes.chunk(2)[0]
-        loss = gan.discriminator_loss(real_logits, fake_logits)
-        scalars = {
-            "loss/discriminator": loss.detach(),
-            "logits/real": real_logits.detach().mean(),
-            "logits/real_sign": real_logits.detach().sign().mean(),
-            "logits/fake": fake_logits.detach().mean(),
-        }
-        information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, draws.style)
-        return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
+        return self._losses_of_discriminator(output, fake, draws.style)
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """interval * gamma / 2 * R1, through the augmentation to the images before it; for the trunk and D's head."""
@@ -76,18 +66,9 @@ class InpaintingObjective(GanObjective):
         images, known, draws = inputs_of(shard)
         fake = self._complete(self.replicas, images, known, draws)
         output = self._judge(self.networks, shard.augment(fake.images), known)
-        loss = gan.generator_loss(output.logits)
+        loss, scalars = self._losses_of_generator(output, fake, draws.style)
         distance = hole_l1(fake.images, images, known)
-        scalars = {"loss/generator": loss.detach(), "loss/hole_l1": distance.detach()}
-        information, terms = self._information(output, fake, draws.style)
-        scalars |= {f"{key}_g": value for key, value in terms.items()}
-        found = [layer.grouping.kernel_loss(layer.kernel) for layer in self.generator.grouped_layers()]
-        constraints = [constraint for constraint in found if constraint is not None]
-        if constraints:
-            constraint = torch.stack(constraints).mean()
-            scalars["loss/block_diagonal"] = constraint.detach()
-            loss = loss + self.config.block_diagonal_weight * constraint
-        return loss + information + self.config.l1_weight * distance, scalars
+        return loss + self.config.l1_weight * distance, scalars | {"loss/hole_l1": distance.detach()}
 
     def _complete(
         self, networks: dict[str, nn.Module], images: Tensor, known: Tensor, draws: InpaintingDraws

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -23,12 +22,10 @@ from sarigan.systems.inpainting.encoder import EncoderConfig
 from sarigan.systems.inpainting.generator import InpaintingDiscriminator, InpaintingGenerator
 from sarigan.systems.inpainting.objective import InpaintingObjective, InpaintingObjectiveConfig
 from sarigan.systems.style.draws import StyleRandomness
-from sarigan.systems.style.objective import information_dim, with_information_r2
+from sarigan.systems.style.objective import information_dim
 from sarigan.systems.style.optimizer_config import OptimizerConfig
-from sarigan.systems.style.report import group_statistics
-from sarigan.systems.style.system import TINY_RESOLUTION
-from sarigan.systems.system import Curves, Phase, System, count_parameters
-from sarigan.training.optimizers import lazy_adam
+from sarigan.systems.style.system import TINY_RESOLUTION, StyleSystem
+from sarigan.systems.system import Curves, count_parameters
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 from sarigan.visualization.completion_sheet import with_holes
@@ -88,8 +85,15 @@ class InpaintingConfig(RunConfig):
         return "inpainting by " + ("StyleGAN2" if groups == "none" else f"SariGAN, {groups} groups")
 
 
-class InpaintingSystem(System):
+class InpaintingSystem(StyleSystem):
     """Co-modulated generator with its encoder, discriminator with its Q head, and the averaged generator."""
+
+    GENERATOR_SEES_IMAGES: ClassVar[bool] = True
+    # Each has what a style-based system reads of it.
+    config: InpaintingConfig  # type: ignore[assignment]
+    generator: InpaintingGenerator
+    average: ExponentialMovingAverage[InpaintingGenerator]  # type: ignore[assignment]
+    randomness: InpaintingRandomness  # type: ignore[assignment]
 
     def __init__(self, config: InpaintingConfig, precision: Precision) -> None:
         self.config, self.resolution = config, config.resolution
@@ -116,66 +120,10 @@ class InpaintingSystem(System):
         self.grouping_parameters = self.generator.grouping_parameters()
         grouping = {id(p) for p in self.grouping_parameters}
         self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
-        self.optimizers = self._build_optimizers(config.optimizer)
+        self.optimizers = self._build_optimizers(config.optimizer, config.objective)
         names = ("generator_optimizer", "discriminator_optimizer")
         self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
-
-    def _build_optimizers(self, config: OptimizerConfig) -> dict[str, torch.optim.Optimizer]:
-        betas = (config.beta1, config.beta2)
-        lazy = self.config.objective.r1_interval if self.config.objective.r1_gamma else None
-        found: dict[str, torch.optim.Optimizer] = {
-            "generator_optimizer": lazy_adam(self.generator_parameters, config.generator_learning_rate, betas, config.epsilon),
-            "discriminator_optimizer": lazy_adam(
-                self.discriminator.parameters(), config.discriminator_learning_rate, betas, config.epsilon, lazy
-            ),
-        }
-        if self.grouping_parameters:
-            found["grouping_optimizer"] = lazy_adam(
-                self.grouping_parameters, config.grouping_learning_rate, betas, config.grouping_epsilon
-            )
-        return found
-
-    def _build_phases(self, config: InpaintingObjectiveConfig) -> list[Phase]:
-        """In their order; those of weight 0 are left out."""
-        batch_size, draw = self.config.training.batch_size, self.randomness.draw
-        discriminator_parameters = list(self.discriminator.parameters())
-        recognition = self.discriminator.recognition
-        codes_only = {id(p) for p in recognition.parameters()} if recognition is not None else set()
-        phases = [
-            Phase(
-                "discriminator", self.objective.discriminator_phase, "discriminator", discriminator_parameters,
-                self.optimizers["discriminator_optimizer"], batch_size=batch_size, draw=draw, needs_real_images=True,
-                real_sign="logits/real_sign",
-            )
-        ]  # fmt: skip
-        if config.r1_gamma:
-            trunk_and_head = [p for p in discriminator_parameters if id(p) not in codes_only]
-            phases.append(
-                Phase(
-                    "r1", self.objective.r1_phase, "discriminator", trunk_and_head,
-                    self.optimizers["discriminator_optimizer"], interval=config.r1_interval, needs_real_images=True,
-                )
-            )  # fmt: skip
-        phases.append(
-            Phase(
-                "generator", self.objective.generator_phase, "generator", self.generator_parameters,
-                self.optimizers["generator_optimizer"], batch_size=batch_size, draw=draw, needs_real_images=True,
-            )
-        )  # fmt: skip
-        if self.grouping_parameters:
-            freeze = self.config.generator.grouping.freeze_kimg
-            phases.append(
-                Phase(
-                    "grouping", self.objective.grouping_phase, "generator", self.grouping_parameters,
-                    self.optimizers["grouping_optimizer"], interval=config.grouping_interval, uses_replica=False,
-                    until_step=None if freeze is None else math.ceil(freeze * 1000 / batch_size),
-                )
-            )  # fmt: skip
-        return phases
-
-    def separate_parameters(self, network: str) -> list[nn.Parameter]:
-        return self.grouping_parameters if network == "generator" else []
 
     def example_batch(self, num_images: int, device: torch.device, dtype: torch.dtype) -> Batch:
         """A batch of grey images whose left half is known."""
@@ -198,18 +146,6 @@ class InpaintingSystem(System):
         for start in range(0, len(indices), batch_size):
             images, known, completed = self.completions.complete(indices[start : start + batch_size])
             yield torch.stack([with_holes(images, known), completed], dim=1).flatten(0, 1)
-
-    def begin_step(self, seen_kimg: float) -> None:
-        factor = self.config.optimizer.decay(seen_kimg)
-        for name, rate in self.rates.items():
-            self.optimizers[name].param_groups[0]["lr"] = rate * factor
-
-    def prepare_to_save(self) -> None:
-        """Set the averaged generator's centre of truncation."""
-        self.average.module.update_mean_latent()
-
-    def log_values(self, means: dict[str, float]) -> dict[str, float]:
-        return with_information_r2(means) | group_statistics(self.generator, self.average.module)
 
     def describe(self) -> list[tuple[str, int, str]]:
         generator, discriminator = self.generator, self.discriminator

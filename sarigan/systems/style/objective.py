@@ -99,17 +99,7 @@ class GanObjective:
         images = torch.cat([shard.augment(fake.images.to(real.dtype)), shard.augment(real)])
         labels = None if shard.draws.labels is None else torch.cat([shard.draws.labels, _labels_of(shard.batch)])
         output = self._discriminate(self.replicas, images, labels, num_batches=2)
-        fake_logits, real_logits = output.logits.chunk(2)
-        codes = None if output.codes is None else output.codes.chunk(2)[0]
-        loss = gan.discriminator_loss(real_logits, fake_logits)
-        scalars = {
-            "loss/discriminator": loss.detach(),
-            "logits/real": real_logits.detach().mean(),
-            "logits/real_sign": real_logits.detach().sign().mean(),
-            "logits/fake": fake_logits.detach().mean(),
-        }
-        information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, shard.draws)
-        return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
+        return self._losses_of_discriminator(output, fake, shard.draws)
 
     def r1_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """interval * gamma / 2 * R1, through the augmentation to the images before it; for the trunk and D's head."""
@@ -126,17 +116,7 @@ class GanObjective:
         assert shard.draws is not None
         fake = self._generate(self.replicas, shard.draws)
         output = self._discriminate(self.networks, shard.augment(fake.images), shard.draws.labels)
-        loss = gan.generator_loss(output.logits)
-        scalars = {"loss/generator": loss.detach()}
-        information, terms = self._information(output, fake, shard.draws)
-        scalars |= {f"{key}_g": value for key, value in terms.items()}
-        found = [layer.grouping.kernel_loss(layer.kernel) for layer in self.generator.grouped_layers()]
-        constraints = [constraint for constraint in found if constraint is not None]
-        if constraints:
-            constraint = torch.stack(constraints).mean()
-            scalars["loss/block_diagonal"] = constraint.detach()
-            loss = loss + self.config.block_diagonal_weight * constraint
-        return loss + information, scalars
+        return self._losses_of_generator(output, fake, shard.draws)
 
     def path_length_phase(self, shard: Shard) -> tuple[Tensor, Scalars]:
         """interval * weight * path length penalty over the whole w; for mapping and synthesis."""
@@ -181,6 +161,38 @@ class GanObjective:
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def _losses_of_discriminator(
+        self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: StyleDraws
+    ) -> tuple[Tensor, Scalars]:
+        """Of a pass over fake and real images, in this order; information loss on the fake ones."""
+        fake_logits, real_logits = output.logits.chunk(2)
+        codes = None if output.codes is None else output.codes.chunk(2)[0]
+        loss = gan.discriminator_loss(real_logits, fake_logits)
+        scalars = {
+            "loss/discriminator": loss.detach(),
+            "logits/real": real_logits.detach().mean(),
+            "logits/real_sign": real_logits.detach().sign().mean(),
+            "logits/fake": fake_logits.detach().mean(),
+        }
+        information, terms = self._information(DiscriminatorOutput(fake_logits, codes), fake, draws)
+        return loss + information, scalars | {f"{key}_d": value for key, value in terms.items()}
+
+    def _losses_of_generator(
+        self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: StyleDraws
+    ) -> tuple[Tensor, Scalars]:
+        """Non-saturating loss, information loss, block-diagonal constraint."""
+        loss = gan.generator_loss(output.logits)
+        scalars = {"loss/generator": loss.detach()}
+        information, terms = self._information(output, fake, draws)
+        scalars |= {f"{key}_g": value for key, value in terms.items()}
+        found = [layer.grouping.kernel_loss(layer.kernel) for layer in self.generator.grouped_layers()]
+        constraints = [constraint for constraint in found if constraint is not None]
+        if constraints:
+            constraint = torch.stack(constraints).mean()
+            scalars["loss/block_diagonal"] = constraint.detach()
+            loss = loss + self.config.block_diagonal_weight * constraint
+        return loss + information, scalars
 
     def _information(self, output: DiscriminatorOutput, fake: GeneratorOutput, draws: StyleDraws) -> tuple[Tensor, Scalars]:
         """Weighted information loss and the terms of R^2; zero times Q's output when there is nothing to regress."""

@@ -97,6 +97,8 @@ class StyleConfig(RunConfig):
 class StyleSystem(System):
     """Generator, discriminator with its Q head, the averaged generator, and one optimiser for each set of parameters."""
 
+    GENERATOR_SEES_IMAGES: ClassVar[bool] = False  # whether the loss of G is given real images
+
     def __init__(self, config: StyleConfig, precision: Precision) -> None:
         self.config, self.resolution = config, config.resolution
         with torch.random.fork_rng(devices=[]):
@@ -170,6 +172,7 @@ class StyleSystem(System):
             Phase(
                 "generator", objective.generator_phase, "generator", self.generator_parameters,
                 self.optimizers["generator_optimizer"], batch_size=batch_size, draw=draw,
+                needs_real_images=self.GENERATOR_SEES_IMAGES,
             )
         )  # fmt: skip
         if config.path_length_weight:
