@@ -18,6 +18,7 @@ from sarigan.files.checkpoint import BEST_NAME, DamagedCheckpointError, list_che
 from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
+from sarigan.models.feature_networks.published_file import file_sha256
 from sarigan.models.generator import Generator
 from sarigan.systems.inpainting.system import InpaintingSystem
 from sarigan.systems.style.system import StyleConfig
@@ -83,6 +84,26 @@ def results_folder(source: str | Path) -> Path:
     if found.is_dir():
         return found
     return found.parent.parent if found.parent.name == "checkpoints" else found.parent
+
+
+def source_hash(source: str | Path) -> str:
+    """SHA-256 of the file that a source's weights stand in, as `sha256sum` prints it; InputError as `find_source`."""
+    found = find_source(source)
+    return file_sha256(found / WEIGHTS_NAME if found.is_dir() else found)
+
+
+def source_name(source: str | Path) -> str:
+    """A folder's name for results about a source: run, step and the first digits of its hash; a model of the package by name.
+
+    InputError as `find_source`.
+    """
+    if kind_of(Path(source)) is None and str(source) in SHIPPED:
+        return str(source)
+    found = find_source(source).resolve()
+    name = found.stem
+    if found.parent.name == "checkpoints":
+        name = f"{found.parent.parent.name}-{found.stem.removeprefix('checkpoint-')}"
+    return f"{name}-{source_hash(found)[:6]}"
 
 
 def data_name(record: dict[str, Any]) -> str | None:

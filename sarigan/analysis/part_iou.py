@@ -21,7 +21,12 @@ from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import InputError
 from sarigan.files.reading import read_npz
 from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
-from sarigan.models.feature_networks.avatar_networks import SEGMENTER_FILE, load_avatar_segmenter, read_record
+from sarigan.models.feature_networks.avatar_networks import (
+    SEGMENTER_FILE,
+    SEGMENTER_TITLE,
+    load_avatar_segmenter,
+    read_record,
+)
 from sarigan.models.generator import Generator
 
 TAU = 0.05
@@ -49,12 +54,32 @@ def masks_of(source: str, images: Tensor) -> PartMasks:
     return segmented_avatars(images) if source == "avatars" else load_masks(Path(source), len(images), images.shape[-1])
 
 
+def parts_named(parts: str, trained_on: str | None) -> str | None:
+    """What names the parts of a model that was trained on `trained_on`: `avatars`, a file, or None for nothing.
+
+    parts: what was asked for; `auto` is the segmenter of avatars for models of avatars alone.
+    """
+    if parts != "auto":
+        return None if parts == "none" else parts
+    return "avatars" if trained_on == "avatars" else None
+
+
+def doubt(parts: str, trained_on: str | None) -> str | None:
+    """One line where the segmenter of avatars was asked to read images of a model that was not trained on them."""
+    if parts != "avatars" or trained_on == "avatars":
+        return None
+    return (
+        f"the segmenter of avatars reads images of a model of {trained_on or 'unknown data'}: names of parts, and what follows"
+        " from them, hold only if the images look like avatars"
+    )
+
+
 def segmenter_score() -> str:
     """One clause with the segmenter's held-out score."""
     record = read_record(SEGMENTER_FILE)
     scores = {key: value for key, value in record.items() if key.startswith("held_out")}
     found = [f"{value['mean_iou']:.2f} at {key.split('_')[-1]} px" for key, value in scores.items() if "mean_iou" in value]
-    return "segmenter of avatars" + (f" (mean IoU on unseen avatars {', '.join(found)})" if found else "")
+    return SEGMENTER_TITLE + (f" (mean IoU on unseen avatars {', '.join(found)})" if found else "")
 
 
 def load_masks(path: Path, num_images: int, resolution: int) -> PartMasks:

@@ -6,10 +6,11 @@ For models of avatars every group is labelled with the part it matches best; `--
 """
 
 import argparse
+import logging
 from pathlib import Path
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, masks_of
-from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of
+from sarigan.analysis.part_iou import best_labels, doubt, layer_features, layer_part_iou, masks_of, parts_named
+from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of, settle_output
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
@@ -17,6 +18,8 @@ from sarigan.errors import exit_on_input_error
 from sarigan.files.paths import output_folder
 from sarigan.pretrained import data_name, load_generator_and_record
 from sarigan.visualization.attention_maps import attention_sheet
+
+log = logging.getLogger(__name__)
 
 
 def parse() -> argparse.Namespace:
@@ -26,25 +29,30 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layers", default="all", help="names separated by commas, or all")
     parser.add_argument("--seeds", default="0-7", help="images to show; default 0-7")
     parser.add_argument("--absolute", action="store_true", help="mean absolute feature instead of the paper's mean feature")
-    parser.add_argument("--parts", default="auto", help="auto: the segmenter for models of avatars; none; FILE.npz with masks")
+    parser.add_argument(
+        "--parts",
+        default="auto",
+        help="auto: the segmenter of avatars for models of avatars, else none; none; avatars; FILE.npz with masks",
+    )
     parser.add_argument("--part-images", type=int, default=64, help="images (seeds 0, 1, ...) the parts are matched on")
     parser.add_argument("--permutations", type=int, default=1000, help="random groups that each match is compared with")
-    parser.add_argument("--output", type=Path, default=Path("out/attention_maps"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/attention_maps-SETTINGS")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error(), output_folder(options.output):
+    with exit_on_input_error(), output_folder(settle_output(options, "attention_maps")):
         seeds, sampling = parse_seeds(options.seeds), sampling_of(options)
         require_at_least_2(options, "part_images", "permutations")
         generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
-        parts = options.parts
-        if parts == "auto":
-            parts = "avatars" if data_name(record) == "avatars" else "none"
-        masks = None
-        if parts != "none":
+        parts, masks = parts_named(options.parts, data_name(record)), None
+        if parts is None and options.parts == "auto":
+            log.warning(f"groups are not named: {options.checkpoint} was not trained on avatars, and --parts brings no masks")
+        if parts is not None:
+            if warning := doubt(parts, data_name(record)):
+                log.warning(f"warning: {warning}")
             latents = sampling.latents(generator, range(options.part_images))
             images = render(generator, latents, "fixed", batch_size=sampling.batch_size)
             masks = masks_of(parts, images)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from sarigan.commands.options import add_sampling_options, opened_generator, parse_numbers, sampling_of
+from sarigan.commands.options import add_sampling_options, opened_generator, parse_numbers, sampling_of, settle_output
 from sarigan.editing.factorization import factorized_directions, latent_deviation, moved
 from sarigan.editing.group_editing import edited_images
 from sarigan.editing.rendering import Sampling
@@ -34,13 +34,13 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--channels", metavar="J", help="shift these entries of the style vector of the one layer instead")
     parser.add_argument("--amounts", default="-3,-1.5,1.5,3", help="in deviations of w along a direction, or added to an entry")
     parser.add_argument("--seeds", default="0-5", help="images to edit; default 0-5")
-    parser.add_argument("--output", type=Path, default=Path("out/edit_directions"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/edit_directions-SETTINGS")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error(), output_folder(options.output):
+    with exit_on_input_error(), output_folder(settle_output(options, "edit_directions")):
         seeds, amounts = parse_seeds(options.seeds), parse_numbers(options.amounts, "--amounts")
         sampling = sampling_of(options)
         generator = opened_generator(options)

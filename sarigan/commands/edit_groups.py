@@ -11,7 +11,14 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-from sarigan.commands.options import add_sampling_options, opened_generator, parse_groups, parse_numbers, sampling_of
+from sarigan.commands.options import (
+    add_sampling_options,
+    opened_generator,
+    parse_groups,
+    parse_numbers,
+    sampling_of,
+    settle_output,
+)
 from sarigan.editing.edit_file import save_edits
 from sarigan.editing.group_editing import along, scaling, toward
 from sarigan.editing.seeds import parse_seeds
@@ -33,7 +40,7 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--scale", action="store_true", help="multiply the code")
     parser.add_argument("--amounts", help="default 0.5,1,1.5,2; with --direction -3..3; with --scale 0,0.5,1,2,4")
     parser.add_argument("--seeds", default="0-5", help="images to edit; default 0-5")
-    parser.add_argument("--output", type=Path, default=Path("out/edit_groups"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/edit_groups-SETTINGS")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="the edits at the last amount, for generate.py --edit")
     return parser.parse_args()
 
@@ -41,7 +48,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     saved = output_file(options.save, "--save") if options.save else nullcontext()
-    with exit_on_input_error(), saved, output_folder(options.output):
+    with exit_on_input_error(), saved, output_folder(settle_output(options, "edit_groups")):
         seeds = parse_seeds(options.seeds)
         (target, *_) = parse_seeds(options.toward)
         sampling = sampling_of(options)

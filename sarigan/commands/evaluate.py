@@ -7,6 +7,7 @@ torchrun --nproc-per-node 8 -m sarigan evaluate ...   shares the work; the resul
 
 import argparse
 import datetime
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -18,12 +19,15 @@ from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
 from sarigan.files.paths import output_file
+from sarigan.files.picture_origin import HEAD_BYTES, mixture_warning
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
 from sarigan.pretrained import find_source, load_judged, results_folder
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -83,10 +87,12 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
     )  # fmt: skip
     judged, trained_with = load_judged(options.checkpoint, device) if options.checkpoint else ({}, None)
     generator = judged.get("generator")
+    images = open_images(options.images) if options.images else None
+    warn_of_mixture(images)
     return Evaluation(
         config,
         device,
-        images=open_images(options.images) if options.images else None,
+        images=images,
         data=open_data(options, trained_with, None if generator is None else generator.config.resolution),
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
@@ -94,6 +100,14 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
         **judged,
     )
+
+
+def warn_of_mixture(images: ImageDataset | None) -> None:
+    """Log a line, on rank 0, where files of images say that they come of several models or settings."""
+    if images is None or not distributed.is_main() or not hasattr(images, "heads"):
+        return
+    if warning := mixture_warning(images.heads(HEAD_BYTES), images.describe()):
+        log.warning(warning)
 
 
 def open_data(options: argparse.Namespace, trained_with: Config | None, resolution: int | None) -> ImageDataset | None:

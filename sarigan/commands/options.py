@@ -14,6 +14,9 @@ from sarigan.editing.seeds import NOISES
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, check_place
 from sarigan.models.generator import Generator
+from sarigan.pretrained import source_name
+
+MAX_NAME = 60  # letters of one setting in the name of a folder
 
 
 def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7) -> None:
@@ -40,6 +43,21 @@ def sampling_of(options: argparse.Namespace) -> Sampling:
         raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
     classes = tuple(options.classes)
     return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size, classes)
+
+
+def settle_output(options: argparse.Namespace, what: str, *settings: str) -> Path:
+    """--output, or out/MODEL/WHAT-SETTINGS, so that results of different models and settings never share a folder.
+
+    The place is put in the options. InputError as `find_source`.
+    """
+    if options.output is None:
+        classes = "+".join(options.classes) if getattr(options, "classes", None) else ""
+        if "truncation" in options:
+            cutoff = "" if options.truncation_cutoff is None else f"-first{options.truncation_cutoff}"
+            settings = (f"psi{options.truncation:g}{cutoff}", f"noise_{options.noise}", classes, *settings)
+        name = "-".join([what, *(re.sub(r"[^\w.+-]", "_", text)[:MAX_NAME] for text in settings if text)])
+        options.output = Path("out") / source_name(options.checkpoint) / name
+    return Path(options.output)
 
 
 def opened_generator(options: argparse.Namespace) -> Generator:

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from sarigan import load_generator
+from sarigan.commands.options import settle_output
 from sarigan.device import resolve_device
 from sarigan.editing.edit_file import save_edits, save_latents
 from sarigan.editing.projection import SPACES, ProjectionConfig, project
@@ -30,9 +31,9 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--pixel-weight", type=float, default=1.0, help="of the mean squared error of pixels")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--output", type=Path, default=Path("out/projection"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/projection-IMAGE")
     options = parser.parse_args()
-    with exit_on_input_error(), output_folder(options.output):
+    with exit_on_input_error(), output_folder(settle_output(options, "projection", options.image.stem)):
         config = ProjectionConfig(options.space, options.steps, options.learning_rate, pixel_weight=options.pixel_weight)
         device = resolve_device(options.device, "--device")
         generator = load_generator(options.checkpoint, device)

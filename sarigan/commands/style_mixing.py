@@ -11,7 +11,14 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from sarigan.commands.options import add_sampling_options, opened_generator, parse_groups, parse_layers, sampling_of
+from sarigan.commands.options import (
+    add_sampling_options,
+    opened_generator,
+    parse_groups,
+    parse_layers,
+    sampling_of,
+    settle_output,
+)
 from sarigan.editing.group_editing import HALVES, RANGES
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
@@ -32,13 +39,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--groups", default="all", help="with mode groups: numbers, or all")
     parser.add_argument("--codes", default="z,h", help="with mode groups: z, h or z,h")
     parser.add_argument("--noises", type=int, default=64, help="with mode noise: how many")
-    parser.add_argument("--output", type=Path, default=Path("out/style_mixing"), metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/style_mixing-SETTINGS")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse()
-    with exit_on_input_error(), output_folder(options.output):
+    with exit_on_input_error(), output_folder(settle_output(options, "style_mixing")):
         rows, columns = parse_seeds(options.rows), parse_seeds(options.columns)
         codes = options.codes.split(",")
         if not set(codes) <= set(HALVES):

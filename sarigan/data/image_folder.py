@@ -100,6 +100,14 @@ class ImageFolderDataset:
         size = f"{self.resolution}x{self.resolution}"
         return f"image_folder: {len(self)} images, {size}, {kind} {self.path}, crop {self.crop}"
 
+    def heads(self, size: int) -> Iterator[bytes]:
+        """The first `size` bytes of every file; nothing of one that cannot be read."""
+        for name in self.names:
+            try:
+                yield self._head(name, size)
+            except (OSError, BrokenPicture):  # whoever decodes it says so
+                yield b""
+
     @property
     def first_size(self) -> tuple[int, int]:
         """Width and height of the first image as it is stored, in pixels."""
@@ -115,14 +123,16 @@ class ImageFolderDataset:
         digest = hashlib.sha256(repr(self.names).encode())
         for name in self.names[:: -(-len(self.names) // KEY_IMAGES)]:
             try:
-                if self.is_zip:
-                    digest.update(self._zip.read(name, KEY_BYTES))
-                else:
-                    with open(self.path / name, "rb") as file:
-                        digest.update(file.read(KEY_BYTES))
+                digest.update(self._head(name, KEY_BYTES))
             except (OSError, BrokenPicture) as error:
                 raise InputError(f"{self.path}: {name}: cannot be read ({reason_of(error)})") from None
         return f"image_folder-{digest.hexdigest()[:16]}-r{self.resolution}-{self.crop}"
+
+    def _head(self, name: str, size: int) -> bytes:
+        if self.is_zip:
+            return self._zip.read(name, size)
+        with open(self.path / name, "rb") as file:
+            return file.read(size)
 
     def _list_folder(self) -> list[str]:
         return sorted(filter(is_image_name, files_below(self.path)))

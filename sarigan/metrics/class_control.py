@@ -29,6 +29,7 @@ from sarigan.data.avatars.dataset import PART_NAMES
 from sarigan.data.labels import label_source
 from sarigan.errors import InputError
 from sarigan.metrics.class_distance import ClassImages, real_images_of_class, require_classes
+from sarigan.metrics.config import tell_rounding
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.feature_statistics import ImageSet
 from sarigan.models.feature_networks.avatar_networks import (
@@ -121,6 +122,7 @@ class ClassControl(Metric):
             raise InputError(f"{self.name}: the avatar networks read nothing that data.labels={field} decides")
         advance = evaluation.progress(len(evaluation.real_images) + config.num_images, self.name)
         count = max(1, config.num_images // len(names))
+        tell_rounding(self.name, config.num_images, count * len(names), f"equally many of each of {len(names)} classes")
         psi = config.truncation_psi
         fakes = [ClassImages(generator, label, count, config.seed, psi) for label in range(len(names))]
         reals = [real_images_of_class(evaluation, label) for label in range(len(names))]

@@ -1,12 +1,16 @@
 """The protocol of an evaluation: how many images, how they are made and prepared."""
 
+import logging
 import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sarigan.errors import InputError, require_at_least_1
 from sarigan.models.feature_networks.feature_network import preprocessing_named
 from sarigan.seeding import check_seed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,10 @@ class EvaluationConfig:
             raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
         if self.num_workers < 0:
             raise InputError(f"num_workers must not be negative, got {self.num_workers}")
+
+
+@cache  # once for all the evaluations of a training
+def tell_rounding(metric: str, asked: int, taken: int, unit: str) -> None:
+    """One line where a metric cannot take the number of images that was asked for."""
+    if taken != asked:
+        log.warning(f"{metric}: takes {taken} images where {asked} were asked for, {unit}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sarigan import distributed
 from sarigan.errors import InputError
+from sarigan.metrics.config import tell_rounding
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches
 from sarigan.models.discriminator import Discriminator, code_halves, information_target
@@ -123,7 +124,9 @@ class CodeInformation(Metric):
     def compute(self, evaluation: Evaluation) -> Sequence[Result]:
         assert evaluation.discriminator is not None
         config = self._config(evaluation)
-        advance = evaluation.progress(config.num_images, "information")
+        taken = math.ceil(config.num_images / BLOCK) * BLOCK
+        tell_rounding(self.name, config.num_images, taken, f"whole blocks of {BLOCK}: D compares the images of a block")
+        advance = evaluation.progress(taken, "information")
         generator, target = evaluation.require_generator(), evaluation.information_target
         found = information(generator, evaluation.discriminator, target, config, advance)
         protocol = f"mean of 1 - MSE/Var over dimensions of {target}, {found.num_images} images"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sarigan import distributed
+from sarigan.data.avatars.dataset import are_avatars
 from sarigan.errors import InputError, require_at_least_1
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent, gather_rows, latent_batches
@@ -245,7 +246,10 @@ class LinearSeparability(Metric):
     summary = "linear separability of z and w by attribute classifiers"
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
-        add("--attribute-classifiers", default="avatars", metavar="FILES", help="avatars (default), or .npz and .onnx files")
+        add(
+            "--attribute-classifiers", default="auto", metavar="FILES",
+            help="auto: that of avatars, for models of avatars alone; avatars: for any model; .npz and .onnx files",
+        )  # fmt: skip
         add("--separability-images", type=int, help="images to classify; default as many as the protocol asks for")
 
     def check(self, evaluation: Evaluation) -> None:
@@ -275,7 +279,14 @@ class LinearSeparability(Metric):
         return results
 
     def _sources(self, evaluation: Evaluation) -> list[str]:
-        return (evaluation.arguments.get("attribute_classifiers") or "avatars").split(",")
+        asked = evaluation.arguments.get("attribute_classifiers") or "auto"
+        if asked == "auto" and not are_avatars(evaluation.data):
+            data = "unknown data" if evaluation.data is None else evaluation.data.describe()
+            raise InputError(
+                f"linear_separability: no classifier is known for {data}; name files with --attribute-classifiers, or avatars"
+                " to have the classifier of avatars read the images all the same"
+            )
+        return ["avatars"] if asked == "auto" else asked.split(",")
 
     def _config(self, evaluation: Evaluation) -> SeparabilityConfig:
         generator, config = evaluation.require_generator(), evaluation.config

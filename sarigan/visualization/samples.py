@@ -5,11 +5,12 @@ A film is MP4 (H.264) where imageio-ffmpeg is installed, GIF everywhere. A frame
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from PIL import GifImagePlugin, Image
 from sarigan.editing.rendering import Sampling, rendered_batches
 from sarigan.editing.seeds import LatentPath, LatentSource, noise_of_seeds
 from sarigan.errors import InputError
+from sarigan.files.picture_origin import origin_chunk
 from sarigan.layers.intervention import Intervention
 from sarigan.models.feature_networks.feature_network import to_uint8
 from sarigan.models.generator import Generator
@@ -96,10 +98,12 @@ def save_samples(
     folder: Path,
     num_columns: int | None = None,
     grid_only: bool = False,
+    origin: Mapping[str, Any] | None = None,
 ) -> Path:
     """<folder>/grid.png, and <folder>/images/<seed or position>.png in the generator's resolution; returns the grid's path.
 
     Images are saved batch by batch, and the grid shows as many as MAX_GRID_PIXELS holds: more images take no more memory.
+    `origin` is written into every file (`files.picture_origin`), with its seed into those of single images.
     """
     names = seeds if seeds is not None else range(len(latents))
     files = [f"seed{seed:06d}" for seed in seeds] if seeds is not None else [f"latent{number:06d}" for number in names]
@@ -118,10 +122,12 @@ def save_samples(
         elif grid_only:
             break
         if not grid_only:
-            for file, picture in zip(files[done : done + len(images)], pictures(images), strict=True):
-                Image.fromarray(picture).save(folder / "images" / f"{file}.png")
+            for number, picture in enumerate(pictures(images), start=done):
+                chunk = origin_chunk({**(origin or {}), **({} if seeds is None else {"seed": seeds[number]})})
+                Image.fromarray(picture).save(folder / "images" / f"{files[number]}.png", pnginfo=chunk if origin else None)
         done += len(images)
-    save_grid(torch.cat(shown), folder / "grid.png", num_columns or whole_columns(num_shown), GRID_WIDTH)
+    of_all = origin_chunk(origin) if origin else None
+    save_grid(torch.cat(shown), folder / "grid.png", num_columns or whole_columns(num_shown), GRID_WIDTH, of_all)
     return folder / "grid.png"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from sarigan.models.feature_networks.feature_network import to_uint8
@@ -53,16 +54,18 @@ def make_grid(images: Tensor, num_columns: int | None = None) -> np.ndarray:
     return canvas.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c).numpy()
 
 
-def save_grid(images: Tensor, path: Path, num_columns: int | None = None, min_width: int = 0) -> np.ndarray:
+def save_grid(
+    images: Tensor, path: Path, num_columns: int | None = None, min_width: int = 0, chunk: PngInfo | None = None
+) -> np.ndarray:
     """Write the grid of `make_grid` as a PNG and return it.
 
-    Every pixel is repeated by the largest whole factor that keeps the grid within `min_width` pixels.
+    Every pixel is repeated by the largest whole factor that keeps the grid within `min_width` pixels. `chunk`: text in it.
     """
     grid = make_grid(images, num_columns)
     factor = max(1, min_width // grid.shape[1])
     grid = grid.repeat(factor, axis=0).repeat(factor, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid).save(path)
+    Image.fromarray(grid).save(path, pnginfo=chunk)
     return grid
 
 

@@ -1,8 +1,11 @@
 """The image-making scripts as a user meets them: what they write, and one clear line for what is wrong."""
 
+import hashlib
+import html
 import importlib
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,11 @@ import pytest
 from PIL import Image
 
 from sarigan import load_generator
+from sarigan.commands.evaluate import warn_of_mixture
+from sarigan.data.loader import open_images
+from sarigan.files.run_record import read_run
 from sarigan.runs.checkpoint_hook import CheckpointHook
+from sarigan.visualization.report.run_sections import locality_section
 
 Build = Callable[..., Any]
 Main = Callable[..., tuple[int, str, list[str]]]
@@ -149,8 +156,12 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("generate", "sarigan", ["--latents", "bad.zip"], "bad.zip: not a readable .npz file with an array `latents` (File"),
         ("generate", "sarigan", ["--latents", "l.npy"], "l.npy: a single array (.npy); an .npz file with an array `latents`"),
         ("generate", "sarigan", ["--latents", "whole.npz"], "whole.npz: latents must be floating-point numbers, got int64"),
-        ("attention_maps", "sarigan", ["--parts", "bad.zip"],
-         "bad.zip: not a readable .npz file with arrays `masks` and `names` ("),
+        (
+            "attention_maps",
+            "sarigan",
+            ["--parts", "bad.zip"],
+            "bad.zip: not a readable .npz file with arrays `masks` and `names` (",
+        ),
         ("project", "sarigan", ["none.png", "--pixel-weight", "nan"], "--pixel-weight must be a finite number"),
         ("project", "sarigan", ["none.png", "--pixel-weight", "-1"], "and not negative, got -1.0"),
         ("project", "sarigan", ["none.png"], "none.png: cannot be read (No such file"),
@@ -210,3 +221,58 @@ def test_projection(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
     assert main("generate", runs["sarigan"], *found)[0] == 0
     difference = pixels(Path("again/images/latent000000.png")).astype(int) - pixels(Path("p/reconstruction.png"))
     assert np.abs(difference).max() <= 1
+
+
+def test_results_of_models_and_settings_keep_apart(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
+    """Every model and psi has a folder by default, and every PNG file says what it was made by."""
+    for run, psi in (("sarigan", "1"), ("sarigan", "0.5"), ("stylegan2", "1")):
+        assert main("generate", runs[run], "--seeds", "0-2", "--truncation", psi)[0] == 0
+    folders = sorted(path.parent.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("grid.png"))
+    assert [folder.name for folder in folders] == ["samples-psi0.5-noise_fresh", "samples-psi1-noise_fresh"] + [
+        "samples-psi1-noise_fresh"
+    ]
+    assert folders[0].parent == folders[1].parent != folders[2].parent
+    (checkpoint,) = (runs["sarigan"] / "checkpoints").glob("*.pt")
+    told = json.loads(Image.open(tmp_path / "out" / folders[0] / "images/seed000002.png").info["sarigan"])
+    assert told.pop("checkpoint") == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert told.pop("commit", "")[:1] != " " and told == {"psi": 0.5, "noise": "fresh", "seed": 2}
+
+
+@pytest.fixture
+def photographs(tiny_config: Build, tiny_trainer: Build, png_folder: Path, tmp_path: Path) -> Path:
+    """A run on a folder of images."""
+    config = tiny_config("training.total_kimg=0.008", "data.name=folder", f"data.path={png_folder}")
+    tiny_trainer(config, [CheckpointHook(tmp_path / "photographs" / "checkpoints", 100, 1)]).run()
+    (tmp_path / "photographs" / "config.yaml").write_text(config.to_yaml())
+    return tmp_path / "photographs"
+
+
+def test_avatar_networks_judge_models_of_avatars_alone(main: Main, photographs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    few = ("--layer", "8x8.up", "--images", "2", "--permutations", "2", "--partitions", "2")
+    code, output, errors = main("group_locality", photographs, *few)
+    assert (code, output, len(errors)) == (2, "", 1) and "a model of folder; give masks of its images" in errors[0]
+    assert main("attention_maps", photographs, "--seeds", "0", "--layers", "8x8.up")[:1] == (0,)
+    assert "groups are not named" in caplog.text
+    # Asked for, they do, under protest; and the page prints no verdict.
+    assert main("group_locality", photographs, *few, "--parts", "avatars")[0] == 0
+    assert "hold only if the images look like avatars" in caplog.text
+    body = locality_section(read_run(photographs)).body
+    assert "No verdict: the segmenter of avatars named the parts, and this model was trained on folder" in body
+    verdict = json.loads((photographs / "analysis/locality-8x8.up.json").read_text())["verdict"]
+    assert verdict not in html.unescape(body)
+
+
+def test_evaluation_warns_of_a_mixture(main: Main, runs: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    for psi, seeds in (("1", "0,1"), ("0.5", "2")):
+        assert main("generate", runs["sarigan"], "--seeds", seeds, "--truncation", psi, "--output", "mixed")[0] == 0
+    with zipfile.ZipFile("mixed.zip", "w") as archive:
+        for path in Path("mixed/images").iterdir():
+            archive.write(path)
+    for place in ("mixed/images", "mixed.zip"):
+        caplog.clear()
+        warn_of_mixture(open_images(place))
+        assert "a mixture of images of 2 models or settings: 2 of checkpoint" in caplog.text and place in caplog.text
+    Path("mixed/images/seed000002.png").unlink()
+    caplog.clear()
+    warn_of_mixture(open_images("mixed/images"))
+    assert caplog.text == ""

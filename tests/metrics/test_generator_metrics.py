@@ -15,7 +15,7 @@ from sarigan.errors import InputError
 from sarigan.metrics import evaluation as evaluation_module
 from sarigan.metrics import linear_separability as linear_separability_module
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, full_precision
-from sarigan.metrics.config import EvaluationConfig
+from sarigan.metrics.config import EvaluationConfig, tell_rounding
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.groups.metric import group_stability
 from sarigan.metrics.groups.premise import PremiseConfig, premise_test
@@ -105,7 +105,7 @@ def test_every_metric_is_gathered_and_computed_in_full_precision(
     """Without it, the path length of a GPU's default TF32 is 40 times the true one."""
     monkeypatch.setattr(SeparabilityConfig, "required_images", lambda self, num_dimensions: 40)
     networks = dict.fromkeys(("inception", "vgg16", "efficientnet"), small_network)
-    arguments = {"ppl_samples": 4, "premise_images": 4}
+    arguments = {"ppl_samples": 4, "premise_images": 4, "attribute_classifiers": "avatars"}
     made = evaluation(
         state, discriminator=state.system.discriminator, data=as_dataset(smooth_images(12, 8)), networks=networks,
         arguments=arguments, classifiers={"avatars": Brightness()},
@@ -157,7 +157,9 @@ def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeyp
     """Each of the six numbers is the one that its name says."""
     monkeypatch.setattr(evaluation_module, "open_attribute_classifiers", lambda sources, device: [Planes()])
     monkeypatch.setattr(linear_separability_module, "classifier_hashes", lambda sources: dict.fromkeys(sources, "1" * 64))
-    report = evaluate(evaluation(state, arguments={"separability_images": 640}), ["linear_separability"])
+    report = evaluate(
+        evaluation(state, arguments={"separability_images": 640, "attribute_classifiers": "avatars"}), ["linear_separability"]
+    )
     config = SeparabilityConfig(640, batch_size=8, seed=3)
     expected = linear_separability(state.system.generator, [Planes()], config)
     scores = {}
@@ -173,12 +175,14 @@ def test_separability_beside_held_out_and_shuffled(state: TrainingState, monkeyp
         assert found == pytest.approx(scores[f"linear_separability_w_{suffix}"] ** 0.5)
 
 
-def test_information_of_both_halves(state: TrainingState) -> None:
+def test_information_of_both_halves(state: TrainingState, caplog: pytest.LogCaptureFixture) -> None:
+    tell_rounding.cache_clear()
     report = evaluate(evaluation(state, discriminator=state.system.discriminator), ["information"])
     expected = information(state.system.generator, state.system.discriminator, "w", InformationConfig(40, 3)).halves
     assert report.values() == {f"information_r2_{name}": half.r_squared for name, half in expected.items()}
     assert all(result.higher_is_better for result in report.results)
     assert set(expected) == {"all", "h", "z"}
+    assert "information: takes 64 images where 40 were asked for, whole blocks of 32" in caplog.text
 
 
 def test_groups_and_their_stability(state: TrainingState) -> None:
@@ -222,6 +226,7 @@ def test_groups_by_name(state: TrainingState) -> None:
         ("ppl", {"ppl_paths": "w_middle"}, "--ppl-paths must be of z_full, w_full, z_end, w_end, got 'w_middle'"),
         ("information", {}, "information needs a checkpoint with a Q head"),
         ("linear_separability", {"separability_images": 64}, "64 images are too few for"),
+        ("linear_separability", {}, "no classifier is known for "),
         ("linear_separability", {"attribute_classifiers": "nowhere.onnx"}, "nowhere.onnx"),
         ("linear_separability", {"attribute_classifiers": "avatars,broken.npz"}, "broken.npz"),
         ("linear_separability", {"attribute_classifiers": "avatars,avatars"}, "attributes need names of their own"),

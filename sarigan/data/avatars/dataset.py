@@ -23,6 +23,7 @@ from sarigan.data.avatars.parts import GRID, STEP, Atlas, Layer, atlas_digest
 from sarigan.data.labels import ClassLabels
 from sarigan.errors import InputError
 
+KEY_PREFIX = "avatars-v"
 VERSION = 1  # raise it when the same (seed, index) gives other pixels
 RESOLUTIONS = (32, 64, 128, 256)
 PART_NAMES = ("background", "skin", "clothes", "mouth", "nose", "eyes", "brows", "beard", "hair", "glasses")
@@ -91,7 +92,12 @@ class AvatarDataset:
     @property
     def content_key(self) -> str:
         """Changes whenever the pixels would."""
-        return f"avatars-v{VERSION}-{atlas_digest()}-r{self.resolution}-n{self.num_images}-s{self.seed}"
+        return f"{KEY_PREFIX}{VERSION}-{atlas_digest()}-r{self.resolution}-n{self.num_images}-s{self.seed}"
+
+
+def are_avatars(dataset: object) -> bool:
+    """Whether a data set holds avatars of this file, with labels or without."""
+    return str(getattr(dataset, "content_key", "")).startswith(KEY_PREFIX)
 
 
 @cache

@@ -22,6 +22,7 @@ RESOLUTION = 64
 WEIGHTS = Path(__file__).parent / "weights"
 CLASSIFIER_FILE = WEIGHTS / "avatar_classifier.npz"
 SEGMENTER_FILE = WEIGHTS / "avatar_segmenter.npz"
+SEGMENTER_TITLE = "segmenter of avatars"  # in records and captions
 
 
 def resize_images(images: Tensor, resolution: int) -> Tensor:

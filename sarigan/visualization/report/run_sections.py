@@ -13,6 +13,7 @@ from sarigan.errors import InputError
 from sarigan.files.paths import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
+from sarigan.models.feature_networks.avatar_networks import SEGMENTER_TITLE
 from sarigan.systems.system import Curves, System
 from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
 
@@ -122,13 +123,22 @@ def locality_section(run: RunRecord) -> Section:
         ]  # fmt: skip
         headings = ["group", "responds to (IoU)", "z, p", "an edit of h changes (lift)", "z, p", "its change falls on"]
         bodies.append(
-            f"<h3>{html.escape(record['layer'])}</h3><p><strong>{html.escape(record['verdict'])}</strong></p>"
+            f"<h3>{html.escape(record['layer'])}</h3>{_verdict(record, run.config['data']['name'])}"
             + table(["score", "groups", "random groups", "z", "p"], tests, (1, 2, 3, 4))
             + f"<details><summary>every group</summary>{table(headings, groups)}</details>"
             + f'<p class="soft">Over {html.escape(str(record["num_images"]))} images;'
             f" parts by the {html.escape(record['masks'])}.</p>"
         )
     return Section("locality", "Are the groups local?", "".join(bodies))
+
+
+def _verdict(record: dict[str, Any], trained_on: str) -> str:
+    """The verdict of a locality record, with what speaks against it where the wrong network named the parts."""
+    if not record["masks"].startswith(SEGMENTER_TITLE) or trained_on == "avatars":
+        return f"<p><strong>{html.escape(record['verdict'])}</strong></p>"
+    doubt = f"No verdict: the {SEGMENTER_TITLE} named the parts, and this model was trained on {trained_on}, not on avatars."
+    advice = "Masks of its own images (group_locality --parts FILE.npz) would tell."
+    return f"<p><strong>{html.escape(doubt)}</strong> {advice}</p>"
 
 
 def configuration_section(run: RunRecord) -> Section:
@@ -159,9 +169,7 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def write_report(
-    run: RunRecord, method: str, resolution: int, system: System, checkpoint: str, path: Path
-) -> int:
+def write_report(run: RunRecord, method: str, resolution: int, system: System, checkpoint: str, path: Path) -> int:
     """Write the page, whole or not at all; returns its bytes."""
     makers = [
         lambda: samples_section(run),
