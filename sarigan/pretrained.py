@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sarigan.config import Config, config_from_dict
+from sarigan.config.paths import paths_from_run
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import WEIGHTS_NAME, is_exported, load_exported_and_origin
 from sarigan.exporting.shipped import SHIPPED, shipped_folder
@@ -81,9 +82,12 @@ def results_folder(source: str | Path) -> Path:
     found = find_source(source)
     if kind_of(Path(source)) is None and str(source) in SHIPPED:
         return Path("out") / str(source)
-    if found.is_dir():
-        return found
-    return found.parent.parent if found.parent.name == "checkpoints" else found.parent
+    return found if found.is_dir() else run_folder(found)
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The run directory of a checkpoint file, or the folder that it was copied to."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
 
 
 def source_hash(source: str | Path) -> str:
@@ -154,7 +158,7 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     file = resolve_checkpoint(path)
     state = _load(file, device)
     with reading(file, "checkpoint of a run"):
-        config = config_from_dict(state["config"], str(file))
+        config = config_from_dict(paths_from_run(state["config"], run_folder(file)), str(file))
         weights = next((value for value in _tensors(state) if value.is_floating_point()), torch.empty(0))
         system = config.build(Precision(torch.device(device), "float64" if weights.dtype == torch.float64 else "float32"))
         system.load_state_dict(state, str(file))

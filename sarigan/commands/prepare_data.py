@@ -31,6 +31,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--encoding", choices=ENCODINGS, default="raw", help="lossless both (default raw)")
     parser.add_argument("--attributes", metavar="FILE", help="CSV or dataset.json; none ignores the source's own")
     parser.add_argument("--labels", choices=("auto", "none"), default="auto", help="none: subfolders are no classes")
+    parser.add_argument("--include", action="append", default=[], metavar="PATTERN", help="only such names (repeatable)")
+    parser.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="not these (repeatable)")
+    parser.add_argument("--label-maps", choices=("refuse", "keep"), default="refuse", help="keep: prepare them as photographs")
     parser.add_argument("--num-images", type=int, metavar="N", help="at most N (avatars: N, default 100000)")
     parser.add_argument("--seed", type=int, default=0, help="of avatars")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
@@ -81,6 +84,9 @@ def _prepare(arguments: argparse.Namespace) -> None:
         num_images=arguments.num_images,
         attributes=arguments.attributes,
         labels=arguments.labels,
+        include=tuple(arguments.include),
+        exclude=tuple(arguments.exclude),
+        label_maps=arguments.label_maps,
         seed=arguments.seed,
         commit_megabytes=arguments.commit_megabytes,
     )

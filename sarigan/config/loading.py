@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import logging
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -13,13 +14,18 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sarigan.config.paths import inferred_data_name, paths_from_run
+from sarigan.data.loader import DataConfig
 from sarigan.errors import InputError
 from sarigan.files.reading import check_yaml, read_yaml_text, reading
+from sarigan.files.run_record import CONFIG_NAME
 from sarigan.systems.registry import SYSTEMS
 from sarigan.training.run_config import RunConfig
 
+log = logging.getLogger(__name__)
 _TEXTS: tuple[Any, ...] = (str, str | None)
 _NO_TEXT = (bool, int, float)
+_ARGUMENT = "argument "  # how a setting of the command line is called
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -42,9 +48,32 @@ def load_config(
     sources += [] if path is None else _read_chain(Path(path))
     for override in overrides or []:
         if "=" not in override:
-            raise InputError(f"argument {override!r}: an override has the form section.key=value")
+            raise InputError(f"{_ARGUMENT}{override!r}: an override has the form section.key=value")
         sources.append(_parse_override(override))
+    if (inferred := _data_name(sources)) is not None:
+        sources.append(inferred)
     return _built(sources)
+
+
+def _data_name(sources: list[Source]) -> Source | None:
+    """The setting of `data.name` that a `data.path` stands for, said in the log."""
+    section = _system_of(sources)
+    if typing.get_type_hints(section)["data"].name != DataConfig.name:
+        return None  # a system whose data are of one kind
+    levels: list[dict[Any, Any]] = []
+    arguments: dict[str, Any] = {}
+    for source in sources:
+        settings: Any = OmegaConf.to_container(source.values, resolve=False)
+        settings = texts_as_written(settings, source.written, section)
+        if source.name.startswith(_ARGUMENT):
+            arguments |= settings["data"] if isinstance(settings.get("data"), Mapping) else {}
+        else:
+            levels.append(settings)
+    name = inferred_data_name([*levels, {"data": arguments}])
+    if name is None:
+        return None
+    log.info(f"data.name={name}: what data.path is, in place of avatars")
+    return Source("data.path", OmegaConf.create({"data": {"name": name}}), None)
 
 
 def config_from_dict(values: dict[str, Any], source: str) -> RunConfig:
@@ -83,12 +112,12 @@ def _system_of(sources: list[Source]) -> type[RunConfig]:
 
 def _parse_override(override: str) -> Source:
     name, _, text = override.partition("=")
-    with reading(f"argument {override!r}", "setting"), _fields_named():
+    with reading(f"{_ARGUMENT}{override!r}", "setting"), _fields_named():
         check_yaml(text)
         values = OmegaConf.from_dotlist([override])
         written = OmegaConf.create()
         OmegaConf.update(written, name, yaml.load(text, yaml.BaseLoader))
-        return Source(f"argument {override!r}", values, OmegaConf.to_container(written, resolve=False))
+        return Source(f"{_ARGUMENT}{override!r}", values, OmegaConf.to_container(written, resolve=False))
 
 
 def _merge(base: Any, source: Source, section: type[RunConfig]) -> Any:
@@ -131,6 +160,8 @@ def _read_chain(path: Path, seen: tuple[Path, ...] = (), named_in: str = "") -> 
         base = values.pop("base", None)
         if base is not None and not isinstance(base, str):
             raise InputError(f"`base` is the name of one YAML file, got {base!r}")
+        if path.name == CONFIG_NAME:
+            values = OmegaConf.create(paths_from_run(OmegaConf.to_container(values, resolve=False), path.parent))  # type: ignore[arg-type]
         source = Source(str(path), values, yaml.load(text, yaml.BaseLoader))
     chain = [] if base is None else _read_chain(path.parent / base, (*seen, path.resolve()), f"{path}: its base ")
     return [*chain, source]

@@ -13,6 +13,7 @@ import yaml
 from sarigan.errors import InputError
 from sarigan.files.reading import json_object, read_json_object, read_yaml_text, reading
 
+CONFIG_NAME = "config.yaml"  # in a run directory
 EXPECTED_FIELDS = ("data.name", "training.seed", "metrics")  # of every system
 
 

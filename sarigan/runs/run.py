@@ -61,6 +61,9 @@ def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunL
         "python": platform.python_version(),
         "system": platform.platform(),
         "commit": git_commit(),
+        # Relative paths of the configuration start there (`sarigan.config.paths`).
+        "started_in": os.getcwd(),
+        "started_from_run": os.path.relpath(Path.cwd(), run_dir.resolve()),
         **numeric_platform(state.precision),
         "cuda": torch.version.cuda,
     }

@@ -42,9 +42,11 @@ def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
     epochs = total_kimg * 1000 / num_images
     if num_images >= SMALL_SET or epochs <= LONG_EPOCHS:
         return None
+    then = LONG_EPOCHS * num_images / 1000
     return (
         f"warning: {num_images:,} images are few for {total_kimg:g} kimg, which show each {epochs:.0f} times: expect"
-        f" overfitting after about {LONG_EPOCHS} (watch FID, keep the best checkpoint; docs/datasets.md)"
+        f" overfitting once each was shown about {LONG_EPOCHS} times, at {then:,.0f} kimg (watch FID, keep the best checkpoint;"
+        " docs/datasets.md)"
     )
 
 

@@ -112,8 +112,8 @@ def test_a_set_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest
 
 def test_small_sets_that_are_trained_long_are_warned_of() -> None:
     assert overfitting_warning(12_497, 3000) == (
-        "warning: 12,497 images are few for 3000 kimg, which show each 240 times: expect overfitting after about 50"
-        " (watch FID, keep the best checkpoint; docs/datasets.md)"
+        "warning: 12,497 images are few for 3000 kimg, which show each 240 times: expect overfitting"
+        " once each was shown about 50 times, at 625 kimg (watch FID, keep the best checkpoint; docs/datasets.md)"
     )
     assert overfitting_warning(12_497, 600) is None
     assert overfitting_warning(20_000, 1_000_000) is None

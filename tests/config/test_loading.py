@@ -47,8 +47,9 @@ def test_numbers_are_read_as_people_write_them(override: str, expected: float) -
 @pytest.mark.parametrize("text", ["2024_01", "007", "no", "1e3", "0x1F", "1:30", "2024-01-01", "true", ".5", "none"])
 def test_a_text_takes_the_letters(text: str, tmp_path: Path) -> None:
     """What YAML takes for a number or a truth is still the name of a folder."""
-    path = write(tmp_path, "a.yaml", f"data:\n  path: {text}\n")
-    for found in (load_config(None, [f"data.path={text}"]), load_config(path), load_config(None, [f"data.path='{text}'"])):
+    path, folder = write(tmp_path, "a.yaml", f"data:\n  name: folder\n  path: {text}\n"), "data.name=folder"
+    arguments = ([folder, f"data.path={text}"], [folder, f"data.path='{text}'"])
+    for found in (load_config(path), *(load_config(None, each) for each in arguments)):
         assert found.data.path == text
     assert load_config(write(tmp_path, "b.yaml", load_config(path).to_yaml())).data.path == text
 

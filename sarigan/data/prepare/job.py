@@ -22,6 +22,7 @@ from sarigan.data.avatars.dataset import RESOLUTIONS as AVATAR_RESOLUTIONS
 from sarigan.data.lmdb.dataset import LmdbFile, is_lmdb, partial_path
 from sarigan.data.lmdb.format import HEADER_KEY, MAX_IMAGES, STATE_KEY, Header, Recipe
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
+from sarigan.data.prepare.label_maps import refuse_label_maps
 from sarigan.data.prepare.listing import Listing
 from sarigan.data.prepare.sources.lmdb import LsunSource, PreparedSource
 from sarigan.data.prepare.sources.source import AvatarSource, FolderSource, Source, ZipSource
@@ -48,6 +49,9 @@ class Options:
     num_images: int | None = None  # at most so many, the first by key; None: all
     attributes: str | None = None  # a CSV or JSON file | none | None: the source's own
     labels: str = "auto"  # auto | none
+    include: tuple[str, ...] = ()  # patterns of names; none: all
+    exclude: tuple[str, ...] = ()
+    label_maps: str = "refuse"  # refuse | keep: prepare them as if they were photographs
     seed: int = 0  # of avatars
     commit_megabytes: float = 16.0  # of records that a kill can cost, at most
 
@@ -65,6 +69,8 @@ class Options:
             raise InputError(f"--num-images must be at most {MAX_IMAGES}, all that a set can hold, got {self.num_images}")
         if self.labels not in ("auto", "none"):
             raise InputError(f"--labels must be auto or none, got {self.labels!r}")
+        if self.label_maps not in ("refuse", "keep"):
+            raise InputError(f"--label-maps must be refuse or keep, got {self.label_maps!r}")
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,11 @@ def _write(source_path: str, partial: Path, recipe: Recipe, options: Options) ->
     with ExitStack() as stack:
         # First of all, while there is nothing open that a fork would share.
         pool = stack.enter_context(WorkerPool(source, recipe, options.num_workers))
-        listing = Listing(source, partial / LISTING_NAME, options.attributes, options.labels)
+        patterns = options.include, options.exclude
+        listing = Listing(source, partial / LISTING_NAME, options.attributes, options.labels, *patterns)
         stack.callback(listing.close)
+        if source.holds_files and options.label_maps == "refuse":
+            refuse_label_maps(source, listing.names())
         _check_num_images(listing, options)
         writer = stack.enter_context(closing(SetWriter(partial, options.commit_megabytes)))
         _start_or_go_on(writer, _task(recipe, options, listing), source)
@@ -167,6 +176,7 @@ def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
     """The settings that must not change when an interrupted preparation goes on."""
     settings = {**asdict(recipe), "resolutions": list(recipe.resolutions)}
     settings |= {"num_images": options.num_images, "labels": options.labels}
+    settings |= {"include": [*options.include] or None, "exclude": [*options.exclude] or None}
     return {"settings": settings, "fingerprint": listing.fingerprint}
 
 

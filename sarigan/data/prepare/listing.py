@@ -9,7 +9,8 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from sarigan.errors import InputError
 from sarigan.files.picture import BrokenPicture
 from sarigan.files.reading import reason_of
 
+LEFT_OUT = "left out by --include, --exclude"  # stands beside the extensions that are ignored
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -45,10 +47,15 @@ class Listing:
 
     attributes: a CSV or JSON file | none | None: the one that lies in the source, if any.
     labels: auto (the table's, else the source's own, else class folders) | none.
+    include, exclude: patterns of names as a shell has them (* also matches /); pictures that match none of include, or one of
+    exclude, are left out.
     """
 
-    def __init__(self, source: Source, file: Path, attributes: str | None = None, labels: str = "auto") -> None:
-        self.source = source
+    def __init__(
+        self, source: Source, file: Path, attributes: str | None = None, labels: str = "auto",
+        include: Sequence[str] = (), exclude: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.source, self._include, self._exclude = source, include, exclude
         self.label_names, self.attributes = source.label_names, dict(source.attributes)
         self.ignored: Counter[str] = Counter()  # extension -> files that are no pictures
         self.rows_without_image = 0
@@ -61,7 +68,8 @@ class Listing:
         (self.num_entries,) = self._database.execute("SELECT count(*) FROM entries").fetchone()
         if not self.num_entries:
             looked_for = f"; looked for {' '.join(EXTENSIONS)}" if source.holds_files else ""
-            raise InputError(f"{source.description}: no pictures found{looked_for}")
+            left_out = f"; --include and --exclude leave out {self.ignored[LEFT_OUT]}" if self.ignored[LEFT_OUT] else ""
+            raise InputError(f"{source.description}: no pictures found{looked_for}{left_out}")
         self._prefix = self._shared_folder() if source.holds_files else ""
         table = None if attributes == "none" else self._find_table(attributes)
         if table is not None:
@@ -99,7 +107,10 @@ class Listing:
         def wanted() -> Iterator[Entry]:
             for entry in tqdm(self.source.scan(), desc="listing", unit="file", unit_scale=True, leave=False):
                 if not self.source.holds_files or is_image_name(entry.name):
-                    yield entry
+                    if self._is_chosen(entry.name):
+                        yield entry
+                    else:
+                        self.ignored[LEFT_OUT] += 1
                 elif self._is_sidecar(entry.name):
                     self._sidecars.append(entry)
                 else:
@@ -107,6 +118,15 @@ class Listing:
 
         with self._database:
             self._database.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?)", wanted())
+
+    def _is_chosen(self, name: str) -> bool:
+        if self._include and not any(fnmatchcase(name, pattern) for pattern in self._include):
+            return False
+        return not any(fnmatchcase(name, pattern) for pattern in self._exclude)
+
+    def names(self) -> Iterator[tuple[str, bytes]]:
+        """Name and locator of all entries, in order."""
+        yield from self._database.execute("SELECT name, locator FROM entries ORDER BY key")
 
     def _is_sidecar(self, name: str) -> bool:
         base = os.path.basename(name)
