@@ -3,7 +3,7 @@
 import math
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from sarigan.errors import InputError
 from sarigan.files.reading import json_object, read_json_object, read_yaml_text, reading
 
 CONFIG_NAME = "config.yaml"  # in a run directory
+HISTORY_NAME = "history.jsonl"
+REALS_NAME = "reals.png"
 EXPECTED_FIELDS = ("data.name", "training.seed", "metrics")  # of every system
 
 
@@ -29,6 +31,7 @@ class RunRecord:
     samples: list[tuple[int, Path]]  # images seen, grid; oldest first
     metrics: list[dict[str, Any]]  # results of scripts/evaluate.py and of training, the newest of every kind
     locality: list[dict[str, Any]]  # records of scripts/group_locality.py
+    starts: list[dict[str, Any]] = field(default_factory=list)  # lines of history.jsonl
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(kimg, value) of every log line that has the key."""
@@ -64,7 +67,23 @@ def read_run(folder: Path) -> RunRecord:
         samples,
         list(newest.values()),
         [record for record in locality if "tests" in record],
+        read_starts(folder / HISTORY_NAME),
     )
+
+
+def read_starts(path: Path) -> list[dict[str, Any]]:
+    """The starts in a history, each with the reason of its `end` where there is one; lines that a crash cut are left out."""
+    try:
+        lines = [json_object(text) for text in path.read_bytes().splitlines()]
+    except OSError:
+        return []
+    starts: list[dict[str, Any]] = []
+    for line in lines:
+        if "start" in line:
+            starts.append(line)
+        elif "end" in line and starts:
+            starts[-1] |= {"end": line["end"], "end_kimg": line.get("kimg")}
+    return starts
 
 
 def _read_config(folder: Path) -> tuple[dict[str, Any], str]:

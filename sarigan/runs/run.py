@@ -1,21 +1,17 @@
 """A run and its directory: start the run, or go on with it.
 
-<run>/config.yaml  environment.json  log.jsonl  tensorboard/  samples/<images>.png  checkpoints/checkpoint-<step>.pt
+<run>/config.yaml  environment.json  history.jsonl  log.jsonl  tensorboard/  reals.png  samples/<images>.png
+<run>/checkpoints/checkpoint-<step>.pt
 """
 
 import dataclasses
-import json
 import logging
 import os
-import platform
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-
-import torch
 
 from sarigan import distributed
 from sarigan.config import Config
@@ -23,12 +19,11 @@ from sarigan.data.loader import ImageDataset, open_images
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.lock import run_lock
-from sarigan.files.paths import replace_text
 from sarigan.files.reading import read_json_object, reading
-from sarigan.files.run_record import git_commit
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together, explained_out_of_memory
+from sarigan.runs.history import record_start
 from sarigan.runs.initial_weights import initialize_from
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.summary import overfitting_warning
@@ -37,7 +32,7 @@ from sarigan.training.batch_plan import plan_batch
 from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
 from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.precision import PRECISIONS, Precision, resolve_precision
-from sarigan.training.state import TrainingState, numeric_platform
+from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Hook, Supervisor, Trainer
 
 log = logging.getLogger(__name__)
@@ -52,22 +47,10 @@ def recorded_precision(run_dir: Path) -> str | None:
     return precision if known and list_checkpoints(run_dir / "checkpoints") else None
 
 
-def prepare_run_dir(config: Config, state: TrainingState, run_dir: Path) -> RunLogger:
-    """Write the resolved configuration and the environment; open the log."""
+def prepare_run_dir(config: Config, state: TrainingState, data: str, run_dir: Path) -> RunLogger:
+    """Write the resolved configuration, the environment and a line of the history; open the log. data: the set in one line."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    replace_text(run_dir / "config.yaml", config.to_yaml())
-    environment = {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "commit": git_commit(),
-        # Relative paths of the configuration start there (`sarigan.config.paths`).
-        "started_in": os.getcwd(),
-        "started_from_run": os.path.relpath(Path.cwd(), run_dir.resolve()),
-        **numeric_platform(state.precision),
-        "cuda": torch.version.cuda,
-    }
-    replace_text(run_dir / "environment.json", json.dumps(environment, indent=2) + "\n")
+    record_start(config, state, data, run_dir)
     return RunLogger(run_dir, state.step)
 
 
@@ -184,7 +167,7 @@ def open_directory(config: Config, state: TrainingState, dataset: ImageDataset, 
     logger = None
     with distributed.raise_on_all_ranks(), writing_to(run_dir):
         if distributed.is_main():
-            logger = prepare_run_dir(config, state, run_dir)
+            logger = prepare_run_dir(config, state, dataset.describe(), run_dir)
     if distributed.is_main():
         announce(config, state, dataset)
     return logger

@@ -11,8 +11,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sarigan import distributed
+from sarigan.data.loader import ImageDataset
+from sarigan.errors import InputError
 from sarigan.files.paths import replace_text
 from sarigan.files.reading import json_object
+from sarigan.files.run_record import REALS_NAME
 from sarigan.systems.system import Shard
 from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.sheet import save_grid
@@ -176,6 +179,8 @@ class SampleHook(Hook):
         self.interval = interval_steps(self.sample_kimg, trainer.batch_size)
         if trainer.state.step == 0:
             self.save(trainer)
+        if not (self.folder.parent / REALS_NAME).exists():
+            save_reals(trainer.dataset, self.num_samples, self.folder.parent / REALS_NAME)
 
     def after_step(self, trainer: Trainer) -> None:
         if trainer.state.step % self.interval == 0 or trainer.is_finished():
@@ -187,3 +192,10 @@ class SampleHook(Hook):
         images = torch.cat(list(trainer.system.sample_images(self.num_samples, min(16, trainer.plan.images_per_pass))))
         grid = save_grid(images, self.folder / f"{trainer.state.seen_images:09d}.png", min_width=SAMPLE_GRID_WIDTH)
         self.logger.log_image(trainer.state.step, "samples", grid)
+
+
+def save_reals(dataset: ImageDataset, num_images: int, path: Path) -> None:
+    """A grid of images of the data set, spread evenly over it; draws no random number. A broken image is training's to name."""
+    with suppress(InputError):
+        indices = range(0, len(dataset), max(1, len(dataset) // num_images))[:num_images]
+        save_grid(torch.stack([torch.from_numpy(np.array(dataset[i])) for i in indices]), path, min_width=SAMPLE_GRID_WIDTH)

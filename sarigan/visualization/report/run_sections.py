@@ -3,18 +3,21 @@
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.paths import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_TITLE
 from sarigan.systems.system import Curves, System
+from sarigan.visualization.report.data_section import data_section
 from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
 
 MAX_BYTES = 15_000_000
@@ -28,13 +31,51 @@ def introduction(run: RunRecord, method: str, resolution: int) -> str:
     return facts(
         {
             "method": method,
-            "data": run.config["data"]["name"],
+            "data": _data(run),
             "resolution": f"{resolution} px",
             "images seen": f"{last.get('kimg', 0):,.1f} thousand",
             "training time": _duration(last.get("seconds", 0)),
-            "speed at the end": f"{run.last('speed/images_per_second'):.1f} images/s",
+            "mean speed": f"{_mean_speed(run):.1f} images/s",
         }
     )
+
+
+def _data(run: RunRecord) -> str:
+    """The set by name, path and key."""
+    data = run.config["data"]
+    path = f" {data['path']}" if data.get("path") and data["name"] != "avatars" else ""
+    key = run.starts[-1].get("data_key") if run.starts else None
+    return f"{data['name']}{path}" + (f" ({key})" if key else "")
+
+
+def _mean_speed(run: RunRecord) -> float:
+    """Images a second over all of the training; NaN before the first tick."""
+    last = run.log[-1] if run.log else {}
+    return 1000 * last.get("kimg", math.nan) / (last.get("seconds") or math.nan)
+
+
+def history_section(run: RunRecord) -> Section:
+    """Every start: when, by what command and code, on what, and which settings had changed."""
+    rows = [
+        [str(s.get("start")), str(s.get("time", "")).replace("T", " ")[:16], _kimg(s.get("kimg")), _kimg(s.get("end_kimg")),
+         str(s.get("end", "")), " ".join(map(str, s.get("command") or [])), str(s.get("commit") or "")[:10],
+         f"{s.get('device')} {s.get('precision')} x{s.get('processes')}", str(s.get("data_key") or ""),
+         _changes(s.get("changed"))]
+        for s in run.starts
+    ]  # fmt: skip
+    headings = ["start", "UTC", "from kimg", "to kimg", "ended", "command", "commit", "machine", "data", "changed settings"]
+    body = table(headings, rows, (0, 2, 3)) if rows else ""
+    return Section("history", "Starts of this run", body)
+
+
+def _kimg(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else ""
+
+
+def _changes(changed: Any) -> str:
+    if not isinstance(changed, list):
+        return ""
+    return ", ".join(f"{c[0]}: {c[1]} to {c[2]}" for c in changed if isinstance(c, list) and len(c) == 3)
 
 
 def curves_section(run: RunRecord, curves: Sequence[Curves] = ()) -> Section:
@@ -169,14 +210,19 @@ def _duration(seconds: float) -> str:
     return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def write_report(run: RunRecord, method: str, resolution: int, system: System, checkpoint: str, path: Path) -> int:
-    """Write the page, whole or not at all; returns its bytes."""
-    makers = [
+def write_report(
+    run: RunRecord, method: str, resolution: int, system: System, checkpoint: str, path: Path,
+    opened_data: Callable[[], ImageDataset] | None = None,
+) -> int:  # fmt: skip
+    """Write the page, whole or not at all; returns its bytes. opened_data: as in `data_section`, which None leaves out."""
+    makers: list[Callable[[], Section]] = [
         lambda: samples_section(run),
         lambda: curves_section(run, system.report_curves()),
         lambda: metrics_section(run),
         lambda: locality_section(run),
+        *([partial(data_section, run, opened_data, system)] if opened_data is not None else []),
         *system.report_sections(),
+        lambda: history_section(run),
         lambda: configuration_section(run),
     ]
     sections: list[Section] = [make() for make in tqdm(makers, desc="report", unit="section")]
