@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from sarigan.data.avatars.attributes import BINARY_ATTRIBUTES, binary_labels
 from sarigan.data.avatars.dataset import PART_NAMES, AvatarDataset
 from sarigan.errors import InputError, require_at_least_1
 from sarigan.models.feature_networks.avatar_networks import RESOLUTION, AvatarClassifier, AvatarSegmenter
+from sarigan.progress import progress_bar
 from sarigan.seeding import check_seed
 
 HELD_OUT_SEED = 1_000_003  # avatars of this seed are never trained on
@@ -143,7 +143,7 @@ def _train(
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
     network.train()
-    with tqdm(total=config.num_images, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5) as bar:
+    with progress_bar(total=config.num_images, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5) as bar:
         for batch in avatar_batches(dataset, config.batch_size):
             batch.images = degrade(batch.images, config.degraded_share)
             loss = loss_of(batch)

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from sarigan.analysis.part_iou import PartIoU, PartMasks, layer_features, layer_part_iou
 from sarigan.layers.intervention import Edit, Intervention, Regrouping
 from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
 from sarigan.models.generator import Generator
+from sarigan.progress import progress_bar
 
 MEAN_CHANGE = 0.02  # of images in -1..1
 NUM_CALIBRATION_IMAGES = 16
@@ -53,7 +53,7 @@ def edit_locality(
     area = weight.mean(dim=(0, 1, 2))
     partitions = [groups.cpu(), *random_partitions(groups, num_partitions)]
     lifts, spreads, shares = [], [], []
-    bar = tqdm(total=len(partitions) * len(occupied), desc="edits", disable=not show_progress)
+    bar = progress_bar(total=len(partitions) * len(occupied), desc="edits", disable=not show_progress)
     before = _images(generator, latents, (), batch_size)  # regrouping alone changes nothing
     delta = 0.3
     for partition in partitions:

@@ -15,7 +15,6 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import InputError
@@ -28,6 +27,7 @@ from sarigan.models.feature_networks.avatar_networks import (
     read_record,
 )
 from sarigan.models.generator import Generator
+from sarigan.progress import progress_bar
 
 TAU = 0.05
 MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse
@@ -142,7 +142,7 @@ def part_iou(
     occupied = torch.bincount(groups, minlength=num_groups) > 0
     partitions = random_partitions(groups, num_permutations)
     null = torch.stack(
-        [scorer(p, num_groups)[occupied] for p in tqdm(partitions, desc="permutations", disable=not show_progress)]
+        [scorer(p, num_groups)[occupied] for p in progress_bar(partitions, desc="permutations", disable=not show_progress)]
     )
     best = null.amax(dim=2).numpy()
     score = iou[occupied].amax(dim=1).numpy()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sarigan import distributed, load_generator
 from sarigan.config import Config
+from sarigan.data.avatars.dataset import are_avatars
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
@@ -27,6 +28,7 @@ from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
 from sarigan.pretrained import find_source, load_judged, results_folder
 
+NUM_AVATARS = 10_000  # generated and real: minutes on two cores
 log = logging.getLogger(__name__)
 
 
@@ -81,25 +83,39 @@ def names_of(text: str) -> list[str]:
 def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evaluation:
     """Everything that the options name, opened."""
     device = resolve_device(options.device, "--device")
-    config = EvaluationConfig(
-        options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
-        options.batch_size, options.num_workers, options.inception_weights,
-    )  # fmt: skip
     judged, trained_with = load_judged(options.checkpoint, device) if options.checkpoint else ({}, None)
     generator = judged.get("generator")
     images = open_images(options.images) if options.images else None
     warn_of_mixture(images)
+    data = open_data(options, trained_with, None if generator is None else generator.config.resolution)
+    options.num_images, options.num_real_images = default_counts(options, data)
+    config = EvaluationConfig(
+        options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
+        options.batch_size, options.num_workers, options.inception_weights,
+    )  # fmt: skip
     return Evaluation(
         config,
         device,
         images=images,
-        data=open_data(options, trained_with, None if generator is None else generator.config.resolution),
+        data=data,
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
         arguments=vars(options),
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
         **judged,
     )
+
+
+def default_counts(options: argparse.Namespace, data: ImageDataset | None) -> tuple[int, int | None]:
+    """How many images to generate and of real ones at most; where avatars, which are endless, decide a number, it is logged."""
+    generated, real = options.num_images, options.num_real_images
+    if data is None or not are_avatars(data) or len(data) <= NUM_AVATARS:
+        return 50_000 if generated is None else generated, real
+    chosen = {"--num-images": generated, "--num-real-images": real}
+    missing = [name for name, count in chosen.items() if count is None]
+    if missing and distributed.is_main():
+        log.warning(f"avatars are endless: {' and '.join(missing)} {NUM_AVATARS}; protocols of the papers have 50000 and all")
+    return NUM_AVATARS if generated is None else generated, NUM_AVATARS if real is None else real
 
 
 def warn_of_mixture(images: ImageDataset | None) -> None:
@@ -143,8 +159,8 @@ def parse() -> argparse.Namespace:
     judged.add_argument("--images", type=Path, help="a folder, a zip file or a prepared set of images, of any model")
     parser.add_argument("--data", help="real images: folder, zip file, prepared set, or avatars; default: what was trained on")
     parser.add_argument("--metrics", default="fid,kid,precision_recall", help="names with commas between, see below")
-    parser.add_argument("--num-images", type=int, default=50_000, help="images to generate, or to take of --images at most")
-    parser.add_argument("--num-real-images", type=int, help="at most; default: all")
+    parser.add_argument("--num-images", type=int, help="to generate, or at most of --images; default 50000, 10000 of avatars")
+    parser.add_argument("--num-real-images", type=int, help="at most; default: all, 10000 of avatars")
     parser.add_argument("--preprocessing", default="tf", help=f"{', '.join(PREPROCESSINGS)}; default tf")
     parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 (default): none, as in the papers' numbers")
     parser.add_argument("--inception-weights", type=Path, help="file of weights for fid, kid and inception_score")

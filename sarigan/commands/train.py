@@ -10,10 +10,12 @@ from pathlib import Path
 
 from sarigan import distributed
 from sarigan.config import load_config
+from sarigan.diagnosis.estimate import estimate_lines
+from sarigan.errors import InputError
 from sarigan.runs.evaluation_hook import describe_metrics
 from sarigan.runs.resume import resume_summary
-from sarigan.runs.run import train
-from sarigan.runs.summary import data_summary, dry_run_report
+from sarigan.runs.run import refuse_what_training_would, train
+from sarigan.runs.summary import data_summary, dry_run_report, end_reason
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
 
@@ -23,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a generator. The same command goes on with a stopped run.")
     parser.add_argument("--config", type=Path, required=True, help="a YAML file of configs/")
     parser.add_argument("--run-dir", type=Path, help="where everything goes; default runs/<name of the config>")
-    parser.add_argument("--dry-run", action="store_true", help="print configuration, model, data and what is resumed; stop")
+    parser.add_argument("--dry-run", action="store_true", help="tell model, data, time and memory; refuse what would fail")
     parser.add_argument("--processes", type=int, help="of a dry run: refuse what would fail with so many")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
     arguments = parser.parse_intermixed_args()
@@ -35,13 +37,19 @@ def main() -> None:
         if arguments.dry_run:
             with distributed.raise_on_all_ranks():
                 data = data_summary(config, required=arguments.processes is not None)
-                if config.data.labels is not None and not data.startswith("missing"):
-                    config, _ = config.open_data()  # the classes decide the size of the networks
+                missing = data.startswith("missing: ")
+                if not missing:
+                    config, dataset = config.open_data()  # the classes decide the size of the networks
                 state = TrainingState(config, resolve_precision(config.training))
                 resumed = resume_summary(config, run_dir) if distributed.is_main() else None
                 report = dry_run_report(config, state, data, arguments.processes, resumed)
+                if not missing:
+                    refuse_what_training_would(config, dataset, state, run_dir, resumed is not None)
+                    report = "\n".join([report, *estimate_lines(config, dataset, run_dir, arguments.processes)])
             if distributed.is_main():
                 print(report)
+            if missing:
+                raise InputError(data.removeprefix("missing: "))
             return
         try:
             trainer = train(config, run_dir)
@@ -51,6 +59,7 @@ def main() -> None:
             return
         done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
         print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
+        print(f"because:     {end_reason(trainer)}")
         for line in describe_metrics(run_dir):
             print(line)
         print(f"samples:     {run_dir / 'samples'}")

@@ -176,7 +176,7 @@ class MaskConfig:
     path: str | None = None  # of `file`: a folder of masks
     white: str = "auto"  # of `file`: hole | known; auto: hole, and masks that look inverted are refused
     min_hole: float = 0.0  # share of the image
-    max_hole: float = 1.0
+    max_hole: float = 1.0  # share of the image
 
     def __post_init__(self) -> None:
         require_one_of(self, "data.mask.", kind=(*KINDS, "file"), white=WHITES)

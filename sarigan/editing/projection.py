@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, group_code
 from sarigan.models.generator import Generator
+from sarigan.progress import progress_bar
 
 SPACES = ("w", "w+", "codes")
 Distance = Callable[[Tensor, Tensor], Tensor]  # images [1,3,S,S] twice, in -1..1 -> [1]
@@ -109,7 +109,8 @@ class _Search:
         optimizer = torch.optim.Adam(variables, lr=config.learning_rate, betas=(0.9, 0.99))
         shown = {0, config.num_steps // 8, config.num_steps // 3, config.num_steps - 1}
         noise_source = torch.Generator().manual_seed(0)
-        steps = tqdm(range(config.num_steps), desc=f"projecting into {stage}", unit="step", disable=not self.show_progress)
+        title, hidden = f"projecting into {stage}", not self.show_progress
+        steps = progress_bar(range(config.num_steps), desc=title, unit="step", disable=hidden)
         for step in steps:
             done = step / config.num_steps
             # Up over the first twentieth, down over the last quarter.

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sarigan.editing.seeds import LatentSource, SeedLatents, labels_of_seeds, latents_of_seeds, noise_of_seeds
 from sarigan.layers.intervention import Edit, Intervention, check_place
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
+from sarigan.progress import progress_bar
 
 
 def render(*arguments: Any, **options: Any) -> Tensor:
@@ -37,7 +37,7 @@ def rendered_batches(
     interventions may be one row an image. With a description there is a progress bar.
     """
     starts = range(0, len(latents), batch_size)
-    for start in tqdm(starts, desc=description, unit="batch", disable=description is None or len(starts) < 2):
+    for start in progress_bar(starts, desc=description, unit="batch", disable=description is None or len(starts) < 2):
         part = slice(start, min(start + batch_size, len(latents)))
         if isinstance(noise, str):
             seeds = list(noise_seeds[part]) if noise_seeds is not None else [0] * (part.stop - part.start)

@@ -39,13 +39,13 @@ class GroupingConfig:
     """How channels are grouped. Defaults are the paper's preset; docs/reproduction.md sets them beside the release's."""
 
     kind: str = "similarity"  # none | similarity (the paper) | contiguous | random | block_diagonal (DBT)
-    num_groups: int = 16
+    num_groups: int = 16  # g, in every layer
     max_group_share: float | None = None  # groups of a layer <= share * channels; None leaves num_groups as given
     step: str = "hard"  # H of Eq. 2: unit step, or soft: sigmoid(50 (S - r))
     threshold: str = "quantile"  # r of Eq. 2: quantile | learned | constant
-    constant_threshold: float = 0.1
+    constant_threshold: float = 0.1  # r when it is constant
     initial_threshold: float | None = None  # of a learned r; None: the quantile of the first kernels
-    learn_temperature: bool = True
+    learn_temperature: bool = True  # t of Eq. 2, one a layer
     constant_temperature: float = 0.3  # t of Eq. 2 when it is not learned
     assignment: str = "argmax"  # round: the release's rounded softmax
     empty_group: str = "zero"  # release: its 1e-6 row renormalised over all channels

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sarigan import distributed
 from sarigan.data.loader import ImageDataset
@@ -36,6 +35,7 @@ from sarigan.models.feature_networks.efficientnet import EfficientNet
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name, preprocessing_named
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
 from sarigan.models.generator import Generator
+from sarigan.progress import progress_bar
 
 NETWORKS = ("inception", "efficientnet", "vgg16")
 
@@ -130,7 +130,7 @@ class Evaluation:
     def progress(self, total: int, title: str) -> Callable[[int], None]:
         """A bar over `total` images; returns a function to call with the number of images that this process has finished."""
         shown = self.show_progress and distributed.is_main()
-        bar = tqdm(
+        bar = progress_bar(
             total=total, desc=title, unit="img", dynamic_ncols=True, mininterval=0.5, file=sys.stderr, disable=not shown,
             leave=None,  # beside the bar of a training it goes when it is full
         )  # fmt: skip

@@ -25,22 +25,22 @@ Noise = str | Sequence[Tensor | None]
 class GeneratorConfig:
     """Defaults are SariGAN at config-E widths."""
 
-    resolution: int = 256
+    resolution: int = 256  # pixels, a power of two
     synthesis: str = "skip"  # skip (StyleGAN2, SariGAN) | adain (StyleGAN)
     form: str = "weight"  # of grouped layers: weight (Eq. 5-6) | activation (Eq. 3-4)
     style_biases: bool = False  # z_b and h_b of Eq. 3-4
-    z_dim: int = 512
+    z_dim: int = 512  # numbers in a latent z
     style_dim: int = 512  # of each half of w where there are groups, of w where there are none
-    mapping_layers: int = 8
-    mapping_learning_rate_multiplier: float = 0.01
+    mapping_layers: int = 8  # from z to w
+    mapping_learning_rate_multiplier: float = 0.01  # of the mapping network's weights and rates
     channel_base: int = 8192  # config E; config F: 16384
-    channel_max: int = 512
+    channel_max: int = 512  # channels of a layer: channel_base / its resolution, at most this
     stored_noise: bool = False  # fixed noise is part of the weights, as in imported models; else it is drawn from seed 0
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
     # Filled in from data.labels when a run starts: the classes in the order of their labels, none for an unconditional
     # generator, and their shares of the images that training sees.
     class_names: list[str] = field(default_factory=list)
-    class_shares: list[float] = field(default_factory=list)
+    class_shares: list[float] = field(default_factory=list)  # see class_names
 
     def __post_init__(self) -> None:
         check_widths("generator", self.resolution, self.channel_base, self.channel_max)

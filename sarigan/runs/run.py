@@ -23,10 +23,10 @@ from sarigan.files.reading import read_json_object, reading
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.runs.evaluation_hook import EvaluationHook
 from sarigan.runs.failure import ending_together, explained_out_of_memory
-from sarigan.runs.history import record_start
+from sarigan.runs.history import record_end, record_start
 from sarigan.runs.initial_weights import initialize_from
 from sarigan.runs.resume import differing_fields, resume_from_newest
-from sarigan.runs.summary import overfitting_warning
+from sarigan.runs.summary import end_reason, machine_lines, overfitting_warning
 from sarigan.runs.watchdog import Watchdog
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
@@ -110,7 +110,7 @@ def _train(config: Config, run_dir: Path) -> Trainer:
             # Closing flushes, which a full disk refuses.
             with stop_on_signal(trainer, watchdog), closing(logger) if logger is not None else nullcontext():
                 trainer.stop_requested |= early.stop_requested
-                with explained_out_of_memory(trainer):
+                with explained_out_of_memory(trainer), remembered_end(trainer, run_dir):
                     trainer.run()
         except OSError as error:
             place = error.filename or run_dir
@@ -142,6 +142,18 @@ def compared_images(config: Config, dataset: ImageDataset) -> ImageDataset:
         return open_images(config.metrics.data, config.resolution)
 
 
+def refuse_what_training_would(
+    config: Config, dataset: ImageDataset, state: TrainingState, run_dir: Path, resumes: bool
+) -> None:  # fmt: skip
+    """InputError for what would end `train` before its first step, beside configuration and data, which are there already."""
+    compared_images(config, dataset)
+    if not resumes and config.training.init_from is not None:
+        initialize_from(state, config.training.init_from)
+    place = next(place for place in (run_dir, *run_dir.resolve().parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{run_dir}: cannot write the run directory ({place} is no folder that this user may write)")
+
+
 @contextmanager
 def locked_state(config: Config, precision: Precision, dataset: ImageDataset, run_dir: Path) -> Iterator[TrainingState]:
     """The state of the newest checkpoint, or of step 0; this job holds the lock of the run directory while the block runs.
@@ -169,7 +181,7 @@ def open_directory(config: Config, state: TrainingState, dataset: ImageDataset, 
         if distributed.is_main():
             logger = prepare_run_dir(config, state, dataset.describe(), run_dir)
     if distributed.is_main():
-        announce(config, state, dataset)
+        announce(config, state, dataset, run_dir)
     return logger
 
 
@@ -179,13 +191,28 @@ def build_hooks(
     """The hooks of a run; `logger` is rank 0's, None elsewhere."""
     training = config.training
     # Logging looks for non-finite losses first, so nothing else is written after one.
-    hooks: list[Hook] = [WarmUpHook(), ProgressHook(), LogHook(logger, training.tick_kimg), checkpoints]
+    progress = ProgressHook()
+    hooks: list[Hook] = [WarmUpHook(), progress, LogHook(logger, training.tick_kimg, progress), checkpoints]
     if logger is not None:
         hooks.append(SampleHook(logger, run_dir / "samples", training.num_samples, training.sample_kimg))
     if config.metrics.names:
         compared = compared_images(config, dataset)
         hooks.append(EvaluationHook(logger, run_dir, config.metrics, compared, checkpoints))
     return hooks
+
+
+@contextmanager
+def remembered_end(trainer: Trainer, run_dir: Path) -> Iterator[None]:
+    """Write why the run ends into its history, on rank 0."""
+    reason = None
+    try:
+        yield
+    except BaseException as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise
+    finally:
+        if distributed.is_main():
+            record_end(trainer.state, reason or end_reason(trainer), run_dir)
 
 
 @contextmanager
@@ -206,9 +233,11 @@ def require_one_config(config: Config) -> None:
             raise InputError(f"rank {index} has another configuration than rank 0: {differing}; start all with the same")
 
 
-def announce(config: Config, state: TrainingState, dataset: ImageDataset) -> None:
+def announce(config: Config, state: TrainingState, dataset: ImageDataset, run_dir: Path) -> None:
     """Log what a person should know before the first step."""
     plan = plan_batch(config.training, distributed.world_size())
+    for line in machine_lines(config, state, run_dir):
+        log.info(line)
     for line in state.system.notes():
         log.info(line)
     log.info(f"data: {dataset.describe()}")

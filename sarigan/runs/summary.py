@@ -1,18 +1,24 @@
 """Texts about a configuration for a person: the model table, the data, warnings, the dry run's report."""
 
 import dataclasses
+import shutil
 from pathlib import Path
+
+import torch
 
 from sarigan import distributed
 from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.runs.checkpoint_hook import checkpoint_bytes
 from sarigan.training.batch_plan import plan_batch
-from sarigan.training.state import TrainingState
+from sarigan.training.state import TrainingState, numeric_platform
+from sarigan.training.trainer import Trainer
 
 # Below 20,000 images and beyond 50 showings of each, overfitting is near (docs/datasets.md, "Small sets").
 SMALL_SET = 20_000
 LONG_EPOCHS = 50
 PAPER_RANKS = 8
+FLOAT_BYTES = 4
 
 
 def model_table(state: TrainingState) -> str:
@@ -48,6 +54,68 @@ def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
         f" overfitting once each was shown about {LONG_EPOCHS} times, at {then:,.0f} kimg (watch FID, keep the best checkpoint;"
         " docs/datasets.md)"
     )
+
+
+def machine_lines(config: Config, state: TrainingState, run_dir: Path) -> list[str]:
+    """What a run computes on, what it takes of memory and disk, and of time, as far as that is known before it starts."""
+    found = numeric_platform(state.precision)
+    where = torch.cuda.get_device_name(state.precision.device) if found["device"] == "cuda" else f"{found['threads']} threads"
+    step = state.system.state_dict()
+    moments = 2 * FLOAT_BYTES * sum(p.numel() for n in state.system.networks.values() for p in n.parameters())
+    checkpoint = checkpoint_bytes(step) + (0 if state.step else moments)  # optimisers make theirs in the first step
+    disk = shutil.disk_usage(next(place for place in (run_dir, *run_dir.resolve().parents) if place.exists()))
+    kept = num_files(config)
+    lines = [
+        f"machine: {found['device']} ({where}), {found['precision']}, {found['operators']} operators,"
+        f" {found['processes']} process(es)",
+        f"memory: {size_text(checkpoint)} of weights, averages and optimisers, and what a step takes beside them",
+        f"disk: {kept} checkpoints of {size_text(checkpoint)} in {run_dir}, {size_text(disk.free)} free",
+        _expected_time(config, state),
+    ]
+    if kept * checkpoint > disk.free:
+        lines.append(f"warning: {run_dir}: too little room for {kept} checkpoints; training.num_checkpoints=1 takes less")
+    return lines
+
+
+def num_files(config: Config) -> int:
+    """How many checkpoints lie on the disk at a time: one is written before the oldest goes, and the best stays."""
+    return config.training.num_checkpoints + 1 + bool(config.metrics.names)
+
+
+def _expected_time(config: Config, state: TrainingState) -> str:
+    """One line: the time limit and the mean speed so far decide, where there are any."""
+    training = config.training
+    limit = None if training.max_minutes is None else max(0.0, training.max_minutes - state.seconds / 60)
+    most = "" if limit is None else f", for at most {duration_text(60 * limit)} by training.max_minutes"
+    left = max(0.0, training.total_kimg - state.seen_kimg)
+    if state.seconds:
+        expected = duration_text(left * state.seconds / state.seen_kimg)
+        return f"time: {left:g} kimg to go, {expected} at the mean speed so far{most}"
+    return f"time: {left:g} kimg to go{most}; the bar tells the rest once steps are timed, --dry-run times some before"
+
+
+def end_reason(trainer: Trainer) -> str:
+    """Why a run has ended, with the setting that decided it."""
+    training = trainer.state.config.training
+    if trainer.state.step >= trainer.total_steps:
+        return f"training.total_kimg={training.total_kimg:g} is reached"
+    if trainer.is_interrupted():
+        return "a signal asked for it (Ctrl-C, SIGTERM)"
+    return f"training.max_minutes={training.max_minutes:g} is reached" if training.max_minutes is not None else "it was stopped"
+
+
+def size_text(number: float) -> str:
+    """A number of bytes for a person."""
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for a person."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str]:

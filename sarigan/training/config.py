@@ -12,14 +12,14 @@ from sarigan.training.augmentation.config import AugmentationConfig
 class TrainingConfig:
     """Length, batch, precision and bookkeeping of a run."""
 
-    seed: int = 0
+    seed: int = 0  # of the weights, the order of the images and every draw
     batch_size: int = 32  # images a step over all processes and rounds
     accumulation_rounds: int = 1  # passes a process makes for them, at least
     max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
     cpu_processes: int = 1  # that share the batch on a CPU, where layers are too small for threads; 0: one a core
     init_from: str | None = None  # weights to begin with: a run directory, a checkpoint, or a file of other people's code
     images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
-    total_kimg: float = 25_000.0
+    total_kimg: float = 25_000.0  # length of the run
     max_minutes: float | None = None  # of training, over all starts of the run
     device: str = "auto"  # auto: CUDA where there is a GPU | cpu | cuda | cuda:N
     # auto: bfloat16 on a CPU that is fast at it, else float32 | float32 | bfloat16 | float16 (V100) | float64
@@ -27,11 +27,11 @@ class TrainingConfig:
     tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
     # Layout of images, features and kernels. auto: channels_last, but on CUDA contiguous for float32 without TF32, and float64
     memory_format: str = "auto"  # auto | channels_last | contiguous
-    ema_half_life_kimg: float = 10.0
+    ema_half_life_kimg: float = 10.0  # of the averaged weights: an older weight counts half after so many
     ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far
     tick_kimg: float = 4.0  # log line
     sample_kimg: float = 40.0  # sample grid
-    checkpoint_kimg: float = 200.0
+    checkpoint_kimg: float = 200.0  # checkpoint
     num_checkpoints: int = 2  # newest ones to keep
     num_samples: int = 64  # images of the sample grid
     rank_timeout_seconds: float = 300.0  # a process that does not answer for so long ends the job
@@ -79,7 +79,7 @@ class MetricsConfig:
     num_images: int = 5000  # to generate each time
     num_real_images: int | None = None  # at most; null: all
     preprocessing: str = "tf"  # tf | clean | release
-    batch_size: int = 32
+    batch_size: int = 32  # images at a time in each process
     best: str | None = None  # result whose best checkpoint is kept, e.g. fd_efficientnet; null: the first
 
     def __post_init__(self) -> None:

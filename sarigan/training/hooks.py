@@ -16,12 +16,15 @@ from sarigan.errors import InputError
 from sarigan.files.paths import replace_text
 from sarigan.files.reading import json_object
 from sarigan.files.run_record import REALS_NAME
+from sarigan.progress import progress_bar
 from sarigan.systems.system import Shard
 from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.sheet import save_grid
 
 # Small images are enlarged until the grid is about this wide, in pixels.
 SAMPLE_GRID_WIDTH = 768
+NUM_LOSSES = 3  # behind the bar
+SHORT = {"discriminator": "D", "generator": "G", "reconstruction": "L1"}
 
 
 class RunLogger:
@@ -107,7 +110,7 @@ class ProgressHook(Hook):
     def before_training(self, trainer: Trainer) -> None:
         self.total = trainer.total_steps * trainer.batch_size
         with suppress(BrokenPipeError):
-            self.bar = tqdm(
+            self.bar = progress_bar(
                 total=self.total,
                 initial=trainer.state.seen_images,
                 unit="img",
@@ -116,6 +119,13 @@ class ProgressHook(Hook):
                 smoothing=0.05,
                 mininterval=1.0,
             )
+
+    def show(self, values: dict[str, float]) -> None:
+        """Put the losses of a tick behind the bar."""
+        losses = [(name.removeprefix("loss/"), value) for name, value in values.items() if name.startswith("loss/")]
+        shown = ", ".join(f"{SHORT.get(name, name)} {value:.3g}" for name, value in losses[:NUM_LOSSES])
+        with suppress(BrokenPipeError):
+            self.bar.set_postfix_str(shown, refresh=False)
 
     def after_step(self, trainer: Trainer) -> None:
         limit = trainer.state.config.training.max_minutes
@@ -136,8 +146,8 @@ class LogHook(Hook):
 
     every_rank = True
 
-    def __init__(self, logger: RunLogger | None, tick_kimg: float) -> None:
-        self.logger, self.tick_kimg = logger, tick_kimg
+    def __init__(self, logger: RunLogger | None, tick_kimg: float, progress: ProgressHook | None = None) -> None:
+        self.logger, self.tick_kimg, self.progress = logger, tick_kimg, progress
 
     def before_training(self, trainer: Trainer) -> None:
         self.interval = interval_steps(self.tick_kimg, trainer.batch_size)
@@ -158,6 +168,8 @@ class LogHook(Hook):
         if self.logger is None:
             return
         scalars = trainer.system.log_values(means) | state.augmentation.log_values()
+        if self.progress is not None:
+            self.progress.show(scalars)
         if trainer.nonfinite.num_skipped:
             scalars["nonfinite/skipped_steps"] = float(trainer.nonfinite.num_skipped)
         seconds = time.perf_counter() - self.tick_time

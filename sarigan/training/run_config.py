@@ -30,7 +30,7 @@ class RunConfig(ABC):
     # would not move with them) | everything
     AUGMENTS: ClassVar[str] = "nothing"
 
-    system: str = "style"
+    system: str = "style"  # which kind of model: a name of sarigan/systems/registry.py
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

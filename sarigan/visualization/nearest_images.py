@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from sarigan.data.loader import ImageDataset
 from sarigan.models.feature_networks.feature_network import to_uint8
+from sarigan.progress import progress_bar
 from sarigan.visualization.sheet import make_sheet, pictures
 
 SIDE = 16
@@ -51,7 +51,8 @@ def neighbours_sheet(samples: Tensor, dataset: ImageDataset) -> tuple[Image.Imag
     """Samples [N,3,H,W] over their nearest training images, and a sentence on what the distances say. Needs 2 images."""
     step = -(-len(dataset) // MAX_IMAGES)
     indices = range(0, len(dataset), step)
-    training = torch.cat([small(_image(dataset, index)) for index in tqdm(indices, desc="training images", leave=False)])
+    shown = progress_bar(indices, desc="training images", leave=False)
+    training = torch.cat([small(_image(dataset, index)) for index in shown])
     found = nearest(samples, training)
     own = range(0, len(indices), max(1, len(indices) // len(samples)))
     between = nearest(torch.cat([_image(dataset, indices[row]) for row in own]), training, own)

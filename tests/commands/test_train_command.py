@@ -1,7 +1,9 @@
 """scripts/train.py as a user meets it: killed and started again, interrupted, and given wrong input."""
 
 import importlib
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from process_tools import DEADLINE, running, wait_until
 from ops._extension import implementation
 from sarigan.config import Config, load_config
 from sarigan.files.checkpoint import checkpoint_path, list_checkpoints, load_checkpoint
+from sarigan.files.run_record import read_run
 from sarigan.runs.run import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
@@ -201,3 +204,45 @@ def test_wrong_checkpoints_are_refused_or_passed_over(main: Build, config_file: 
     code, _, lines = main(*arguments)
     assert code == 2 and "not a readable checkpoint, truncated or damaged" in lines[-1] and "remove them" in lines[-1]
     assert sorted(path.name for path in (run_dir / "checkpoints").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.init_from=nowhere"], "nowhere: does not exist"),
+        (["metrics.names=[fd_efficientnet]", "metrics.data=nowhere"], "nowhere: no such file or folder"),
+        (["data.name=lmdb", "data.path=nowhere"], "nowhere: no such data set; prepare it with"),
+    ],
+)
+def test_a_dry_run_refuses_what_training_would(
+    main: Build, config_file: Path, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    arguments = ("--config", config_file, "--run-dir", tmp_path / "run", *overrides)
+    for more in (["--dry-run"], []):
+        code, _, errors = main(*arguments, *more)
+        assert code == 2 and message in errors[-1], errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tries_the_place(main: Build, config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    code, output, errors = main("--config", config_file, "--run-dir", tmp_path / "file" / "run", "--dry-run")
+    assert code == 2 and output == "" and "cannot write the run directory" in errors[-1]
+
+
+def test_a_run_says_what_it_takes_and_why_it_ends(
+    main: Build, config_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    arguments = ("--config", config_file, "--run-dir", tmp_path / "run")
+    code, output, errors = main(*arguments, "training.total_kimg=0.08")
+    assert code == 0 and "because:     training.total_kimg=0.08 is reached" in output
+    for part in ("machine: cpu (", "operators, 1 process(es)", "memory: ", "disk: 101 checkpoints of", "time: 0.08 kimg"):
+        assert part in caplog.text, part
+    assert any(re.search(r"D [\d.]+, G [\d.]+", line) for line in errors)
+    assert "\r" not in "".join(errors)
+    code, output, _ = main(*arguments, "training.max_minutes=0.000001")
+    assert "because:     training.max_minutes=1e-06 is reached" in output
+    assert [start["end"] for start in read_run(tmp_path / "run").starts] == [
+        "training.total_kimg=0.08 is reached", "training.max_minutes=1e-06 is reached",
+    ]  # fmt: skip

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
 from sarigan.data.lmdb.format import DIGEST_HEAD, EMPTY_CHAIN, Header, extend_chain, image_key, info_key
 from sarigan.errors import InputError
+from sarigan.progress import progress_bar
 
 REPORT_NAME = "report.txt"
 SHEET_NAME = "contact_sheet.png"
@@ -67,7 +67,7 @@ def _verified(path: Path) -> Header:
     header, resolutions = dataset.header, dataset.header.recipe.resolutions
     records = ((key, record) for key, record in LmdbFile(path).items() if not key.startswith(b"."))
     chain = EMPTY_CHAIN
-    for index in tqdm(range(header.num_images), desc="verifying", unit="img", dynamic_ncols=True, mininterval=0.5):
+    for index in progress_bar(range(header.num_images), desc="verifying", unit="img", dynamic_ncols=True, mininterval=0.5):
         heads = []
         for wanted in [*(image_key(index, r) for r in resolutions), info_key(index)]:
             key, record = next(records, (b"the end", b""))

@@ -31,6 +31,7 @@ from sarigan.data.prepare.worker_pool import Skipped, WorkerPool, run_ahead
 from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
 from sarigan.files.paths import kind_of
+from sarigan.progress import progress_bar
 
 AVATARS = "avatars"
 _CHUNKS_AHEAD = 16  # of about 2 MB
@@ -260,7 +261,8 @@ def _report(writer: SetWriter, listing: Listing) -> dict[str, Any]:
 
 
 def _progress(initial: int, listing: Listing) -> "tqdm[Any]":
-    return tqdm(total=listing.num_entries, initial=initial, desc="preparing", unit="img", dynamic_ncols=True, mininterval=0.5)
+    options = {"desc": "preparing", "unit": "img", "dynamic_ncols": True, "mininterval": 0.5}
+    return progress_bar(total=listing.num_entries, initial=initial, **options)
 
 
 def _check_broken(writer: SetWriter, name: str, reason: str, source: Source, options: Options) -> None:

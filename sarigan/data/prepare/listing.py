@@ -14,14 +14,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from sarigan.data.image_folder import EXTENSIONS, is_image_name
 from sarigan.data.prepare.attribute_table import JSON_NAME, AttributeTable
 from sarigan.data.prepare.sources.source import Entry, Source
 from sarigan.errors import InputError
 from sarigan.files.picture import BrokenPicture
 from sarigan.files.reading import reason_of
+from sarigan.progress import progress_bar
 
 LEFT_OUT = "left out by --include, --exclude"  # stands beside the extensions that are ignored
 _TABLES = """
@@ -105,7 +104,7 @@ class Listing:
 
     def _scan(self) -> None:
         def wanted() -> Iterator[Entry]:
-            for entry in tqdm(self.source.scan(), desc="listing", unit="file", unit_scale=True, leave=False):
+            for entry in progress_bar(self.source.scan(), desc="listing", unit="file", unit_scale=True, leave=False):
                 if not self.source.holds_files or is_image_name(entry.name):
                     if self._is_chosen(entry.name):
                         yield entry

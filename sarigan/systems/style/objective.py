@@ -28,12 +28,12 @@ from sarigan.systems.system import Scalars, Shard
 class ObjectiveConfig:
     """Weights and intervals of the losses (SariGAN Eq. 7, StyleGAN2). Defaults are the paper's preset."""
 
-    r1_gamma: float = 10.0
+    r1_gamma: float = 10.0  # gamma / 2 times the squared gradient of D at real images; 0: off
     r1_interval: int = 16  # steps; the penalty is multiplied by it
     path_length_weight: float = 2.0  # 0: off
-    path_length_interval: int = 4
-    path_length_decay: float = 0.01
-    path_length_batch_shrink: int = 2
+    path_length_interval: int = 4  # steps; the penalty is multiplied by it
+    path_length_decay: float = 0.01  # share of a step's lengths in the mean that they are held to
+    path_length_batch_shrink: int = 2  # the penalty sees batch / this images
     grouping_weight: float = 2.0  # lambda_1 of Eq. 7
     grouping_interval: int = 1  # steps between two updates of the groups; the kernels change slowly
     threshold_weight: float = 5.0  # of a learned threshold's loss

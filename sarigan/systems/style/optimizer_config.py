@@ -10,12 +10,12 @@ from sarigan.errors import InputError
 class OptimizerConfig:
     """Adam for the generator, the discriminator and the grouping parameters."""
 
-    generator_learning_rate: float = 0.002
-    discriminator_learning_rate: float = 0.002
-    grouping_learning_rate: float = 0.002
-    beta1: float = 0.0
-    beta2: float = 0.99
-    epsilon: float = 1e-8
+    generator_learning_rate: float = 0.002  # of Adam; lazy regularisers scale it and the betas as StyleGAN2 does
+    discriminator_learning_rate: float = 0.002  # as above
+    grouping_learning_rate: float = 0.002  # of the logits, thresholds and temperatures of the groups
+    beta1: float = 0.0  # of Adam
+    beta2: float = 0.99  # of Adam
+    epsilon: float = 1e-8  # of Adam, for G and D
     grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
     # The rates of G and D fall from their values at the first number of kimg to a tenth at the second, along a cosine.
     decay_kimg: tuple[float, float] | None = None

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from sarigan.data.loader import ImageDataset
 from sarigan.errors import InputError
 from sarigan.files.paths import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_TITLE
+from sarigan.progress import progress_bar
 from sarigan.systems.system import Curves, System
 from sarigan.visualization.report.data_section import data_section
 from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
@@ -225,7 +224,7 @@ def write_report(
         lambda: history_section(run),
         lambda: configuration_section(run),
     ]
-    sections: list[Section] = [make() for make in tqdm(makers, desc="report", unit="section")]
+    sections: list[Section] = [make() for make in progress_bar(makers, desc="report", unit="section")]
     footer = f"{checkpoint}; figures with averaged weights."
     name = run.folder.resolve().name
     page = make_page(f"Run {name}", introduction(run, method, resolution), sections, footer).encode()
