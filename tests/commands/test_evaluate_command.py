@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from PIL import Image
 from process_tools import DEADLINE, run_ranks
 
 from sarigan.config import Config
+from sarigan.data.avatars.dataset import AvatarDataset
+from sarigan.data.loader import open_images
 from sarigan.errors import InputError
 from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
 from sarigan.metrics import perceptual_path_length
@@ -201,3 +204,17 @@ def test_one_line_from_two_processes(project_root: Path, checkpoint: Path, small
     assert [ended.code for ended in results] == [2, 2], errors
     lines = [line for text in errors for line in text.splitlines() if "error" in line]
     assert lines == [f"error: {tmp_path / 'file'}: cannot write there (File exists); name another place with --output"]
+
+
+def test_endless_data_have_a_number_by_default(
+    main: Callable[[], None], small_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    default_counts = main.__globals__["default_counts"]
+    asked = SimpleNamespace(num_images=None, num_real_images=None)
+    assert default_counts(asked, AvatarDataset(32)) == (10_000, 10_000)
+    assert "avatars are endless: --num-images and --num-real-images 10000" in caplog.text
+    caplog.clear()
+    assert default_counts(SimpleNamespace(num_images=70, num_real_images=100_000), AvatarDataset(32)) == (70, 100_000)
+    assert default_counts(asked, AvatarDataset(32, 500)) == (50_000, None)
+    assert default_counts(asked, open_images(small_folder)) == default_counts(asked, None) == (50_000, None)
+    assert caplog.text == ""
