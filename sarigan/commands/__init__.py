@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "compute metrics of a checkpoint, or of any set of images",
     "generate": "make images: files, a grid, a truncation sweep, a film",
     "report": "write one HTML page that shows a run",
+    "compare": "compare runs on one HTML page: settings, curves, metrics, the same seeds",
     "curves": "draw one value of several runs over training in one figure",
     "attention_maps": "draw what each semantic group responds to",
     "edit_groups": "edit the codes of semantic groups",

@@ -1,0 +1,143 @@
+"""Runs beside one another on one page: what differs in their configurations, curves, metrics, the same seeds."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sarigan.files.run_record import RunRecord
+from sarigan.systems.system import System
+from sarigan.visualization.report.page import Section, data_uri, figure, line_chart, make_page, table
+from sarigan.visualization.sheet import make_sheet, pictures
+
+# Of the log; those of groups are many and stand in each run's own report.
+SHOWN = ("metrics/", "loss/", "logits/", "information/r2_g", "augmentation/", "speed/")
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run under the name that it has on the page."""
+
+    label: str
+    record: RunRecord
+    method: str
+    samples: Tensor | None  # [N,3,H,W] of the averaged networks, on the CPU; None without a checkpoint
+
+
+@torch.no_grad()
+def first_samples(system: System, count: int) -> Tensor:
+    """The samples of the first `count` seeds: [N,3,H,W] in about -1..1."""
+    return torch.cat(list(system.sample_images(count, count))).float().cpu()
+
+
+def doubts(runs: Sequence[ComparedRun]) -> list[str]:
+    """One line for each reason why numbers of the runs may not compare."""
+    found = []
+    for what, values in (
+        ("data", [_data(run.record) for run in runs]),
+        ("resolution", [str(_resolution(run.record)) for run in runs]),
+    ):
+        if len(set(values)) > 1:
+            listed = ", ".join(f"{run.label} {value}" for run, value in zip(runs, values, strict=True))
+            found.append(f"the runs differ in their {what} ({listed}): their distances and losses do not compare")
+    return found
+
+
+def comparison_page(runs: Sequence[ComparedRun]) -> str:
+    """The whole document."""
+    notes = "".join(f"<p><strong>{html.escape(doubt)}.</strong></p>" for doubt in doubts(runs))
+    sections = [_summary(runs), _differences(runs), _samples(runs), _metrics(runs), _curves(runs)]
+    names = ", ".join(run.label for run in runs)
+    return make_page(f"Comparison: {names}", notes, sections, f"{len(runs)} runs; averaged networks, no truncation.")
+
+
+def _summary(runs: Sequence[ComparedRun]) -> Section:
+    rows = []
+    for run in runs:
+        last = run.record.log[-1] if run.record.log else {}
+        start = run.record.starts[-1] if run.record.starts else {}
+        kimg, seconds = last.get("kimg", math.nan), last.get("seconds", math.nan)
+        speed = 1000 * kimg / seconds if seconds else math.nan
+        rows.append([
+            run.label, run.method, _data(run.record), f"{_resolution(run.record)} px", _number(kimg), _number(seconds / 60),
+            _number(speed), f"{start.get('device', '')} {start.get('precision', '')}".strip(),
+            str(start.get("commit") or "")[:10],
+        ])  # fmt: skip
+    headings = ["run", "method", "data", "resolution", "kimg", "minutes", "images/s", "machine", "commit"]
+    return Section("summary", "The runs", table(headings, rows, (4, 5, 6)))
+
+
+def _differences(runs: Sequence[ComparedRun]) -> Section:
+    """The settings in which any two differ, a column a run."""
+    flat = [dict(_flat(run.record.config)) for run in runs]
+    names = sorted({name for settings in flat for name in settings})
+    rows = [
+        [name, *(str(settings.get(name, "-")) for settings in flat)]
+        for name in names
+        if len({repr(settings.get(name)) for settings in flat}) > 1
+    ]
+    body = table(["setting", *(run.label for run in runs)], rows) if rows else "<p>None: one configuration.</p>"
+    return Section("configuration", "What differs in the configurations", body)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        found += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
+    return found
+
+
+def _samples(runs: Sequence[ComparedRun]) -> Section:
+    """A row a run and a column a seed; a sheet a run where sizes differ."""
+    there = [run for run in runs if run.samples is not None and len(run.samples)]
+    sizes = {run.samples.shape[1:] for run in there if run.samples is not None}
+    sheets = [there] if len(sizes) == 1 else [[run] for run in there]
+    body = ""
+    for shown in sheets:
+        rows = [pictures(run.samples) for run in shown if run.samples is not None]
+        heads = [f"seed {number}" for number in range(max(map(len, rows)))]
+        sheet = make_sheet(rows, heads, [run.label for run in shown])
+        names = ", ".join(run.label for run in shown)
+        body += figure(data_uri(sheet), f"Samples of the same seeds of {names}", width=sheet.width)
+    note = "<p>The same seeds, the newest checkpoints. A seed is another image in every model: look at a row as a whole.</p>"
+    return Section("samples", "The same seeds", note + body if body else "")
+
+
+def _metrics(runs: Sequence[ComparedRun]) -> Section:
+    """A row a metric and protocol, a column a run; numbers of two protocols never share a row."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for run in runs:
+        for result in run.record.metrics:
+            value, spread = _number(result.get("value")), _number(result.get("spread"))
+            key = str(result.get("name")), str(result.get("protocol") or "")
+            cells.setdefault(key, {})[run.label] = f"{value} ± {spread}" if spread else value
+    rows = [[name, *(found.get(run.label, "") for run in runs), protocol] for (name, protocol), found in sorted(cells.items())]
+    headings = ["metric", *(run.label for run in runs), "protocol"]
+    return Section("metrics", "Metrics", table(headings, rows, tuple(range(1, len(runs) + 1))) if rows else "")
+
+
+def _curves(runs: Sequence[ComparedRun]) -> Section:
+    keys = sorted({key for run in runs for line in run.record.log for key in line if key.startswith(SHOWN)})
+    keys.sort(key=lambda key: next(place for place, start in enumerate(SHOWN) if key.startswith(start)))
+    charts = [line_chart(key, {run.label: run.record.series(key) for run in runs}) for key in keys]
+    return Section("curves", "Curves", f'<div class="charts">{"".join(charts)}</div>' if any(charts) else "")
+
+
+def _data(record: RunRecord) -> str:
+    """The set by its key, where the run knows it, else by name and path."""
+    key = record.starts[-1].get("data_key") if record.starts else None
+    data = record.config["data"]
+    return str(key or f"{data['name']} {data.get('path') or ''}".strip())
+
+
+def _resolution(record: RunRecord) -> Any:
+    generator = record.config.get("generator")
+    return generator.get("resolution", "?") if isinstance(generator, Mapping) else "?"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) and math.isfinite(value) else ""

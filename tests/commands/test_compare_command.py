@@ -1,0 +1,89 @@
+"""The page that compares runs, and what it says when they do not compare."""
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sarigan.runs.run import train
+
+Main = Callable[..., tuple[int, str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_config: Callable[..., Any], png_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """a and b on 24 pictures at 16 px, with another rate and a metric; c on another set at 8 px; d without a checkpoint."""
+    root = tmp_path_factory.mktemp("compared")
+    common = ("data.name=folder", f"data.path={png_folder}", "generator.resolution=16", "training.total_kimg=0.016")
+    train(tiny_config(*common), root / "a")
+    train(tiny_config(*common, "optimizer.generator_learning_rate=0.004"), root / "b <2>")
+    train(tiny_config("data.name=folder", f"data.path={png_folder}", "training.total_kimg=0.016"), root / "c")
+    for name, value in (("a", 10.0), ("b <2>", 8.0)):
+        result = {"name": "fid", "value": value, "spread": 0.5, "protocol": "tf, 50 images", "num_images": 50, "time": "1"}
+        (root / name / "evaluation").mkdir()
+        (root / name / "evaluation" / "1.json").write_text(json.dumps({"results": [result]}))
+    (root / "d").mkdir()
+    (root / "d" / "config.yaml").write_text((root / "a" / "config.yaml").read_text())
+    return root
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs: Path) -> Main:
+    monkeypatch.chdir(runs)
+
+    def run(*arguments: Any) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            importlib.import_module("sarigan.commands.compare").main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err.splitlines()
+
+    return run
+
+
+def test_two_runs_on_one_page(main: Main, runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code, output, _ = main("a", "b <2>", "--output", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert code == 0 and output.startswith("comparison: file://") and caplog.text == ""
+    assert "b &lt;2&gt;" in page and "b <2>" not in page
+    rows = re.findall(r"<tr>(.*?)</tr>", page)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert ["optimizer.generator_learning_rate", "0.002", "0.004"] in cells
+    assert [row for row in cells if row and row[0].startswith("optimizer.")] == [
+        ["optimizer.generator_learning_rate", "0.002", "0.004"]
+    ]
+    assert ["fid", "10 ± 0.5", "8 ± 0.5", "tf, 50 images"] in cells
+    assert page.count("data:image/webp") == 1 and "loss/generator" in page and "seed 0" not in page
+    assert "http://" not in page and "https://" not in page
+
+
+def test_runs_that_do_not_compare_are_told(main: Main, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code, _, _ = main("a", "c", "--output", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert code == 0 and "differ in their data" in caplog.text and "differ in their resolution (a 16, c 8)" in caplog.text
+    assert page.count("data:image/webp") == 2 and "their distances and losses do not compare" in page
+    assert main("a", "d", "--output", tmp_path / "page.html")[0] == 0  # nothing is trained in d yet
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a"], "two different run directories at least, got a"),
+        (["a", "a"], "two different run directories at least"),
+        (["a", "nowhere"], "nowhere: no such run directory"),
+        (["a", "b <2>", "--labels", "x"], "--labels must be 2 different texts"),
+        (["a", "b <2>", "--output", "a"], "a: cannot write there"),
+    ],
+)
+def test_wrong_input(main: Main, arguments: list[str], message: str) -> None:
+    code, output, errors = main(*arguments)
+    assert code == 2 and output == "" and message in errors[-1]
