@@ -191,10 +191,11 @@ def layer_part_iou(
 
 
 def best_labels(result: PartIoU, names: Sequence[str]) -> dict[int, str]:
-    """`hair 0.31` for every group that holds channels, with an asterisk where random groups do as well (p > 0.05)."""
+    """`hair 0.31` for every group that holds channels, `hair 0.31 (as random groups)` where they do as well (p > 0.05)."""
     labels = {}
     for group, test in enumerate(result.group_best):
         if test is not None:
             best = int(result.iou[group].argmax())
-            labels[group] = f"{names[best]} {float(result.iou[group, best]):.2f}{'' if test.above_chance else '*'}"
+            chance = "" if test.above_chance else " (as random groups)"
+            labels[group] = f"{names[best]} {float(result.iou[group, best]):.2f}{chance}"
     return labels

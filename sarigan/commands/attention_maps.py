@@ -63,7 +63,7 @@ def main() -> None:
                 iou = layer_part_iou(generator, layer, features[layer], masks, options.permutations, show_progress=True)
                 labels = best_labels(iou, masks.names)
                 note = "Beside each group: the part its mean absolute feature matches best, and their IoU over"
-                note += f" {options.part_images} images ({masks.source}); * random groups do as well."
+                note += f" {options.part_images} images ({masks.source})."
                 best = iou.best
                 print(
                     f"{layer}: mean best IoU {best.score:.3f}; random groups {best.null_mean:.3f} +- {best.null_deviation:.3f}"

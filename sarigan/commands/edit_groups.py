@@ -38,7 +38,7 @@ def parse() -> argparse.Namespace:
     kind.add_argument("--toward", default="1", metavar="SEED", help="move to (1) and past this image's code; default seed 1")
     kind.add_argument("--direction", type=int, metavar="K", help="along principal direction K of the code, in deviations")
     kind.add_argument("--scale", action="store_true", help="multiply the code")
-    parser.add_argument("--amounts", help="default 0.5,1,1.5,2; with --direction -3..3; with --scale 0,0.5,1,2,4")
+    parser.add_argument("--amounts", help="default 0.5,1,2,4; with --direction -3..3; with --scale 0,0.5,2,4")
     parser.add_argument("--seeds", default="0-5", help="images to edit; default 0-5")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/edit_groups-SETTINGS")
     parser.add_argument("--save", type=Path, metavar="FILE.json", help="the edits at the last amount, for generate.py --edit")
@@ -52,7 +52,7 @@ def main() -> None:
         seeds = parse_seeds(options.seeds)
         (target, *_) = parse_seeds(options.toward)
         sampling = sampling_of(options)
-        default = "0,0.5,1,2,4" if options.scale else "-3,-1.5,1.5,3" if options.direction is not None else "0.5,1,1.5,2"
+        default = "0,0.5,2,4" if options.scale else "-3,-1.5,1.5,3" if options.direction is not None else "0.5,1,2,4"
         amounts = parse_numbers(options.amounts or default, "--amounts")
         generator = opened_generator(options)
         groups = parse_groups(options.groups, options.layer, generator)
@@ -67,12 +67,14 @@ def main() -> None:
             families = {group: toward(generator, sampling, place[0], group, place[1], target) for group in groups}
             name, caption = f"seed{target}", f"Columns: 0 keeps the code, 1 is that of seed {target}, more goes past it."
         stem = f"{options.layer}_{options.code}_{name}"
+        unchanged = 1.0 if options.scale else 0.0  # is the image itself, which stands in the first column
+        shown = [amount for amount in amounts if amount != unchanged] or amounts
         if len(groups) > 1:
             path = options.output / f"{stem}.png"
-            groups_overview(generator, sampling, seeds, families, amounts, caption).save(path)
+            groups_overview(generator, sampling, seeds, families, shown, caption).save(path)
         else:
             path = options.output / f"{stem}_group{groups[0]}.png"
-            group_sheet(generator, sampling, seeds, families[groups[0]], amounts, caption).save(path)
+            group_sheet(generator, sampling, seeds, families[groups[0]], shown, caption).save(path)
         print(path)
         if options.save:
             save_edits([family(amounts[-1]) for family in families.values()], generator, options.save)

@@ -85,11 +85,13 @@ class Report:
 
     def table(self) -> str:
         """A table for a person."""
-        rows = [("metric", "value", "spread", "protocol")]
+        rows = [("metric", "value", "spread", "chance", "protocol")]
         for r in self.results:
-            rows.append((r.name, f"{r.value:.6g}", "" if r.spread is None else f"{r.spread:.3g}", r.protocol))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows]
+            spread, null = ("" if number is None else f"{number:.3g}" for number in (r.spread, r.null))
+            rows.append((r.name, f"{r.value:.6g}", spread, null, r.protocol))
+        columns = [0, 1, 2, *([3] if any(row[3] for row in rows[1:]) else []), 4]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)] + [0]
+        lines = ["  ".join(row[column].ljust(widths[column]) for column in columns) for row in rows]
         if self.failure is not None:
             lines.append(f"failed: {self.failure}")
         if self.missing:

@@ -133,15 +133,16 @@ class ClassControl(Metric):
             own = table.diagonal()
             of_reals = [hits[kind][label] / max(1, len(reals[label])) for label, hits in enumerate(real)]
             file = CLASSIFIER_FILE if kind == "attributes" else SEGMENTER_FILE
-            details = {
+            chance = float(table.mean())
+            details: dict[str, Any] = {
                 "classes": dict(zip(names, own.tolist(), strict=True)),
                 "real": float(torch.stack(of_reals).mean()),
-                "chance": float(table.mean()),
+                "chance": chance,
             }
             protocol = f"{count} images of each of {len(names)} classes; real images {details['real']:.3f}, chance"
             yield Result(
                 f"{self.name}_{kind}", float(own.mean()), f"{protocol} {details['chance']:.3f}", None, file.stem,
-                read_record(file)["sha256"], details, higher_is_better=True,
+                read_record(file)["sha256"], details, higher_is_better=True, null=chance,
             )  # fmt: skip
 
 

@@ -131,7 +131,10 @@ class CodeInformation(Metric):
         found = information(generator, evaluation.discriminator, target, config, advance)
         protocol = f"mean of 1 - MSE/Var over dimensions of {target}, {found.num_images} images"
         return [
-            Result(f"information_r2_{name}", half.r_squared, protocol, details=asdict(half), higher_is_better=True)
+            Result(
+                f"information_r2_{name}", half.r_squared, protocol, details=asdict(half), higher_is_better=True,
+                null=half.shuffled,
+            )  # fmt: skip
             for name, half in found.halves.items()
         ]
 

@@ -59,8 +59,9 @@ def attention_sheet(
         f" bright its 99% quantile over these images.{f' {empty} groups are empty.' if empty else ''} {note}"
     )
     return make_sheet(
-        rows, [f"seed {seed}" for seed in seeds], names, f"What the groups of {layer} respond to", caption, separate_rows=[0]
-    )
+        rows, [f"seed {seed}" for seed in seeds], names, f"What the groups of {layer} respond to", caption, separate_rows=[0],
+        color_bar=("the group's 1% quantile", "its 99% quantile"),
+    )  # fmt: skip
 
 
 def heat_overlay(picture: np.ndarray, values: np.ndarray, opacity: float = 0.62) -> np.ndarray:

@@ -23,6 +23,11 @@ _CHANGE = (
     "Change at {:g}: mean |difference| over colours and images, each row on a scale of its own, whose bright end is the"
     " number beside it, in grey levels of 255."
 )
+_SHARED = (
+    "Change at {:g}: mean |difference| over colours and images, one scale for all rows; beside each row its largest value,"
+    " in grey levels of 255."
+)
+VISIBLE = 2.0  # grey levels of 255: smaller changes of flat colour are hard to see
 
 
 def group_sheet(
@@ -44,6 +49,7 @@ def group_sheet(
         f" ({len(group_channels(generator, edit.layer, edit.group))} channels)",
         f"{caption} {_scale_text(scale, amounts[-1])}",
         separate_columns=[0, len(amounts)],
+        color_bar=("change 0", f"{scale * 127.5:.1f} grey levels of 255"),
     )
 
 
@@ -71,17 +77,23 @@ def groups_overview(
         rows.append([image, *(pictures(column)[0] for column in first)])
         size = len(group_channels(generator, family(0.0).layer, group))
         label = f"\n{labels[group]}" if labels and group in labels else ""
-        names.append(f"group {group} ({size} ch){label}\nup to {float(maps[-1].max()) * 127.5:.1f}")
+        names.append(f"group {group} ({size} ch){label}\n{_visible(float(maps[-1].max()) * 127.5)}")
     edit = next(iter(families.values()))(amounts[-1])
-    heat = [heat_pictures(m[None].numpy())[0][0] for m in maps]
+    heat, largest = heat_pictures(torch.stack(maps).numpy())
     return make_sheet(
         [[*row, picture] for row, picture in zip(rows, heat, strict=True)],
         [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
         names,
         f"Edits: {edit.code}_i of the groups in {edit.layer}",
-        f"{caption} {_CHANGE.format(amounts[-1])}",
+        f"{caption} {_SHARED.format(amounts[-1])}",
         separate_columns=[0, len(amounts)],
+        color_bar=("change 0", f"{largest * 127.5:.1f} grey levels of 255"),
     )
+
+
+def _visible(change: float) -> str:
+    """What a row says of the largest change, in grey levels."""
+    return f"up to {change:.1f}" if change >= VISIBLE else f"up to {change:.1f}: no visible change"
 
 
 # (latents [N,L,D], seeds, amount) -> images [N,3,R,R]

@@ -20,6 +20,7 @@ INK, GREY, PAPER = (20, 20, 24), (96, 96, 104), (255, 255, 255)
 MARGIN, GAP, LINE = 16, 4, 1.25
 TITLE_SIZE, LABEL_SIZE, CAPTION_SIZE = 22, 16, 15
 MIN_TILE = 96
+BAR_WIDTH, BAR_HEIGHT = 160, 18  # of the colours of maps
 MAX_LABEL_WIDTH = 190
 # Black, violet, red, orange, pale yellow: lightness rises steadily, so that the order survives print and colour blindness.
 ANCHORS = np.array([(8, 6, 26), (74, 16, 108), (158, 42, 99), (226, 92, 52), (251, 174, 46), (252, 254, 190)], dtype=np.float64)
@@ -78,10 +79,12 @@ def make_sheet(
     separate_columns: Sequence[int] = (),
     separate_rows: Sequence[int] = (),
     min_tile: int = MIN_TILE,
+    color_bar: tuple[str, str] | None = None,
 ) -> Image.Image:
     """Lay out pictures of one size. Small ones are enlarged by whole pixels until their longer side reaches `min_tile`.
 
     Headings are wrapped to their column. A wider gap follows the columns and rows of `separate_columns`, `separate_rows`.
+    color_bar: what the dark and the bright end of the colours of maps stand for, drawn under the pictures.
     """
     height, width = next(cell.shape[:2] for row in rows for cell in row if cell is not None)
     factor = max(1, -(-min_tile // max(height, width)))
@@ -97,8 +100,10 @@ def make_sheet(
     captions = _wrap(caption, CAPTION_SIZE, max(table_width + left - MARGIN, 320)) if caption else []
     top = MARGIN + _block_height(len(titles), TITLE_SIZE) + (8 if titles else 0) + head_height + (4 if heads else 0)
     ys = _positions(len(rows), tile_h, top, separate_rows)
-    bottom = ys[-1] + (8 + _block_height(len(captions), CAPTION_SIZE) if captions else 0) + MARGIN
+    below = ys[-1] + (8 + BAR_HEIGHT if color_bar else 0)
+    bottom = below + (8 + _block_height(len(captions), CAPTION_SIZE) if captions else 0) + MARGIN
     widest = [_text_width(line, size) for lines, size in ((titles, TITLE_SIZE), (captions, CAPTION_SIZE)) for line in lines]
+    widest += [BAR_WIDTH + 16 + sum(_text_width(text, CAPTION_SIZE) for text in color_bar)] if color_bar else []
     canvas = Image.new("RGB", (max(xs[-1], MARGIN + max(widest, default=0)) + MARGIN, bottom), PAPER)
     draw = ImageDraw.Draw(canvas)
 
@@ -112,8 +117,19 @@ def make_sheet(
         for x, cell in zip(xs, row, strict=False):
             if cell is not None:
                 canvas.paste(Image.fromarray(cell).resize((tile_w, tile_h), Image.Resampling.NEAREST), (x, y))
-    _write(draw, captions, MARGIN, ys[-1] + 8, CAPTION_SIZE, GREY)
+    if color_bar:
+        _draw_color_bar(canvas, draw, color_bar, ys[-1] + 8)
+    _write(draw, captions, MARGIN, below + 8, CAPTION_SIZE, GREY)
     return canvas
+
+
+def _draw_color_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, ends: tuple[str, str], top: int) -> None:
+    """Text of the dark end, the colours from 0 to 1, text of the bright end."""
+    left = MARGIN + _text_width(ends[0], CAPTION_SIZE) + 8
+    colors = heat_colors(np.linspace(0, 1, BAR_WIDTH))[None].repeat(BAR_HEIGHT, axis=0)
+    canvas.paste(Image.fromarray(colors), (left, top))
+    _write(draw, [ends[0]], MARGIN, top, CAPTION_SIZE, GREY)
+    _write(draw, [ends[1]], left + BAR_WIDTH + 8, top, CAPTION_SIZE, GREY)
 
 
 def _positions(count: int, size: int, start: int, separated: Sequence[int]) -> list[int]:

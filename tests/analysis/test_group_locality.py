@@ -43,7 +43,7 @@ def test_planted_groups_are_found_and_random_ones_are_not() -> None:
     assert found.occupied.tolist() == [True] * 5 + [False]
     assert (found.iou[5] == 0).all() and found.group_best[5] is None
     labels = best_labels(found, ("rest", "hat", "nose", "ear", "eye", "chin"))
-    assert labels[1].startswith("nose 0.") and "*" not in labels[1] and 5 not in labels
+    assert labels[1].startswith("nose 0.") and "random" not in labels[1] and 5 not in labels
 
     # Where groups are no better than chance, p is uniform.
     tests = [part_iou(*planted(False, seed)[:2], NUM_PARTS, groups, NUM_GROUPS, num_permutations=40).best for seed in range(30)]

@@ -276,3 +276,13 @@ def test_evaluation_warns_of_a_mixture(main: Main, runs: dict[str, Path], caplog
     caplog.clear()
     warn_of_mixture(open_images("mixed/images"))
     assert caplog.text == ""
+
+
+def test_the_unchanged_image_is_drawn_once(main: Main, runs: dict[str, Path]) -> None:
+    """The column of factor 1 is the first one, the image itself."""
+    arguments = (runs["sarigan"], "--layer", "8x8.up", "--code", "h", "--scale", "--seeds", "0")
+    widths = []
+    for amounts in ("0,4", "0,1,4", "1"):
+        assert main("edit_groups", *arguments, "--amounts", amounts, "--output", amounts)[0] == 0
+        widths.append(Image.open(f"{amounts}/8x8.up_h_scale.png").width)
+    assert widths[0] == widths[1] >= widths[2]

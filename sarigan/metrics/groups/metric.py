@@ -107,16 +107,17 @@ class GroupQuality(Metric):
             Result(
                 "groups_separation", fmean(q.separation.score for q in quality.values()),
                 f"cosine of kernels within groups minus between, {over}", details=layers, higher_is_better=True,
+                null=fmean(q.separation.null_mean for q in quality.values()),
             ),
             Result(
                 "groups_silhouette", fmean(q.silhouette.score for q in quality.values()), f"silhouette of kernels, {over}",
-                higher_is_better=True,
+                higher_is_better=True, null=fmean(q.silhouette.null_mean for q in quality.values()),
             ),
             Result("groups_size_entropy", fmean(q.size_entropy for q in quality.values()), f"H(sizes) / log g, {over}"),
             Result(
                 "groups_premise", fmean(p.score for p in premise.values()),
                 f"Spearman of kernel similarity and activation correlation, {premise_config.num_images} images, {over}",
-                higher_is_better=True,
+                higher_is_better=True, null=fmean(p.null_mean for p in premise.values()),
             ),
         ]  # fmt: skip
         if evaluation.other_generator is not None:

@@ -78,7 +78,7 @@ def part_labels(generator: Generator, sampling: Sampling) -> tuple[dict[str, dic
     features = layer_features(generator, layers, latents)
     results = {name: layer_part_iou(generator, name, features[name], masks, NUM_PERMUTATIONS) for name in layers}
     note = "Beside each group: the part its mean absolute feature matches best, and their IoU"
-    note += f" ({masks.source}); * random groups do as well."
+    note += f" ({masks.source})."
     return {name: best_labels(result, masks.names) for name, result in results.items()}, note
 
 
@@ -136,7 +136,7 @@ def edits_section(generator: Generator, sampling: Sampling, labels: dict[str, di
     z_text = f"Columns: 0 keeps z_i, 1 is that of seed {EDIT_TARGET}, more goes past it."
     sheets = {
         "intra-group codes z_i (Fig. 4)": groups_overview(
-            generator, sampling, EDIT_SEEDS, z, (0.5, 1.0, 2.0), z_text, labels.get(layer)
+            generator, sampling, EDIT_SEEDS, z, (0.5, 1.0, 2.0, 4.0), z_text, labels.get(layer)
         ),
         "inter-group codes h_i (Fig. 5)": groups_overview(
             generator, sampling, EDIT_SEEDS, h, (0.0, 0.5, 2.0, 4.0), "Columns: h_i times this factor.", labels.get(layer)

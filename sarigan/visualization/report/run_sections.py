@@ -139,11 +139,13 @@ def metrics_section(run: RunRecord) -> Section:
         command = f"python scripts/evaluate.py --checkpoint {run.folder}"
         return Section("metrics", "Metrics", f"<p>None measured yet: <code>{html.escape(command)}</code>.</p>")
     rows = [
-        [str(r.get("name")), _number(r.get("value")), _number(r.get("spread")), str(r.get("num_images", "")),
+        [str(r.get("name")), _number(r.get("value")), _number(r.get("spread")), _number(r.get("null")),
+         str(r.get("num_images", "")),
          str(r.get("data") or ""), str(r.get("protocol") or "")]
         for r in run.metrics
     ]  # fmt: skip
-    return Section("metrics", "Metrics", table(["metric", "value", "spread", "images", "data", "protocol"], rows, (1, 2, 3)))
+    headings = ["metric", "value", "spread", "chance", "images", "data", "protocol"]
+    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4)))
 
 
 def locality_section(run: RunRecord) -> Section:

@@ -1,0 +1,109 @@
+"""Run the commands of README.md and docs/: python scripts/check_docs.py [PAGE ...] [--quickstart RUN] [--list]
+
+A command in a `bash` fence is runnable when the comment behind it begins with a time on two cores: `# 2 min: one page`, or
+`# 20 s`. It is run in a folder of its own that has this checkout's files and, as runs/quickstart, the run that --quickstart
+names. It fails on an exit code other than 0, and beyond twice its time (times --time-scale, for other machines).
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LINKED = ("configs", "docs", "ops", "sarigan", "scripts", "pyproject.toml", "README.md")
+TIME = re.compile(r"\s#\s*(\d+(?:\.\d+)?) (s|min)\b")
+SECONDS = {"s": 1.0, "min": 60.0}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line of a fence, continued lines joined."""
+
+    page: str
+    line: int  # of its beginning, from 1
+    text: str
+    seconds: float | None  # that the page states; None: not to be run
+
+
+def commands_of(page: str, text: str) -> Iterator[Command]:
+    """Every command in the bash fences of a page."""
+    inside, waiting, start = False, "", 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("```"):
+            inside, waiting = line.strip() == "```bash" and not inside, ""
+            continue
+        if not inside or (not waiting and (not line.strip() or line.lstrip().startswith("#"))):
+            continue
+        start = start if waiting else number
+        waiting += line.strip()
+        if waiting.endswith("\\"):
+            waiting = waiting[:-1].rstrip() + " "
+            continue
+        stated = TIME.search(waiting)
+        seconds = float(stated[1]) * SECONDS[stated[2]] if stated else None
+        yield Command(page, start, waiting, seconds)
+        waiting = ""
+
+
+def run_command(command: Command, folder: Path, time_scale: float) -> str | None:
+    """Run in the folder; what is wrong, or None."""
+    assert command.seconds is not None
+    limit = 2 * command.seconds * time_scale
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    start = time.monotonic()
+    try:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command.text], cwd=folder, env=environment, capture_output=True, text=True,
+            timeout=limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"took more than {limit:.0f} s, twice what the page states"
+    taken = f"{time.monotonic() - start:.0f} s of {command.seconds:g}"
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return f"exit code {done.returncode} after {taken}: {last}"
+    print(f"ok    {command.page}:{command.line}: {taken}", flush=True)
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The number of commands that failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and docs/*.md")
+    parser.add_argument("--quickstart", type=Path, metavar="RUN", help="what stands for runs/quickstart")
+    parser.add_argument("--list", action="store_true", help="only list all commands, with their times")
+    parser.add_argument("--match", default="", help="only commands that hold this text")
+    parser.add_argument("--time-scale", type=float, default=1.0, help="of a slower machine: above 1")
+    options = parser.parse_args(arguments)
+    pages = options.pages or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [command for page in pages for command in commands_of(page.name, page.read_text()) if options.match in command.text]
+    if options.list:
+        for command in found:
+            stated = "-" if command.seconds is None else f"{command.seconds:g} s"
+            print(f"{command.page}:{command.line}: {stated}  {command.text}")
+        return 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for linked in LINKED:
+            (folder / linked).symlink_to(ROOT / linked)
+        (folder / "runs").mkdir()
+        if options.quickstart:
+            (folder / "runs" / "quickstart").symlink_to(options.quickstart.resolve())
+        failures = 0
+        for command in [command for command in found if command.seconds is not None]:
+            if problem := run_command(command, folder, options.time_scale):
+                failures += 1
+                print(f"FAIL  {command.page}:{command.line}: {command.text}\n      {problem}", flush=True)
+    print(f"{failures} failed")
+    return failures
+
+
+if __name__ == "__main__":
+    raise SystemExit(1 if main() else 0)
