@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 
 from sarigan.config import load_config
+from sarigan.errors import InputError
 from sarigan.files.run_record import read_run
+from sarigan.pretrained import load_system
 from sarigan.runs.run import train
 from sarigan.visualization.nearest_images import nearest, neighbours_sheet, small
+from sarigan.visualization.report.data_section import data_section
 from sarigan.visualization.report.run_sections import history_section, introduction
 
 
@@ -51,7 +54,17 @@ def test_the_page_shows_starts_data_and_mean_speed(run_dir: Path) -> None:
     assert body.count("<tr>") == 4 and "training.total_kimg: 0.016 to 0.032" in body
     shown = introduction(run, "method", 16)
     speed = 1000 * run.log[-1]["kimg"] / run.log[-1]["seconds"]
-    assert f"{speed:.1f} images/s" in shown and run.starts[-1]["data_key"] in shown and "folder /" in shown
+    assert f"{speed:.1f} images/s" in shown and f"folder {Path(run.config['data']['path']).name}<" in shown
+    system, config = load_system(run_dir)
+    body = data_section(run, lambda: config.open_data()[1], system).body
+    assert run.starts[-1]["data_key"] in body and run.config["data"]["path"] in body and body.count("data:image/webp") == 2
+    assert "all 24 training images" in body
+
+    def gone() -> None:
+        raise InputError("pictures: no such folder")
+
+    body = data_section(run, gone, system).body  # type: ignore[arg-type]
+    assert "The data cannot be read here: pictures: no such folder." in body and body.count("data:image/webp") == 1
 
 
 def test_a_line_that_a_crash_cut_is_no_start(run_dir: Path, tmp_path: Path) -> None:

@@ -40,11 +40,9 @@ def introduction(run: RunRecord, method: str, resolution: int) -> str:
 
 
 def _data(run: RunRecord) -> str:
-    """The set by name, path and key."""
+    """The set by name and the end of its path; the section on the data has the whole path and the key."""
     data = run.config["data"]
-    path = f" {data['path']}" if data.get("path") and data["name"] != "avatars" else ""
-    key = run.starts[-1].get("data_key") if run.starts else None
-    return f"{data['name']}{path}" + (f" ({key})" if key else "")
+    return f"{data['name']} {Path(data['path']).name}" if data.get("path") and data["name"] != "avatars" else str(data["name"])
 
 
 def _mean_speed(run: RunRecord) -> float:
