@@ -19,7 +19,7 @@ from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
-from sarigan.systems.inpainting.system import InpaintingSystem
+from sarigan.systems.inpainting.completing_system import CompletingSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
@@ -142,16 +142,16 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     return system, config
 
 
-def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
+def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> CompletingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
     found = find_source(path)
     held = "an export of a generator"
     if not any(matches(found) for matches, _ in FORMATS):
         system, config = load_system(found, device)
-        if isinstance(system, InpaintingSystem):
+        if isinstance(system, CompletingSystem):
             return system
         held = f"a system {config.system!r}"
-    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting, which sees image and mask")
+    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting or two_stage_inpainting, which sees image and mask")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -27,6 +27,7 @@ from sarigan.metrics.kid import kernel_distance
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name, preprocessing_named, to_uint8
 from sarigan.models.feature_networks.perceptual import PerceptualDistance
 from sarigan.systems.inpainting.completion import Completions, MaskedImages
+from sarigan.systems.inpainting.windows import hole_windows
 
 PREPROCESSING = "tf"
 
@@ -44,17 +45,6 @@ class StoredImages:
         """Images of the positions on the device."""
         for batch in positions:
             yield self.images[list(batch)].to(device)
-
-
-def hole_windows(images: Tensor, known: Tensor) -> Tensor:
-    """[N,3,R/2,R/2]: of every image [N,3,R,R] the window around the middle of its hole, moved inside the image."""
-    size = images.shape[3]
-    side, found = size // 2, []
-    for image, mask in zip(images, known, strict=True):
-        middle = (mask[0] == 0).nonzero().double().mean(dim=0)
-        top, left = (int((middle - side / 2).round().clamp(0, size - side)[axis]) for axis in (0, 1))
-        found.append(image[:, top : top + side, left : left + side])
-    return torch.stack(found)
 
 
 @dataclass
