@@ -151,7 +151,10 @@ def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> Com
         if isinstance(system, CompletingSystem):
             return system
         held = f"a system {config.system!r}"
-    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting or two_stage_inpainting, which sees image and mask")
+    raise InputError(
+        f"{path}: holds {held}; this needs a checkpoint of system: inpainting or two_stage_inpainting, which sees image and"
+        " mask"
+    )
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""The Wasserstein losses with a gradient penalty (Gulrajani et al. 2017), the penalty on a part of the pixels (Yu et al. 2018)."""
+"""Wasserstein losses with a gradient penalty (Gulrajani et al. 2017), of a part of the pixels (Yu et al. 2018)."""
 
 import torch
 from torch import Tensor

@@ -55,9 +55,10 @@ class Critic(nn.Sequential):
                 layers.append(SelfAttention(before))
             layers.append(SameConvolution(before, after, kernel=5, stride=2, activation=nn.LeakyReLU(SLOPE)))
             resolution = -(-resolution // 2)
-        super().__init__(*layers, nn.Flatten(), nn.Linear(widths[-1] * resolution**2, 1))
-        nn.init.xavier_uniform_(self[-1].weight)
-        nn.init.zeros_(self[-1].bias)
+        dense = nn.Linear(widths[-1] * resolution**2, 1)
+        nn.init.xavier_uniform_(dense.weight)
+        nn.init.zeros_(dense.bias)
+        super().__init__(*layers, nn.Flatten(), dense)
 
 
 class GlobalAndLocal(nn.Module):

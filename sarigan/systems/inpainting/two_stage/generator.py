@@ -160,7 +160,7 @@ class TwoStageGenerator(nn.Module):
         return TwoStageOutput(composite, coarse, refined, self.refinement.middle.penalty())
 
     def complete(self, images: Tensor, known: Tensor, seeds: Sequence[int], truncation_psi: float = 1.0) -> Tensor:
-        """Completions [N,3,R,R], sample n drawn by seeds[n] where `draws_completions`. InputError for a truncation: it has no w."""
+        """Completions [N,3,R,R], sample n drawn by seeds[n] where `draws_completions`. InputError for a truncation."""
         if truncation_psi != 1.0:
             raise InputError(f"truncation must be 1 for a model without latents, got {truncation_psi}")
         if not self.draws_completions:

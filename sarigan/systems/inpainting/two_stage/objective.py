@@ -72,7 +72,10 @@ class TwoStageObjective:
         values = self._judge(self.networks, output.images, known)
         adversarial = -values.mean(dim=0).sum()
         weights = WEIGHTINGS[config.weighting](known)
-        stages = ((config.coarse_weight, output.coarse.to(images.dtype)), (config.refined_weight, output.refined.to(images.dtype)))
+        stages = (
+            (config.coarse_weight, output.coarse.to(images.dtype)),
+            (config.refined_weight, output.refined.to(images.dtype)),
+        )
         hole = sum((weight * weighted_l1(made, images, weights) for weight, made in stages), images.new_zeros(()))
         outside = sum((weight * hole_l1(made, images, 1 - known) for weight, made in stages), images.new_zeros(()))
         loss = config.adversarial_weight * adversarial + config.hole_weight * hole + config.known_weight * outside

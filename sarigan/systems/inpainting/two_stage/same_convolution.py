@@ -22,7 +22,7 @@ class SameConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         vertical, horizontal = (self._padding(size) for size in x.shape[2:])
-        # Beforehand: of an image of 1x1 that a convolution pads itself, bfloat16 on a CPU returns undefined gradients of weights.
+        # Beforehand: a convolution that pads a 1x1 image itself has undefined gradients of weights in bfloat16 on a CPU.
         return self.activation(self.convolution(F.pad(x, (*horizontal, *vertical))))
 
     def _padding(self, size: int) -> tuple[int, int]:

@@ -83,7 +83,7 @@ class TwoStageInpaintingConfig(RunConfig):
 
 
 class TwoStageInpaintingSystem(CompletingSystem):
-    """Coarse and refining network, critics, and the averaged generator. A step is one of the critics; every fifth one of G, too."""
+    """Coarse and refining network, critics, the averaged generator. A step trains the critics, every fifth one G, too."""
 
     config: TwoStageInpaintingConfig
     average: ExponentialMovingAverage[TwoStageGenerator]
@@ -142,7 +142,9 @@ class TwoStageInpaintingSystem(CompletingSystem):
             Curves("Mean values of the critics", {"real": "logits/real", "completed": "logits/fake"}),
             Curves("Gradient penalty, summed over the critics", {"penalty": "loss/gradient_penalty"}, log_scale=True),
             Curves("Mean absolute error in the hole (-1..1)", {"training batches": "loss/hole_l1"}),
-            Curves("Errors of both stages as they are weighted",
-                   {"in the hole": "loss/weighted_l1", "where known": "loss/known_l1"}),
+            Curves(
+                "Errors of both stages as they are weighted",
+                {"in the hole": "loss/weighted_l1", "where known": "loss/known_l1"},
+            ),
             Curves("Orthogonality loss of the regions", {"loss": "loss/orthogonality"}, log_scale=True),
         ]

@@ -51,7 +51,9 @@ def by_loops(f: np.ndarray, b: np.ndarray, known: np.ndarray, released: bool, sc
                 scores[fy, fx, by, bx] = (asked * key).sum() / max(math.sqrt((key**2).sum()), 1e-4)
     if fuse:
         for order in ("C", "F"):  # along rows, then along columns
-            numbers = {place: (place[0] * columns + place[1]) if order == "C" else (place[1] * rows + place[0]) for place in places}
+            numbers = {
+                place: (place[0] * columns + place[1]) if order == "C" else (place[1] * rows + place[0]) for place in places
+            }
             at, total = {number: place for place, number in numbers.items()}, np.zeros_like(scores)
             for one in places:
                 for two in places:

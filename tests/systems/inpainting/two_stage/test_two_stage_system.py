@@ -39,7 +39,9 @@ JOBS = ROOT / "tests" / "training" / "process_group_jobs.py"
 def test_parameter_counts_at_256_px() -> None:
     def built(*overrides: str) -> TwoStageInpaintingSystem:
         with torch.device("meta"):
-            return load_config(None, ["system=two_stage_inpainting", *overrides]).build(Precision(torch.device("meta"), "float32"))
+            return load_config(None, ["system=two_stage_inpainting", *overrides]).build(
+                Precision(torch.device("meta"), "float32")
+            )
 
     ca, an = built(), built("generator.refinement=attentive_normalization", "discriminator.kind=self_attention")
     assert count_parameters(ca.generator) == 3_601_542 and count_parameters(ca.generator.coarse) == 1_448_227
@@ -63,15 +65,15 @@ def test_dilation_keeps_the_size() -> None:
 
 
 def test_second_gradients_of_a_single_pixel_in_bfloat16() -> None:
-    """A gradient penalty's gradient of the taps that see no pixel, which PyTorch's own padding leaves undefined there."""
+    """Taps that see no pixel have none under a gradient penalty; with PyTorch's own padding theirs is often undefined there."""
     torch.manual_seed(0)
     layer = SameConvolution(16, 32, kernel=5, stride=2)
-    for _ in range(10):
+    for _ in range(20):
         x = torch.randn(24, 16, 1, 1, requires_grad=True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = layer(x)
         (slope,) = torch.autograd.grad(output.float().sum(), x, create_graph=True)
-        (gradient,) = torch.autograd.grad(slope.square().sum(), layer.convolution.weight)
+        (gradient,) = torch.autograd.grad(output.float().mean() + slope.square().sum(), layer.convolution.weight)
         taps = gradient.abs().amax(dim=(0, 1))
         assert taps[2, 2] > 0 and (taps > 0).sum() == 1
 
@@ -187,7 +189,7 @@ def test_the_loss_of_the_generator_is_the_sum_of_its_terms(method: str, two_stag
     if method == "an":
         expected = expected + 0.0002 * output.penalty
     found, _ = system.objective.generator_phase(shard)
-    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["ca", "an"])
@@ -204,11 +206,9 @@ def test_the_critics_loss_and_who_learns_from_it(method: str, two_stage_config: 
         norms = (gradient * (1 - known)).flatten(1).norm(dim=1)
         expected = expected + 10 * ((norms - 1) ** 2).mean()
     loss, _ = system.objective.discriminator_phase(shard)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-4)
-    named = {name for name, _ in judge.named_parameters() if not name.endswith("7.bias") and not name.endswith("4.bias")}
-    assert {name for name in named if ".weight" in name and ".key." not in name and ".query." not in name} - {
-        name for name in reached(loss, judge)
-    } <= {name for name in named if ".value." in name}
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    learning = reached(loss, judge)
+    assert all(name in learning for name, _ in judge.named_parameters() if name.endswith("convolution.weight"))
     assert reached(loss, system.generator) == set()
 
 
@@ -255,7 +255,8 @@ def test_a_resumed_run_is_bit_identical(
     train(config, tmp_path / "parts")
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert [name for name, value in whole.items() if not torch.equal(value, parts[name])] == []
-    assert any(not torch.equal(whole[f"generator.{n}"], whole[f"ema_generator.{n}"]) for n in ("coarse.0.0.convolution.weight",))
+    first = "coarse.0.0.convolution.weight"
+    assert not torch.equal(whole[f"generator.{first}"], whole[f"ema_generator.{first}"])
     with pytest.raises(InputError, match=r"another architecture; it differs in generator.width \(4 there, 8 here\)"):
         train(two_stage_config(method, "generator.width=8"), tmp_path / "parts")
     with pytest.raises(InputError, match="holds a system 'two_stage_inpainting'; this needs a style-based generator"):
