@@ -63,7 +63,8 @@ class CompletingNetwork(Protocol):
 
     draws_completions: bool  # whether completions of one hole differ by seed
 
-    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Of an `nn.Module`: their device and type are those of its inputs."""
 
     def complete(self, images: Tensor, known: Tensor, seeds: Sequence[int], truncation_psi: float = 1.0) -> Tensor:
         """images [N,3,R,R], known [N,1,R,R] -> completions [N,3,R,R]; what sample n draws follows from seeds[n]."""
