@@ -44,9 +44,8 @@ class ClassConditionalDiscriminatorConfig:
     def blocks(self, resolution: int) -> tuple[list[int], int]:
         """Channels of every block's output, and how many of them halve the size; InputError when it makes no network."""
         if not self.multipliers and resolution not in BLOCKS:
-            raise InputError(
-                f"discriminator.multipliers must be given at {resolution} px; those of {', '.join(map(str, BLOCKS))} px are known"
-            )
+            known = ", ".join(map(str, BLOCKS))
+            raise InputError(f"discriminator.multipliers must be given at {resolution} px; those of {known} px are known")
         multipliers, halvings = (self.multipliers, self.downsamplings) if self.multipliers else BLOCKS[resolution]
         if resolution >> halvings < 1:
             raise InputError(f"discriminator.downsamplings must leave a pixel of {resolution} px, got {halvings}")

@@ -124,7 +124,9 @@ def check_attention(section: str, resolution: int, resolutions: Sequence[int]) -
     """InputError unless attention is off, or after a block that there is."""
     if resolution and resolution not in resolutions:
         listed = ", ".join(map(str, dict.fromkeys(resolutions)))
-        raise InputError(f"{section}.attention_resolution must be 0 (none) or a block's resolution ({listed}), got {resolution}")
+        raise InputError(
+            f"{section}.attention_resolution must be 0 (none) or a block's resolution ({listed}), got {resolution}"
+        )
 
 
 class ClassMapping(nn.Module):

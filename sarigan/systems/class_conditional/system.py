@@ -236,7 +236,9 @@ class ClassConditionalSystem(System):
         return [
             Curves("Hinge losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
-            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
-                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
+            Curves(
+                "How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                {"mean sign": "logits/real_sign", "p": "augmentation/p"},
+            ),
             Curves("Orthogonal penalty of G's weights", {"penalty": "loss/orthogonal"}, log_scale=True),
         ]
