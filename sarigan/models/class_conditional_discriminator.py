@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.layers.normalization import full_precision
-from sarigan.layers.self_attention import SelfAttention
+from sarigan.layers.self_attention import SelfAttention, check_attention
 from sarigan.layers.spectral_norm import INITIALIZATIONS, SpectralConv2d, SpectralEmbedding, SpectralLinear, initialize_weights
-from sarigan.models.class_conditional_generator import check_attention
 
 # Of every block's output, times `channels`, and how many blocks, from the first, halve the size (BigGAN-PyTorch).
 BLOCKS = {32: ([4, 4, 4, 4], 2), 64: ([1, 2, 4, 8, 16], 4), 128: ([1, 2, 4, 8, 16, 16], 5)}

@@ -109,6 +109,7 @@ class ClassConditionalConfig(RunConfig):
         )  # fmt: skip
 
     def averaged_generator(self, weights: Mapping[str, Any], device: str | torch.device) -> Generator | None:
+        """From `ema_generator`."""
         return ClassConditionalGenerator.from_weights(self.generator, weights["ema_generator"], device)  # type: ignore[arg-type]
 
     def method(self) -> str:
@@ -125,6 +126,7 @@ class ClassConditionalAverage(ExponentialMovingAverage[ClassConditionalGenerator
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
+        """average <- decay * average + (1 - decay) * source, and one power iteration."""
         super().update(decay)
         average_running_statistics(self.module, self._source, decay)
         update_spectral_norms(self.module)
