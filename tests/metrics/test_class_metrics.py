@@ -141,7 +141,7 @@ def test_what_is_wrong_is_one_line(generator: Generator, data: LabelledDataset, 
     fails(generator, data.images, "needs real images with the labels of training")
     fails(generator, data, "class_fd_efficientnet needs at least 2 real images a class, got [01] of '.'", num_real_images=4)
     fails(generator, data, r"class_control needs the classes of an avatar attribute \(data.labels=hair_color\), got 'label'")
-    with pytest.raises(InputError, match="class_precision_recall_efficientnet needs at least 4 real images a class, got 2 of .c."):
+    with pytest.raises(InputError, match="class_precision_recall_efficientnet needs at least 4 real images a class, got 2"):
         made = EvaluationConfig(num_real_images=13)
         networks = {"efficientnet": small_network}
         of_few = Evaluation(made, torch.device("cpu"), generator, data=data, networks=networks)
