@@ -1,0 +1,101 @@
+"""Parts of a generated image by k-means of its features, each channel weighted by the awareness of the image's class.
+
+Features after ReLU of the chosen layers times A, upsampled to one size and concatenated, are normalised at every position and
+clustered within the image (after He et al. 2022). Clusters are compared with the parts that a segmenter finds. Beside that
+stand features without weights, and weights dealt to random channels of their layer.
+Legend: N images, C channels, S side of the compared maps, L clusters.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+from torch.nn import functional as F
+
+from sarigan.errors import InputError
+from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
+
+MIN_SHARE = 0.01  # of the pixels: smaller parts of an image are not looked for
+
+
+def weighted_features(features: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None, side: int) -> Tensor:
+    """Features [N,C,H,W] of all layers times weights [N,C] (None: 1), of unit length at every position: [N,S*S,sum C]."""
+    parts = []
+    for layer, x in features.items():
+        x = x.float() if weights is None else x.float() * weights[layer].to(x.device, torch.float32)[:, :, None, None]
+        parts.append(F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False))
+    joined = torch.cat(parts, dim=1).flatten(start_dim=2).transpose(1, 2)
+    return F.normalize(joined, dim=2)
+
+
+def clusters_of(rows: Tensor, num_clusters: int, seed: int = 0) -> Tensor:
+    """k-means of every image's positions [N,S*S,C] -> int64 [N,S,S]. InputError for more clusters than positions."""
+    from sklearn.cluster import KMeans  # takes seconds to import
+
+    side = round(rows.shape[1] ** 0.5)
+    if not 2 <= num_clusters <= rows.shape[1]:
+        raise InputError(f"--clusters must be 2 to {rows.shape[1]}, the positions of a map, got {num_clusters}")
+    found = []
+    for row in rows.cpu().numpy():
+        distinct = len(np.unique(row, axis=0))
+        means = KMeans(min(num_clusters, distinct), n_init=4, random_state=seed).fit(row)
+        found.append(torch.from_numpy(means.labels_.astype(np.int64)).reshape(side, side))
+    return torch.stack(found)
+
+
+def matched_iou(clusters: Tensor, parts: Tensor) -> float:
+    """Mean over images of the mean IoU of each part with the cluster matched to it; int64 [N,S,S] both.
+
+    Clusters and parts are matched one to one, as well as can be; a part without a cluster counts 0.
+    """
+    return float(np.mean([_image_iou(c.flatten(), p.flatten()) for c, p in zip(clusters, parts, strict=True)]))
+
+
+def _image_iou(clusters: Tensor, parts: Tensor) -> float:
+    member = F.one_hot(clusters).double()
+    truth = F.one_hot(parts).double()
+    truth = truth[:, truth.mean(dim=0) >= MIN_SHARE]
+    both = truth.T @ member
+    iou = both / (truth.sum(dim=0)[:, None] + member.sum(dim=0) - both).clamp_min(1)
+    rows, columns = linear_sum_assignment(iou.numpy(), maximize=True)
+    return float(iou[torch.as_tensor(rows), torch.as_tensor(columns)].sum()) / truth.shape[1]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Clusters int64 [N,S,S] with weights and without, and the mean IoU of both against random weights."""
+
+    weighted: Tensor
+    unweighted: Tensor
+    weighted_test: NullTest  # the null: the weights dealt to random channels of their layer
+    unweighted_iou: float
+
+
+def segmentation(
+    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], parts: Tensor, num_clusters: int,
+    num_permutations: int = 20, seed: int = 0,
+) -> Segmentation:  # fmt: skip
+    """Segment images by features [N,C,H,W] and A [N,C] of their classes; parts int64 [N,S,S] are the truth."""
+    side = parts.shape[-1]
+
+    def clusters(chosen: Mapping[str, Tensor] | None) -> Tensor:
+        return clusters_of(weighted_features(features, chosen, side), num_clusters, seed)
+
+    weighted, unweighted = clusters(weights), clusters(None)
+    shuffles = {
+        layer: random_partitions(torch.arange(table.shape[1]), num_permutations, seed) for layer, table in weights.items()
+    }
+    chance = [
+        matched_iou(clusters({layer: table[:, shuffles[layer][number]] for layer, table in weights.items()}), parts)
+        for number in range(num_permutations)
+    ]
+    test = null_test(matched_iou(weighted, parts), np.array(chance))
+    return Segmentation(weighted, unweighted, test, matched_iou(unweighted, parts))
+
+
+def layer_weights(tables: Mapping[str, Tensor], layers: Sequence[str], labels: Tensor) -> dict[str, Tensor]:
+    """A [N,C] of the class of every image, by layer, from tables [K,C]."""
+    return {layer: tables[layer][labels.cpu()] for layer in layers}
