@@ -96,8 +96,14 @@ def data_name(record: dict[str, Any]) -> str | None:
 def _load_averaged(file: Path, device: str | torch.device) -> tuple[Generator, dict[str, Any]]:
     state = _load(file, device)
     with reading(file, "checkpoint of a generator"):
-        config = require_style(config_from_dict(state["config"], str(file)), file)
-        return Generator.from_weights(config.generator, state["ema_generator"], device), state
+        config = config_from_dict(state["config"], str(file))
+        generator = config.averaged_generator(state, device)
+        if generator is None:
+            raise InputError(
+                f"{file}: holds a system {config.system!r}; this needs a generator of latents (system: style or"
+                " class_conditional)"
+            )
+        return generator, state
 
 
 # What else than a checkpoint of this project a generator is read from: the first whose test is true of the path.
