@@ -55,13 +55,17 @@ def matched_iou(clusters: Tensor, parts: Tensor) -> float:
 
 
 def _image_iou(clusters: Tensor, parts: Tensor) -> float:
-    member = F.one_hot(clusters).double()
-    truth = F.one_hot(parts).double()
-    truth = truth[:, truth.mean(dim=0) >= MIN_SHARE]
-    both = truth.T @ member
-    iou = both / (truth.sum(dim=0)[:, None] + member.sum(dim=0) - both).clamp_min(1)
-    rows, columns = linear_sum_assignment(iou.numpy(), maximize=True)
-    return float(iou[torch.as_tensor(rows), torch.as_tensor(columns)].sum()) / truth.shape[1]
+    table, sizes = _iou_table(clusters, parts, int(parts.max()) + 1)
+    table = table[sizes >= MIN_SHARE * len(parts)]
+    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    return float(table[torch.as_tensor(rows), torch.as_tensor(columns)].sum()) / len(table)
+
+
+def _iou_table(clusters: Tensor, parts: Tensor, num_parts: int) -> tuple[Tensor, Tensor]:
+    """IoU [K,L] of the parts with the clusters of one image, int64 [P] both, and the sizes [K] of the parts."""
+    member, part = F.one_hot(clusters).double(), F.one_hot(parts, num_parts).double()
+    both, sizes = part.T @ member, part.sum(dim=0)
+    return both / (sizes[:, None] + member.sum(dim=0) - both).clamp_min(1), sizes
 
 
 @dataclass(frozen=True)
@@ -99,3 +103,16 @@ def segmentation(
 def layer_weights(tables: Mapping[str, Tensor], layers: Sequence[str], labels: Tensor) -> dict[str, Tensor]:
     """A [N,C] of the class of every image, by layer, from tables [K,C]."""
     return {layer: tables[layer][labels.cpu()] for layer in layers}
+
+
+def aligned(clusters: Tensor, parts: Tensor, num_parts: int) -> Tensor:
+    """Clusters int64 [N,S,S] numbered as the parts that they match in their image; the others from `num_parts` on."""
+    found = torch.empty_like(clusters)
+    for index, (some, truth) in enumerate(zip(clusters, parts, strict=True)):
+        table, _ = _iou_table(some.flatten(), truth.flatten(), num_parts)
+        number = num_parts + torch.arange(table.shape[1])
+        for row, column in zip(*(part.tolist() for part in linear_sum_assignment(table.numpy(), maximize=True)), strict=True):
+            if table[row, column] > 0:
+                number[column] = row
+        found[index] = number[some]
+    return found
