@@ -23,6 +23,7 @@ from sarigan.analysis.conditional_channels import ConditionalChannels, is_class_
 from sarigan.models.generator import Generator
 
 NUM_STRONGEST = 10  # channels of a class that the record names
+DEFAULT_TOP = 20
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,19 @@ class LayerAwareness:
 
 
 def measure_awareness(
-    generator: Generator, seeds: Sequence[int], top: int, num_permutations: int = 1000, truncation_psi: float = 1.0,
-    advance: Callable[[int], None] = lambda count: None,
+    generator: Generator, seeds: Sequence[int], top: int | None = None, num_permutations: int = 1000,
+    truncation_psi: float = 1.0, advance: Callable[[int], None] = lambda count: None,
 ) -> dict[str, LayerAwareness]:  # fmt: skip
     """By layer: the closed form of class-conditional layers, the analogue of others.
 
-    A layer with fewer channels than `top` gives all of them. InputError for a `top` that no layer has.
+    top: how many of a class's strongest channels are compared, 20 by default; a layer with fewer gives all of them.
+    InputError for a `top` that no layer has.
     """
     model = ConditionalChannels(generator, truncation_psi) if is_class_conditional(generator) else None
     tables = style_awareness(generator, seeds) if model is None else closed_form_awareness(model, seeds)
-    check_top(top, max(table.shape[2] for table in tables.values()), "the widest layer")
+    widest = max(table.shape[2] for table in tables.values())
+    top = min(DEFAULT_TOP, widest) if top is None else top
+    check_top(top, widest, "the widest layer")
     measured = {} if model is None else measured_awareness(model, seeds, advance=advance)
     found = {}
     for layer, table in tables.items():

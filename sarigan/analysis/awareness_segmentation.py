@@ -36,14 +36,19 @@ def clusters_of(rows: Tensor, num_clusters: int, seed: int = 0) -> Tensor:
     from sklearn.cluster import KMeans  # takes seconds to import
 
     side = round(rows.shape[1] ** 0.5)
-    if not 2 <= num_clusters <= rows.shape[1]:
-        raise InputError(f"--clusters must be 2 to {rows.shape[1]}, the positions of a map, got {num_clusters}")
+    check_clusters(num_clusters, side)
     found = []
     for row in rows.cpu().numpy():
         distinct = len(np.unique(row, axis=0))
         means = KMeans(min(num_clusters, distinct), n_init=4, random_state=seed).fit(row)
         found.append(torch.from_numpy(means.labels_.astype(np.int64)).reshape(side, side))
     return torch.stack(found)
+
+
+def check_clusters(num_clusters: int, side: int) -> None:
+    """InputError for more clusters than a map of S*S has positions."""
+    if not 2 <= num_clusters <= side * side:
+        raise InputError(f"--clusters must be 2 to {side * side}, the positions of a map, got {num_clusters}")
 
 
 def matched_iou(clusters: Tensor, parts: Tensor) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sarigan.analysis.channel_awareness import ConditionalGenerator, Gains
-from sarigan.analysis.class_overlap import strongest
+from sarigan.analysis.class_overlap import check_top, strongest
 from sarigan.errors import InputError
 from sarigan.seeding import derive_seed
 
@@ -44,8 +44,7 @@ def chosen_channels(
     tables: A [K,C] by layer. InputError for a layer that is not there, and for a `top` above the widest layer.
     """
     widest = max(tables[layer].shape[1] for layer in check_layers(layers, tables))
-    if not 0 <= top <= widest:
-        raise InputError(f"--top must be 0 to {widest}, the channels of the widest of these layers, got {top}")
+    check_top(top, widest, "the widest of these layers", "--tops", 0)
     found = {}
     for layer in layers:
         values = relevance(tables[layer], rule, derive_seed("relevance", seed, layer), against)

@@ -42,10 +42,10 @@ def strongest(values: Tensor, top: int) -> Tensor:
     return member.scatter(1, values.argsort(dim=1, descending=True, stable=True)[:, :top], True)
 
 
-def check_top(top: int, num_channels: int, layer: str = "") -> None:
+def check_top(top: int, num_channels: int, layer: str = "the layer", option: str = "--top", least: int = 1) -> None:
     """InputError unless a layer has `top` channels."""
-    if not 1 <= top <= num_channels:
-        raise InputError(f"--top must be 1 to {num_channels}, the number of channels{f' of {layer}' * bool(layer)}, got {top}")
+    if not least <= top <= num_channels:
+        raise InputError(f"{option} must be {least} to {num_channels}, the number of channels of {layer}, got {top}")
 
 
 def jaccard(member: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sarigan.analysis.awareness_report import awareness_record, awareness_table, measure_awareness
-from sarigan.analysis.awareness_segmentation import aligned, layer_weights, segmentation
+from sarigan.analysis.awareness_report import DEFAULT_TOP, awareness_record, awareness_table, measure_awareness
+from sarigan.analysis.awareness_segmentation import aligned, check_clusters, layer_weights, segmentation
 from sarigan.analysis.channel_effects import channel_effect, generated, part_lift, strongest_channels
 from sarigan.analysis.class_hybrid import RESTS, RULES, check_layers, chosen_channels, hybrid_images, keep_curve
 from sarigan.analysis.class_overlap import check_top
@@ -74,6 +74,11 @@ class Job:
         known = model.num_channels
         return list(known) if self.options.layers == "all" else check_layers(self.options.layers.split(","), known)
 
+    def tops(self, model: ConditionalChannels, layers: Sequence[str]) -> list[int]:
+        """--tops, else six numbers from 0 to the channels of the widest layer."""
+        widest = max(model.num_channels[layer] for layer in layers)
+        return parse_seeds(self.options.tops) if self.options.tops else sorted({0, *(widest >> k for k in range(5))})
+
     def save(self, name: str, values: Mapping[str, Any]) -> None:
         """A JSON record, atomically."""
         path = self.folder / f"{name}.json"
@@ -104,25 +109,28 @@ def edit(job: Job) -> None:
     options, model = job.options, job.channels()
     (layer,) = check_layers([options.layer], model.num_channels)
     label, amounts = job.generator.class_index(options.class_name), parse_numbers(options.amounts, "--amounts")
-    check_top(options.strongest, model.num_channels[layer], layer)
+    count = min(DEFAULT_TOP, model.num_channels[layer]) if options.strongest is None else options.strongest
+    check_top(count, model.num_channels[layer], layer, "--strongest")
     tables = job.tables(model)
-    chosen = parse_seeds(options.channels) if options.channels else strongest_channels(tables[layer][label], options.strongest)
+    chosen = parse_seeds(options.channels) if options.channels else strongest_channels(tables[layer][label], count)
     labels = torch.full((len(job.seeds),), label)
     ChannelEdit(layer, max(chosen), options.operation, amounts[0]).check({}, model.num_channels)
     originals = generated(model, job.seeds, labels)
     masks = segmented_avatars(originals) if job.shows_avatars else None
-    strips, lines, still = [], [], 0
-    for channel in tqdm(chosen, desc="channels", disable=None):
-        edits = [ChannelEdit(layer, channel, options.operation, amount) for amount in amounts]
-        last = channel_effect(model, job.seeds, labels, edits[-1], originals)
-        first = [generated(model, job.seeds[:1], labels[:1], [some]) for some in edits[:-1]]
-        strips.append(Strip(f"channel {channel}", [*first, last.images[:1]], last.map))
-        still += last.does_nothing
-        where = "" if masks is None else _most_changed(last.images, originals, masks)
-        lines.append(f"channel {channel}: A {tables[layer][label, channel]:.3f}, change {last.change:.2f}{where}")
-    print("\n".join(lines))
+    strips, still = [], [0] * len(amounts)
+    for channel in chosen:
+        effects = [
+            channel_effect(model, job.seeds, labels, ChannelEdit(layer, channel, options.operation, amount), originals)
+            for amount in amounts
+        ]
+        strips.append(Strip(f"channel {channel}", [effect.images[:1] for effect in effects], effects[-1].map))
+        still = [count + effect.does_nothing for count, effect in zip(still, effects, strict=True)]
+        changes = ", ".join(f"{amount:g}: {effect.change:.2f}" for amount, effect in zip(amounts, effects, strict=True))
+        where = "" if masks is None else _most_changed(effects[-1].images, originals, masks)
+        print(f"channel {channel}: A {tables[layer][label, channel]:.3f}, change at {changes}{where}", flush=True)
     kind = {"scale": "times", "shift": "plus"}[options.operation]
-    print(f"{still} of {len(chosen)} edits ({kind} {amounts[-1]:g}) change less than one grey level of 255 on average")
+    counts = ", ".join(f"{count} at {kind} {amount:g}" for count, amount in zip(still, amounts, strict=True))
+    print(f"of {len(chosen)} channels these many change less than one grey level of 255 on average: {counts}")
     title = f"Channels of {layer}, class {options.class_name}"
     caption = f"Columns: {kind} this number after ReLU. Channels by awareness, strongest first." if not options.channels else ""
     sheet = strip_sheet(originals[:1], f"seed {job.seeds[0]}", strips, amounts, len(job.seeds), title, caption)
@@ -138,9 +146,11 @@ def hybrid(job: Job) -> None:
     """A row a seed, a column a number of channels."""
     options, model = job.options, job.channels()
     first, second = (job.generator.class_index(name) for name in (options.class_name, options.other_class))
-    layers, tables, z = job.layers(model), job.tables(model), model.latents(job.seeds)
+    layers, z = job.layers(model), model.latents(job.seeds)
+    tops = job.tops(model, layers)
+    tables = job.tables(model)
     columns = {}
-    for top in parse_seeds(options.tops):
+    for top in tops:
         chosen = chosen_channels(tables, layers, options.rule, top, against=first)
         columns[f"K = {top}"] = hybrid_images(model, z, first, second, chosen).float().cpu()
     columns = {options.class_name: generated(model, job.seeds, torch.full((len(z),), first)), **columns}
@@ -161,7 +171,8 @@ def keep(job: Job) -> None:
         raise InputError("channel_awareness keep needs a generator of avatars, whose classes the built-in networks read")
     readers = class_readers(data_setting(job.record, "labels") or "", names, job.generator.mean_latent.device)
     read = list(readers.values())[-1]  # colours, where classes are colours: they tell more classes apart
-    layers, tables, tops = job.layers(model), job.tables(model), parse_seeds(options.tops)
+    layers, tables = job.layers(model), job.tables(model)
+    tops = job.tops(model, layers)
     curves: dict[str, Any] = {}
     rules = {rule: range(options.draws if rule == "random" else 1) for rule in RULES}
     total = len(RESTS) * sum(map(len, rules.values())) * len(tops) * len(names) * len(job.seeds)
@@ -185,6 +196,7 @@ def segment(job: Job) -> None:
     options, model = job.options, job.channels()
     label, layers = job.generator.class_index(options.class_name), job.layers(model)
     require_at_least_2(options, "permutations")
+    check_clusters(options.clusters, model.resolution)
     z, labels = model.latents(job.seeds), torch.full((len(job.seeds),), label)
     images, features = model.generate(z, labels.to(z.device))
     images = images.float().cpu().clamp(-1, 1)
@@ -260,16 +272,16 @@ def parse() -> argparse.Namespace:
             sub.add_argument("--layers", default="all", help="names separated by commas, or all")
         if name in ("measure", "segment"):
             sub.add_argument("--permutations", type=int, default={"measure": 1000}.get(name, 20), help="for the null")
-    subs["measure"].add_argument("--top", type=int, default=20, help="channels that count as a class's strongest")
+    subs["measure"].add_argument("--top", type=int, help=f"a class's strongest channels; default {DEFAULT_TOP}, or all")
     subs["edit"].add_argument("--layer", required=True, help="as 16x16.up; the channels are those of its input, after ReLU")
     subs["edit"].add_argument("--channels", metavar="J", help="as 3,17; default: the strongest of the class")
-    subs["edit"].add_argument("--strongest", type=int, default=20, metavar="N", help="how many; default 20")
+    subs["edit"].add_argument("--strongest", type=int, metavar="N", help=f"how many; default {DEFAULT_TOP}, or all")
     subs["edit"].add_argument("--operation", choices=("scale", "shift"), default="scale")
     subs["edit"].add_argument("--amounts", default="0,0.5,2,4,8", help="times (scale) or plus (shift); default 0,0.5,2,4,8")
     subs["hybrid"].add_argument("--other-class", required=True, metavar="NAME", help="whose channels are taken")
     subs["hybrid"].add_argument("--rule", choices=RULES, default="awareness", help="which channels matter to a class")
     for name in ("hybrid", "keep"):
-        subs[name].add_argument("--tops", default="0,2,4,8,16,32", metavar="K", help="channels a layer")
+        subs[name].add_argument("--tops", metavar="K", help="channels a layer, as 0,4,16; default: 0 to all")
     subs["keep"].add_argument("--draws", type=int, default=3, help="of random channels; default 3")
     subs["segment"].add_argument("--clusters", type=int, default=5)
     subs["segment"].add_argument("--rows", type=int, default=6, help="images on the sheet; the numbers are of all seeds")

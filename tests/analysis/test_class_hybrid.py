@@ -71,7 +71,7 @@ def test_what_is_kept() -> None:
     ("layers", "top", "rule", "message"),
     [
         (["third"], 1, "awareness", "no layer 'third': the layers are first, second"),
-        (["second"], 7, "awareness", "--top must be 0 to 6, the channels of the widest of these layers, got 7"),
+        (["second"], 7, "awareness", "--tops must be 0 to 6, the number of channels of the widest of these layers, got 7"),
         (["second"], 1, "best", "--rule must be one of awareness, difference, random, got 'best'"),
     ],
 )

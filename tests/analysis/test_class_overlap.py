@@ -53,5 +53,5 @@ def test_chance() -> None:
 
 @pytest.mark.parametrize("top", [0, 61])
 def test_more_channels_than_there_are(top: int) -> None:
-    with pytest.raises(InputError, match=f"--top must be 1 to 60, the number of channels, got {top}"):
+    with pytest.raises(InputError, match=f"--top must be 1 to 60, the number of channels of the layer, got {top}"):
         class_overlap(torch.rand(2, 60), top)
