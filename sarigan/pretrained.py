@@ -105,8 +105,8 @@ def _load_averaged(file: Path, device: str | torch.device) -> tuple[Generator, d
         generator = config.averaged_generator(state, device)
         if generator is None:
             raise InputError(
-                f"{file}: holds a system {config.system!r}; this needs a generator of latents (system: style or"
-                " class_conditional)"
+                f"{file}: holds a system {config.system!r}; this needs a style-based generator (system: style) or a"
+                " class-conditional one (system: class_conditional)"
             )
         return generator, state
 

@@ -87,7 +87,8 @@ def difference_map(images: Tensor, edited: Tensor) -> Tensor:
 def latent_range(generator: Generator, name: str) -> range:
     """coarse (4-8 px), middle (16-32 px), fine (64 px and up; below 64 px the last resolution alone), or `A-B`.
 
-    Every resolution from 4 px has the same number of latents: two, or one with class-conditional norms. InputError for a range that is empty or not there.
+    Every resolution from 4 px has the same number of latents: two, or one with class-conditional norms. InputError for a
+    range that is empty or not there.
     """
     num_latents = generator.num_latents
     each = num_latents // (generator.config.resolution.bit_length() - 2)

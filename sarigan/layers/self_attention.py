@@ -1,9 +1,12 @@
 """Self-attention over the pixels of a feature map (Zhang et al. 2019, SAGAN; with the pooling of BigGAN)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sarigan.errors import InputError
 from sarigan.layers.normalization import full_precision
 from sarigan.layers.spectral_norm import SpectralConv2d
 
@@ -33,3 +36,12 @@ class SelfAttention(nn.Module):
             mixed = values @ weights.transpose(1, 2)
         mixed = mixed.reshape(*mixed.shape[:2], *x.shape[2:]).to(x.dtype)
         return x + self.gate.to(x.dtype) * self.o(mixed)
+
+
+def check_attention(section: str, resolution: int, resolutions: Sequence[int]) -> None:
+    """InputError unless attention is off, or after a block that there is."""
+    if resolution and resolution not in resolutions:
+        listed = ", ".join(map(str, dict.fromkeys(resolutions)))
+        raise InputError(
+            f"{section}.attention_resolution must be 0 (none) or a block's resolution ({listed}), got {resolution}"
+        )

@@ -105,7 +105,10 @@ def initialize_weights(network: nn.Module, kind: str, iterations: int = 15) -> N
     """Draw all kernels, matrices and tables of a network, and bring u and v of its spectral norms near their limits.
 
     orthogonal: rows or columns of the matrix [O, rest] are orthonormal (Saxe et al. 2014). normal: N(0, 0.02^2).
+    A network on the device `meta`, which has no numbers, is left alone.
     """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     for parameter in network.parameters():
         if parameter.ndim < 2 or parameter.numel() == 0:
             continue

@@ -18,7 +18,10 @@ def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 def orthogonal_penalty(weights: Iterable[Tensor]) -> Tensor:
-    """1/2 sum_W |W W^T o (1 - I)|^2 of matrices [O, rest] (Brock et al. 2019, Eq. 3), whose gradient is 2 (W W^T o (1 - I)) W."""
+    """1/2 sum_W |W W^T o (1 - I)|^2 of matrices [O, rest] (Brock et al. 2019, Eq. 3).
+
+    Its gradient is 2 (W W^T o (1 - I)) W.
+    """
     total = []
     for weight in weights:
         matrix = weight.flatten(start_dim=1)

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.layers.normalization import full_precision
-from sarigan.layers.self_attention import SelfAttention
+from sarigan.layers.self_attention import SelfAttention, check_attention
 from sarigan.layers.spectral_norm import INITIALIZATIONS, SpectralConv2d, SpectralEmbedding, SpectralLinear, initialize_weights
-from sarigan.models.class_conditional_generator import check_attention
 
 # Of every block's output, times `channels`, and how many blocks, from the first, halve the size (BigGAN-PyTorch).
 BLOCKS = {32: ([4, 4, 4, 4], 2), 64: ([1, 2, 4, 8, 16], 4), 128: ([1, 2, 4, 8, 16, 16], 5)}
@@ -44,9 +43,8 @@ class ClassConditionalDiscriminatorConfig:
     def blocks(self, resolution: int) -> tuple[list[int], int]:
         """Channels of every block's output, and how many of them halve the size; InputError when it makes no network."""
         if not self.multipliers and resolution not in BLOCKS:
-            raise InputError(
-                f"discriminator.multipliers must be given at {resolution} px; those of {', '.join(map(str, BLOCKS))} px are known"
-            )
+            known = ", ".join(map(str, BLOCKS))
+            raise InputError(f"discriminator.multipliers must be given at {resolution} px; those of {known} px are known")
         multipliers, halvings = (self.multipliers, self.downsamplings) if self.multipliers else BLOCKS[resolution]
         if resolution >> halvings < 1:
             raise InputError(f"discriminator.downsamplings must leave a pixel of {resolution} px, got {halvings}")

@@ -5,8 +5,7 @@ The class code is a shared embedding e(y), or the one-hot label where each layer
 cut into L = blocks + 1 chunks: the first makes the 4x4 features, chunk l enters block l beside the class code.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +16,13 @@ from torch.nn import functional as F
 from sarigan.device import to_device
 from sarigan.errors import InputError, require_at_least_1, require_at_most, require_one_of
 from sarigan.layers.grouping import GroupingConfig
-from sarigan.layers.intervention import Edit, by_layer
-from sarigan.layers.modulation.class_conditional_norm import AffineBatchNorm, ClassConditionalNorm, batch_norms, collecting
-from sarigan.layers.normalization import full_precision, wide_range
-from sarigan.layers.self_attention import SelfAttention
-from sarigan.layers.spectral_norm import INITIALIZATIONS, SpectralConv2d, SpectralLinear, initialize_weights
-from sarigan.layers.style import StyleCodes
+from sarigan.layers.intervention import Edit
+from sarigan.layers.modulation.class_conditional_norm import batch_norms, collecting
+from sarigan.layers.self_attention import check_attention
+from sarigan.layers.spectral_norm import INITIALIZATIONS, initialize_weights
+from sarigan.models.class_conditional_synthesis import ClassConditionalSynthesis
 from sarigan.models.generator import Generator, GeneratorOutput, Noise
 from sarigan.models.mapping import check_classes, draw_labels
-from sarigan.models.synthesis import GroupedLayer, SynthesisOutput
 from sarigan.seeding import derive_seed
 
 # Of the 4x4 input and of every block's output, times `channels` (BigGAN-PyTorch's widths of 32, 64 and 128 px).
@@ -120,13 +117,6 @@ def check_blocks(section: str, resolution: int, multipliers: Sequence[int], leng
         raise InputError(f"{section}.multipliers must be {length} numbers from 1 to 1024, got {list(multipliers)}")
 
 
-def check_attention(section: str, resolution: int, resolutions: Sequence[int]) -> None:
-    """InputError unless attention is off, or after a block that there is."""
-    if resolution and resolution not in resolutions:
-        listed = ", ".join(map(str, dict.fromkeys(resolutions)))
-        raise InputError(f"{section}.attention_resolution must be 0 (none) or a block's resolution ({listed}), got {resolution}")
-
-
 class ClassMapping(nn.Module):
     """z [N,z_dim], labels [N] -> w = [class code, z] [N,w_dim]. dim 0: the class code is the one-hot label."""
 
@@ -146,133 +136,6 @@ class ClassMapping(nn.Module):
         if labels is None:
             raise InputError("this network has classes: it needs labels")
         return torch.cat([self.codes(labels, z.dtype), z], dim=1)
-
-
-class ConditionalLayer(nn.Module):
-    """Class-conditional norm, ReLU, convolution: x [N,I,H,W], code [N,D] -> [N,O,H,W] or, up, [N,O,2H,2W].
-
-    A forward hook on `activation` sees the features after the ReLU, and what it returns takes their place.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, code_dim: int, spectral_code: bool, up: bool) -> None:
-        super().__init__()
-        self.norm = ClassConditionalNorm(in_channels, code_dim, spectral_code)
-        self.activation = nn.ReLU()
-        self.convolution = SpectralConv2d(in_channels, out_channels, 3)
-        self.up = up
-
-    def forward(self, x: Tensor, code: Tensor, edits: Sequence[Edit] = ()) -> tuple[Tensor, StyleCodes]:
-        y, codes = self.norm(x, code, edits)
-        y = self.activation(y)
-        return self.convolution(upsampled(y) if self.up else y), codes
-
-
-class UpBlock(nn.Module):
-    """Two layers, the first of which doubles the size, plus a 1x1 convolution of the block's input."""
-
-    def __init__(self, in_channels: int, out_channels: int, code_dim: int, spectral_code: bool, attention: bool) -> None:
-        super().__init__()
-        self.up = ConditionalLayer(in_channels, out_channels, code_dim, spectral_code, up=True)
-        self.conv = ConditionalLayer(out_channels, out_channels, code_dim, spectral_code, up=False)
-        self.skip = SpectralConv2d(in_channels, out_channels, 1)
-        self.attention = SelfAttention(out_channels) if attention else None
-
-
-class ClassConditionalSynthesis(nn.Module):
-    """latents [N,L,w_dim] -> SynthesisOutput with the gains and biases of every layer in `codes`; images in -1..1.
-
-    Layers are named as in other generators: `8x8.up` takes the 4x4 features to 8x8, `8x8.conv` follows it. A layer's
-    channels are those of its input, which its norm scales and shifts.
-    """
-
-    def __init__(self, config: ClassConditionalGeneratorConfig) -> None:
-        super().__init__()
-        self.class_dim, self.chunk_dim, self.z_dim = config.code_classes, config.chunk_dim, config.z_dim
-        self.num_latents = config.num_blocks + 1
-        widths, code_dim = config.widths, config.code_classes + config.chunk_dim
-        self.start = SpectralLinear(config.chunk_dim or config.z_dim, widths[0] * 4 * 4)
-        self.blocks = nn.ModuleDict()
-        for index, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-            r = 8 << index
-            attention = r == config.attention_resolution
-            self.blocks[f"{r}x{r}"] = UpBlock(i, o, code_dim, config.class_dim > 0, attention)
-        self.last_norm = AffineBatchNorm(widths[-1])
-        self.to_rgb = SpectralConv2d(widths[-1], 3, 3)
-
-    def named_layers(self) -> Iterator[tuple[str, ConditionalLayer]]:
-        """(`8x8.up`, layer) in the order of execution."""
-        for name, block in self.named_blocks():
-            yield f"{name}.up", block.up
-            yield f"{name}.conv", block.conv
-
-    def named_blocks(self) -> Iterator[tuple[str, UpBlock]]:
-        """(`8x8`, block), from low to high resolution."""
-        for name, block in self.blocks.items():
-            assert isinstance(block, UpBlock)
-            yield name, block
-
-    def code(self, latents: Tensor, index: int) -> Tensor:
-        """What latent `index` of [N,L,w_dim] gives the layers of its block: [class code, chunk of z] [N,D]."""
-        w = full_precision(latents[:, index])
-        if not self.chunk_dim:
-            return w[:, : self.class_dim]
-        start = self.class_dim + index * self.chunk_dim
-        return torch.cat([w[:, : self.class_dim], w[:, start : start + self.chunk_dim]], dim=1)
-
-    def layer_codes(self, latents: Tensor) -> dict[str, StyleCodes]:
-        """Gains and biases of every layer for latents [N,L,w_dim], without making images."""
-        found = {}
-        for index, (name, layer) in enumerate(self.named_layers()):
-            found[name] = layer.norm.codes(self.code(latents, 1 + index // 2))
-        return found
-
-    def grouped_layers(self) -> list[GroupedLayer]:
-        """None."""
-        return []
-
-    def num_groups(self) -> dict[str, int]:
-        """No layer has groups."""
-        return {}
-
-    def num_channels(self) -> dict[str, int]:
-        """The number of input channels of every layer, by its name."""
-        return {name: layer.convolution.weight.shape[1] for name, layer in self.named_layers()}
-
-    def noise_shapes(self) -> list[tuple[int, int]]:
-        """There is no noise."""
-        return []
-
-    def forward(
-        self, latents: Tensor, noise: Sequence[Tensor | None] = (), interventions: Sequence[Edit] = ()
-    ) -> SynthesisOutput:
-        """interventions (`ChannelEdit`, or any function StyleCodes -> StyleCodes of a layer) edit gains and biases."""
-        edits = by_layer(interventions, {}, self.num_channels()) if interventions else {}
-        first = latents[:, 0, self.class_dim :]
-        x = self.start(first[:, : self.chunk_dim] if self.chunk_dim else first)
-        x = x.reshape(len(latents), -1, 4, 4).contiguous(memory_format=_layout_of(self.to_rgb.weight))
-        codes: dict[str, StyleCodes] = {}
-        for index, (name, block) in enumerate(self.named_blocks(), start=1):
-            code = self.code(latents, index)
-            y, codes[f"{name}.up"] = block.up(x, code, edits.get(f"{name}.up", ()))
-            y, codes[f"{name}.conv"] = block.conv(y, code, edits.get(f"{name}.conv", ()))
-            # A 1x1 convolution of repeated pixels is the repeated 1x1 convolution.
-            x = y + upsampled(block.skip(x))
-            if block.attention is not None:
-                x = block.attention(x)
-        x = F.relu(self.last_norm(x))
-        with torch.autocast(x.device.type, enabled=False) if x.dtype == torch.float16 else nullcontext():
-            images = self.to_rgb(wide_range(x))
-        return SynthesisOutput(torch.tanh(full_precision(images)), codes)
-
-
-def upsampled(x: Tensor) -> Tensor:
-    """Every pixel becomes 2x2: [N,C,H,W] -> [N,C,2H,2W]."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
-def _layout_of(kernel: Tensor) -> torch.memory_format:
-    is_last = kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
-    return torch.channels_last if is_last else torch.contiguous_format
 
 
 class ClassConditionalGenerator(Generator):
@@ -315,8 +178,13 @@ class ClassConditionalGenerator(Generator):
         self.is_stale = False
 
     def build_networks(self) -> tuple[ClassMapping, ClassConditionalSynthesis]:  # type: ignore[override]
+        """Mapping and synthesis of the configuration."""
         config = self.config
-        return ClassMapping(len(config.class_names), config.class_dim), ClassConditionalSynthesis(config)
+        synthesis = ClassConditionalSynthesis(
+            config.widths, config.code_classes, config.z_dim, config.chunk_dim, spectral_codes=config.class_dim > 0,
+            attention_resolution=config.attention_resolution,
+        )  # fmt: skip
+        return ClassMapping(len(config.class_names), config.class_dim), synthesis
 
     def truncation_centre(self, latents: Tensor) -> Tensor:
         """The class code itself, and z = 0: truncation scales z and keeps the class."""

@@ -7,6 +7,6 @@ from sarigan.training.run_config import RunConfig
 
 SYSTEMS: dict[str, type[RunConfig]] = {
     "style": StyleConfig,
-    "class_conditional": ClassConditionalConfig,
     "inpainting": InpaintingConfig,
+    "class_conditional": ClassConditionalConfig,
 }

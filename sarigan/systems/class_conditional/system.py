@@ -109,6 +109,7 @@ class ClassConditionalConfig(RunConfig):
         )  # fmt: skip
 
     def averaged_generator(self, weights: Mapping[str, Any], device: str | torch.device) -> Generator | None:
+        """From `ema_generator`."""
         return ClassConditionalGenerator.from_weights(self.generator, weights["ema_generator"], device)  # type: ignore[arg-type]
 
     def method(self) -> str:
@@ -125,6 +126,7 @@ class ClassConditionalAverage(ExponentialMovingAverage[ClassConditionalGenerator
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
+        """average <- decay * average + (1 - decay) * source, and one power iteration."""
         super().update(decay)
         average_running_statistics(self.module, self._source, decay)
         update_spectral_norms(self.module)
@@ -236,7 +238,9 @@ class ClassConditionalSystem(System):
         return [
             Curves("Hinge losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
-            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
-                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
+            Curves(
+                "How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                {"mean sign": "logits/real_sign", "p": "augmentation/p"},
+            ),
             Curves("Orthogonal penalty of G's weights", {"penalty": "loss/orthogonal"}, log_scale=True),
         ]

@@ -96,7 +96,8 @@ def mixing_section(generator: Generator, sampling: Sampling) -> Section:
         sheets |= halves_sheets(generator, sampling, ROWS, COLUMNS)
     body = "".join(_sheet(sheet, f"Style-mixing sheet, {name.replace('_', ' ')}") for name, sheet in sheets.items())
     if generator.synthesis.noise_shapes():
-        body += _sheet(noise_sheet(generator, sampling, ROWS, 32), "Images that differ in their noise alone, with deviation maps")
+        sheet = noise_sheet(generator, sampling, ROWS, 32)
+        body += _sheet(sheet, "Images that differ in their noise alone, with deviation maps")
     return Section("mixing", "Style mixing", body)
 
 

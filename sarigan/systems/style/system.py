@@ -88,6 +88,7 @@ class StyleConfig(RunConfig):
         )
 
     def averaged_generator(self, weights: Mapping[str, Any], device: str | torch.device) -> Generator | None:
+        """From `ema_generator`."""
         return Generator.from_weights(self.generator, weights["ema_generator"], device)
 
     def method(self) -> str:
