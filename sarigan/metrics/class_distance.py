@@ -148,6 +148,7 @@ class ClassFrechetDistance(ClassMetric):
     formula = "Frechet distance"
 
     def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """`fid`, which its network names."""
         return {"fid": frechet_distance(statistics.generated.moments, statistics.real.moments)}
 
 
@@ -158,6 +159,7 @@ class ClassKernelDistance(ClassMetric):
     formula = f"kernel distance (at most {NUM_SUBSETS} subsets of at most {SUBSET_SIZE})"
 
     def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """`kid`, which its network names."""
         generated, real = statistics.kept(evaluation.moments_device)
         subsets = NUM_SUBSETS if len(real) > SUBSET_SIZE else 1  # one holds all images
         return {"kid": kernel_distance(generated, real, subsets, seed=evaluation.config.seed)[0]}
@@ -174,5 +176,6 @@ class ClassPrecisionRecall(ClassMetric):
         return neighbor_network(self.network_name, evaluation)
 
     def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """`precision` and `recall`, which their network names."""
         precision, recall = precision_recall(*statistics.kept(evaluation.device))
         return {"precision": precision, "recall": recall}
