@@ -31,7 +31,10 @@ class CriticConfig:
 
 
 class SelfAttention(nn.Module):
-    """x [N,C,H,W] -> x + gamma * attention over all positions (Zhang et al. 2019, Eq. 1 to 3); gamma starts at 0."""
+    """x [N,C,H,W] -> x + gamma * attention over all positions (Zhang et al. 2019, Eq. 1 to 3); gamma starts at 0.
+
+    Without the spectral norm of `sarigan.layers.self_attention`, in whose place the gradient penalty stands.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
