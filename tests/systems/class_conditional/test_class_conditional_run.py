@@ -17,7 +17,8 @@ from sarigan.diagnosis.scaling import count_step
 from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import LatentPath
 from sarigan.errors import InputError
-from sarigan.exporting.safetensors_export import load_exported, save_exported
+from sarigan.exporting.rounding import measure_rounding
+from sarigan.exporting.safetensors_export import half_weights, load_exported, save_exported
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.layers.modulation.class_conditional_norm import batch_norms
@@ -149,10 +150,27 @@ def test_checkpoint_and_export_hold_the_same_generator(run: Path, tmp_path: Path
     torch.testing.assert_close(generator(z, labels=labels).images, images)
     save_exported(generator, tmp_path / "half", {}, half=True)
     assert (load_exported(tmp_path / "half")(z, labels=labels).images - images).abs().max() < 0.05
+    assert 0 < measure_rounding(generator, half_weights(generator), 4).largest < 10
     text = (tmp_path / "export" / "generator.json").read_text()
     (tmp_path / "export" / "generator.json").write_text(text.replace('"class_conditional"', '"diffusion"'))
     with pytest.raises(InputError, match="kind must be one of style, class_conditional, got 'diffusion'"):
         load_exported(tmp_path / "export")
+
+
+def test_onnx_equals_pytorch(run: Path, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX graphs are run with onnxruntime")
+    pytest.importorskip("onnx", reason="ONNX export needs the package onnx")
+    from sarigan.exporting.onnx_export import export_onnx
+
+    generator = load_generator(run)
+    export_onnx(generator, tmp_path / "generator.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "generator.onnx"), providers=["CPUExecutionProvider"])
+    z, labels = torch.randn(3, 8), torch.tensor([0, 1, 2])
+    for psi in (1.0, 0.5):
+        given = {"z": z.numpy(), "truncation_psi": np.array(psi, np.float32), "labels": labels.numpy()}
+        (images,) = session.run(["images"], given)
+        expected = generator(z, labels=labels, truncation_psi=psi).images
+        torch.testing.assert_close(torch.from_numpy(images), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_images_of_classes_and_ways_between_them(run: Path) -> None:
