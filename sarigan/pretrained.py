@@ -87,8 +87,13 @@ def results_folder(source: str | Path) -> Path:
 
 def data_name(record: dict[str, Any]) -> str | None:
     """The `data.name` that a record's generator was trained on; None where the record does not tell."""
+    return data_setting(record, "name")
+
+
+def data_setting(record: dict[str, Any], field: str) -> str | None:
+    """A field of `data`, as `labels`, that a record's generator was trained with; None where the record does not tell."""
     value: Any = record
-    for key in ("config", "data", "name"):
+    for key in ("config", "data", field):
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None
 
