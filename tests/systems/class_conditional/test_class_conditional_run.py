@@ -14,15 +14,19 @@ from sarigan.config import load_config
 from sarigan.data.loader import open_dataset
 from sarigan.diagnosis import doctor
 from sarigan.diagnosis.scaling import count_step
+from sarigan.editing.factorization import style_matrix
+from sarigan.editing.group_editing import latent_range, mix_halves
 from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import LatentPath
 from sarigan.errors import InputError
+from sarigan.exporting.foreign_export import FORMATS
 from sarigan.exporting.rounding import measure_rounding
 from sarigan.exporting.safetensors_export import half_weights, load_exported, save_exported
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.layers.modulation.class_conditional_norm import batch_norms
 from sarigan.models.class_conditional_generator import ClassConditionalGenerator
+from sarigan.models.discriminator import DiscriminatorConfig
 from sarigan.pretrained import load_generator, load_system
 from sarigan.runs.run import train
 from sarigan.runs.summary import dry_run_report
@@ -185,6 +189,19 @@ def test_images_of_classes_and_ways_between_them(run: Path) -> None:
     torch.testing.assert_close(path[0:4], torch.stack([ends[0], (ends[0] + ends[1]) / 2, ends[1], (ends[0] + ends[1]) / 2]))
     with pytest.raises(InputError, match="an interpolation in z stays in one class"):
         LatentPath(generator, [4, 4], 2, "z", labels=sampling.labels(generator, [4, 4]))
+
+
+def test_what_it_does_not_have_is_refused_in_one_line(run: Path) -> None:
+    generator = load_generator(run)
+    latents = Sampling().latents(generator, [0, 1])
+    with pytest.raises(InputError, match="directions are of StyleGAN2 and SariGAN alone"):
+        style_matrix(generator)
+    with pytest.raises(InputError, match="this generator has no groups .*, so its w has no halves to mix"):
+        mix_halves(generator, latents, latents, "h")
+    for write in FORMATS.values():
+        with pytest.raises(InputError, match="a class_conditional generator, which that code does not have"):
+            write(generator, generator, None, DiscriminatorConfig())
+    assert [*latent_range(generator, "coarse"), *latent_range(generator, "0-1")] == [0, 0, 1]
 
 
 def test_evaluated_and_reported(config: Build, tmp_path: Path) -> None:
