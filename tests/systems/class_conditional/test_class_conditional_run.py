@@ -25,6 +25,7 @@ from sarigan.exporting.safetensors_export import half_weights, load_exported, sa
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.layers.modulation.class_conditional_norm import batch_norms
+from sarigan.layers.spectral_norm import spectral_modules
 from sarigan.models.class_conditional_generator import ClassConditionalGenerator
 from sarigan.models.discriminator import DiscriminatorConfig
 from sarigan.pretrained import load_generator, load_system
@@ -102,6 +103,24 @@ def test_the_generator_is_trained_in_every_second_step(config: Build) -> None:
     trainer.hooks = [Watch()]
     trainer.run()
     assert seen == [True, False] * 5
+
+
+def test_a_step_makes_one_power_iteration_and_a_forward_pass_none(config: Build) -> None:
+    full, _ = config("generator.initialization=normal", "discriminator.initialization=normal").open_data()
+    system = TrainingState(full, resolve_precision(full.training)).system
+    system.generator(torch.randn(4, 8), labels=torch.tensor([0, 1, 2, 0]))
+    for network in system.networks.values():
+        norm, weight = next(spectral_modules(network))
+        with torch.no_grad():
+            weight.normal_()
+        v = torch.nn.functional.normalize(weight.detach().flatten(start_dim=1).t() @ norm.u, dim=0)
+        system.begin_step(0.0)
+        torch.testing.assert_close(norm.v, v)
+    average = system.average.module
+    norm, weight = next(spectral_modules(average))
+    v = torch.nn.functional.normalize(weight.detach().flatten(start_dim=1).t() @ norm.u, dim=0)
+    system.average.update(1.0)
+    torch.testing.assert_close(norm.v, v)
 
 
 class StopAt(Hook):
