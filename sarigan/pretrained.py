@@ -21,7 +21,7 @@ from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.feature_networks.published_file import file_sha256
 from sarigan.models.generator import Generator
-from sarigan.systems.inpainting.system import InpaintingSystem
+from sarigan.systems.inpainting.completing_system import CompletingSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
@@ -112,8 +112,13 @@ def source_name(source: str | Path) -> str:
 
 def data_name(record: dict[str, Any]) -> str | None:
     """The `data.name` that a record's generator was trained on; None where the record does not tell."""
+    return data_setting(record, "name")
+
+
+def data_setting(record: dict[str, Any], field: str) -> str | None:
+    """A field of `data`, as `labels`, that a record's generator was trained with; None where the record does not tell."""
     value: Any = record
-    for key in ("config", "data", "name"):
+    for key in ("config", "data", field):
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None
 
@@ -121,8 +126,14 @@ def data_name(record: dict[str, Any]) -> str | None:
 def _load_averaged(file: Path, device: str | torch.device) -> tuple[Generator, dict[str, Any]]:
     state = _load(file, device)
     with reading(file, "checkpoint of a generator"):
-        config = require_style(config_from_dict(state["config"], str(file)), file)
-        return Generator.from_weights(config.generator, state["ema_generator"], device), state
+        config = config_from_dict(state["config"], str(file))
+        generator = config.averaged_generator(state, device)
+        if generator is None:
+            raise InputError(
+                f"{file}: holds a system {config.system!r}; this needs a style-based generator (system: style) or a"
+                " class-conditional one (system: class_conditional)"
+            )
+        return generator, state
 
 
 # What else than a checkpoint of this project a generator is read from: the first whose test is true of the path.
@@ -167,16 +178,19 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     return system, config
 
 
-def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
+def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> CompletingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
     found = find_source(path)
     held = "an export of a generator"
     if not any(matches(found) for matches, _ in FORMATS):
         system, config = load_system(found, device)
-        if isinstance(system, InpaintingSystem):
+        if isinstance(system, CompletingSystem):
             return system
         held = f"a system {config.system!r}"
-    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting, which sees image and mask")
+    raise InputError(
+        f"{path}: holds {held}; this needs a checkpoint of system: inpainting or two_stage_inpainting, which sees image and"
+        " mask"
+    )
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
