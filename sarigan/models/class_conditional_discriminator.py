@@ -22,7 +22,7 @@ BLOCKS = {32: ([4, 4, 4, 4], 2), 64: ([1, 2, 4, 8, 16], 4), 128: ([1, 2, 4, 8, 1
 class ClassConditionalDiscriminatorConfig:
     """Defaults are BigGAN's widths. The resolution is the generator's."""
 
-    channels: int = 96
+    channels: int = 96  # the unit of widths, which multipliers multiply
     multipliers: list[int] = field(default_factory=list)  # of every block; empty: those of BigGAN
     downsamplings: int = 0  # so many blocks, from the first, halve the size; goes with multipliers
     attention_resolution: int = 64  # after the first block whose output has it; 0: none

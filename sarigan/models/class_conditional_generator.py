@@ -33,9 +33,9 @@ MULTIPLIERS = {32: [4, 4, 4, 4], 64: [16, 16, 8, 4, 2], 128: [16, 16, 8, 4, 2, 1
 class ClassConditionalGeneratorConfig:
     """Defaults are BigGAN at 128 px."""
 
-    resolution: int = 128
-    z_dim: int = 120
-    channels: int = 96
+    resolution: int = 128  # pixels, a power of two
+    z_dim: int = 120  # numbers in a latent z
+    channels: int = 96  # the unit of widths, which multipliers multiply
     multipliers: list[int] = field(default_factory=list)  # of the input and of every block; empty: those of BigGAN
     class_dim: int = 128  # of the shared embedding of a class; 0: each layer has a table of gains and biases
     hierarchical: bool = True  # z in chunks, one a block; needs class_dim > 0
@@ -44,10 +44,10 @@ class ClassConditionalGeneratorConfig:
     # Statistics at test: the mean over so many batches of the averaged generator in training mode. 0: the average of the
     # running statistics of training.
     standing_batches: int = 16
-    standing_batch_size: int = 64
+    standing_batch_size: int = 64  # images of each of these batches
     # Filled in from data.labels when a run starts, as for other generators
     class_names: list[str] = field(default_factory=list)
-    class_shares: list[float] = field(default_factory=list)
+    class_shares: list[float] = field(default_factory=list)  # see class_names
 
     def __post_init__(self) -> None:
         require_at_least_1(self, "z_dim", "channels", "standing_batch_size", prefix="generator.")

@@ -32,11 +32,11 @@ TINY_RESOLUTION = 8
 class ClassConditionalOptimizerConfig:
     """Adam for the generator and the discriminator. Defaults are BigGAN's at 128 px."""
 
-    generator_learning_rate: float = 1e-4
-    discriminator_learning_rate: float = 4e-4
-    beta1: float = 0.0
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    generator_learning_rate: float = 1e-4  # of Adam
+    discriminator_learning_rate: float = 4e-4  # of Adam
+    beta1: float = 0.0  # of Adam
+    beta2: float = 0.999  # of Adam
+    epsilon: float = 1e-8  # of Adam
 
     def __post_init__(self) -> None:
         for name in ("generator_learning_rate", "discriminator_learning_rate", "epsilon"):

@@ -34,7 +34,7 @@ class Middle(Protocol):
 class TwoStageConfig:
     """Defaults are those of CA."""
 
-    resolution: int = 256
+    resolution: int = 256  # pixels
     width: int = 32  # channels at full size; twice and four times as many at half and a quarter of it
     refinement: str = "contextual_attention"  # contextual_attention | attentive_normalization
     num_regions: int = 16  # of the attentive normalisation

@@ -25,7 +25,7 @@ class TwoStageObjectiveConfig:
     refined_weight: float = 1.0  # of the refined output in both
     weighting: str = "discount"  # of pixels of the hole: discount (CA) | confidence (AN)
     adversarial_weight: float = 0.001  # of the critics' values in the loss of G
-    gradient_penalty_weight: float = 10.0
+    gradient_penalty_weight: float = 10.0  # of the penalty on gradients of D (WGAN-GP)
     critic_steps: int = 5  # of the critics, each on new images, for one of G
     orthogonality_weight: float = 0.0  # of the loss of the attentive normalisation
 

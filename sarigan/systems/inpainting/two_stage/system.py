@@ -29,11 +29,11 @@ METHODS = {"contextual_attention": "CA", "attentive_normalization": "AN"}
 class TwoStageOptimizerConfig:
     """Adam for the generator and the critics. Defaults are those of CA."""
 
-    generator_learning_rate: float = 1e-4
-    discriminator_learning_rate: float = 1e-4
-    beta1: float = 0.5
-    beta2: float = 0.9
-    epsilon: float = 1e-8
+    generator_learning_rate: float = 1e-4  # of Adam
+    discriminator_learning_rate: float = 1e-4  # of Adam
+    beta1: float = 0.5  # of Adam
+    beta2: float = 0.9  # of Adam
+    epsilon: float = 1e-8  # of Adam
 
     def __post_init__(self) -> None:
         for name in ("generator_learning_rate", "discriminator_learning_rate"):
