@@ -48,7 +48,7 @@ def time_text(config: Config, seconds: float) -> str:
     """The time of a run whose steps take so many seconds on one process."""
     training = config.training
     whole = seconds * math.ceil(training.total_kimg * 1000 / training.batch_size)
-    text = f"about {seconds:.2g} s a step on one process, {duration_text(whole)} to training.total_kimg={training.total_kimg:g}"
+    text = f"about {seconds:.3g} s a step on one process, {duration_text(whole)} to training.total_kimg={training.total_kimg:g}"
     if training.max_minutes is not None and 60 * training.max_minutes < whole:
         reached = 60 * training.max_minutes / seconds * training.batch_size / 1000
         text += f"; training.max_minutes={training.max_minutes:g} ends it at about {reached:.3g} kimg"
