@@ -147,6 +147,17 @@ class DataConfig:
         """What a run draws for each of its positions beside what the data set has: arrays named as the fields of `Batch`."""
         return no_extras
 
+    def open(self, resolution: int) -> ClassifiedDataset:
+        """The images without their labels at R pixels."""
+        if self.name == "avatars":
+            return AvatarDataset(resolution, self.num_images, self.seed)
+        assert self.path is not None
+        if self.name == "lmdb":
+            return LmdbDataset(self.path, resolution)
+        if is_lmdb(Path(self.path)):
+            raise InputError(f"{self.path}: an LMDB, such as a prepared set; data.name=lmdb reads it, got data.name=folder")
+        return ImageFolderDataset(self.path, resolution, self.crop)
+
 
 def no_extras(position: int) -> dict[str, np.ndarray]:
     """Nothing."""
@@ -155,19 +166,8 @@ def no_extras(position: int) -> dict[str, np.ndarray]:
 
 def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
     """The data set of a configuration at R pixels, with labels where it names them; InputError when it cannot be read."""
-    images = _open_images_of(config, resolution)
+    images = config.open(resolution)
     return images if config.labels is None else LabelledDataset(images, config.labels)
-
-
-def _open_images_of(config: DataConfig, resolution: int) -> ClassifiedDataset:
-    if config.name == "avatars":
-        return AvatarDataset(resolution, config.num_images, config.seed)
-    assert config.path is not None
-    if config.name == "lmdb":
-        return LmdbDataset(config.path, resolution)
-    if is_lmdb(Path(config.path)):
-        raise InputError(f"{config.path}: an LMDB, such as a prepared set; data.name=lmdb reads it, got data.name=folder")
-    return ImageFolderDataset(config.path, resolution, config.crop)
 
 
 def open_images(source: str | Path, resolution: int | None = None) -> ImageDataset:

@@ -32,7 +32,7 @@ class BatchPlan:
         )
 
     def warning(self, shard_multiple: int) -> str | None:
-        """A line when statistics over a pass (the minibatch standard deviation) see other groups than in an uncut batch."""
+        """A line when statistics over a pass (minibatch standard deviation, batch norm) see other groups than in an uncut batch."""
         if self.batch_size == self.images_per_pass or self.images_per_pass % shard_multiple == 0:
             return None
         return (
