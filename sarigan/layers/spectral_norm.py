@@ -27,7 +27,9 @@ class SpectralConv2d(nn.Conv2d):
 
     @torch.no_grad()
     def iterate(self, count: int = 1) -> None:
-        """v <- W^T u / |W^T u|, u <- W v / |W v|, `count` times."""
+        """v <- W^T u / |W^T u|, u <- W v / |W v|, `count` times. Nothing for a kernel without contents."""
+        if self.weight.is_meta:
+            return
         matrix = self.weight.flatten(start_dim=1)
         for _ in range(count):
             self.v.copy_(F.normalize(matrix.t() @ self.u, dim=0, eps=_EPSILON))

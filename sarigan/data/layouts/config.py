@@ -24,10 +24,12 @@ class LayoutDataConfig(DataConfig):
     # A text file with a line R G B name for each class, in their order, where labels are colours; null: they are numbers
     colors: str | None = None
 
+    load_resolution: int | None = None  # of folders: width to which samples are resized before a random cut; null: no cut
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least_1(self, "height", "num_classes", prefix="data.")
-        require_at_most("data", self, height=1 << 16, num_classes=MAX_CLASSES)
+        require_at_least_1(self, "height", "num_classes", "load_resolution", prefix="data.")
+        require_at_most("data", self, height=1 << 16, load_resolution=1 << 16, num_classes=MAX_CLASSES)
         if self.labels is not None:
             raise InputError(f"data.labels must be null: a layout says what the image is of, got {self.labels!r}")
         if self.void is not None and not self.num_classes <= self.void < 1 << 16:
@@ -48,6 +50,12 @@ class LayoutDataConfig(DataConfig):
         """Channels of a layout as networks see it: classes, void, edges."""
         return self.num_classes + (self.void is not None) + self.instances
 
+    def load_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width before the random cut of `size` (height, width), which has the same aspect."""
+        if self.load_resolution is None:
+            return size
+        return round(size[0] * self.load_resolution / size[1]), self.load_resolution
+
     def open(self, resolution: int) -> ClassifiedDataset:
         """The images, each with its layout among its `extras`."""
         size = (self.height or resolution, resolution)
@@ -56,6 +64,10 @@ class LayoutDataConfig(DataConfig):
                 raise InputError(f"generator.height of avatars must be null: they are square, got {size[0]}")
             return AvatarLayouts(resolution, self.num_images, self.seed)
         assert self.path is not None
+        if self.load_resolution is not None and self.load_resolution < resolution:
+            raise InputError(
+                f"data.load_resolution must be at least generator.resolution={resolution}, or null, got {self.load_resolution}"
+            )
         return open_layouts(self, self.path, size)
 
 

@@ -67,6 +67,10 @@ class SemanticLayoutConfig(RunConfig):
         return self.generator.resolution
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        return self.generator.size
+
+    @property
     def shard_multiple(self) -> int:
         """With batch norm, the whole batch: a pass is normalised by its own statistics."""
         return self.training.batch_size if self.generator.norm in ("batch", "synchronised") else 1
