@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "write a generator as safetensors and ONNX, or for other people's code",
     "prepare_data": "convert pictures to a prepared data set (LMDB)",
     "inpaint": "complete the holes of images",
+    "synthesize": "make images of a layout",
     "evaluate_inpainting": "compare inpainting models on the same images and masks",
     "prepare_masks": "store a fixed set of masks, one for each image, for inpainting",
     "doctor": "check this machine and a configuration before a run",

@@ -27,6 +27,7 @@ from sarigan.metrics.groups.metric import GroupQuality
 from sarigan.metrics.inception_score import InceptionScore
 from sarigan.metrics.information import CodeInformation
 from sarigan.metrics.kid import KernelDistance
+from sarigan.metrics.layout_fidelity import LayoutFidelity, StyleDiversity, StyleTransfer
 from sarigan.metrics.linear_separability import LinearSeparability
 from sarigan.metrics.perceptual_path_length import PerceptualPathLength
 from sarigan.metrics.precision_recall import PrecisionRecall
@@ -49,6 +50,9 @@ METRICS: dict[str, Metric] = {
         ClassFrechetDistance("class_fid", "inception", "mean over classes of the Frechet distance, Inception's features"),
         ClassFrechetDistance("class_fd_efficientnet", "efficientnet", "mean over classes, EfficientNet's features"),
         ClassControl(),
+        LayoutFidelity(),
+        StyleDiversity(),
+        StyleTransfer(),
     )
 }
 

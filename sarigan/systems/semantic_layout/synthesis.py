@@ -23,6 +23,7 @@ class HeldOutLayoutsConfig:
     # A folder, zip file or prepared set as data.path; null: of avatars those of another seed, else the training layouts
     path: str | None = None
     num_images: int | None = None  # at most, the first ones; null: all, of avatars 1000
+    segmenter: str | None = None  # of layout_fidelity: a file of scripts/train_segmenter.py; null: of avatars the built-in one
 
     def __post_init__(self) -> None:
         require_at_least_1(self, "num_images", prefix="held_out.")
@@ -33,6 +34,7 @@ class HeldOutLayouts:
 
     def __init__(self, data: LayoutDataConfig, held_out: HeldOutLayoutsConfig, resolution: int) -> None:
         self.data, self.size = data, (data.height or resolution, resolution)
+        self.segmenter = held_out.segmenter or ("avatars" if data.name == "avatars" else None)
         count = held_out.num_images
         if held_out.path is not None:
             self.images: Any = open_layouts(data, held_out.path, self.size)
@@ -67,6 +69,8 @@ class SynthesizedImages:
         self.generator, self.channels, self.held_out = generator, channels, held_out
         self.refresh, self.seed = refresh, seed
         self.title, self.resolution = f"images of the layouts of {held_out.images.describe()}", held_out.size[1]
+        self.num_classes, self.segmenter = held_out.data.num_classes, held_out.segmenter
+        self.has_encoder = generator.config.style == "encoder"
 
     def __len__(self) -> int:
         return len(self.held_out)
@@ -76,22 +80,45 @@ class SynthesizedImages:
         for indices in positions:
             yield self.make(self.held_out.batch(indices), self.styles(indices)).to(device)
 
+    def layouts(self, positions: Sequence[int]) -> Batch:
+        """The layouts of these numbers, and their images uint8."""
+        return self.held_out.batch(positions)
+
+    def in_styles(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
+        """Images of a batch's layouts, each in the style of its seed."""
+        return self.make(batch, draw_styles(self.generator, seeds))
+
+    def in_style_of(self, batch: Batch, references: Tensor) -> Tensor:
+        """Images of a batch's layouts, each in the style of its reference, uint8 [N,3,h,w]."""
+        return self.make(batch, self.styles(range(len(batch))), references)
+
     def styles(self, indices: Sequence[int], seed: int | None = None) -> Tensor:
         """z [N,D] of the layouts of these numbers."""
         seed = self.seed if seed is None else seed
         return draw_styles(self.generator, [derive_seed(seed, "style", index) for index in indices])
 
-    @torch.no_grad()
     def make(self, batch: Batch, z: Tensor, reference: Tensor | None = None) -> Tensor:
-        """Images [N,3,H,W] of a batch's layouts. reference: uint8 [N,3,h,w] whose style is taken, its mean alone."""
-        assert batch.layout is not None
-        like = self.generator.to_rgb.weight
-        edges = None if batch.edges is None else batch.edges.to(like.device)
-        layout = self.channels(batch.layout.to(like.device), edges, like.dtype)
-        if reference is None:
-            return self.generator(layout, z).images
-        images = to_signed_float(reference.to(like.device), like.dtype)
-        return self.generator(layout, torch.zeros_like(z), images).images
+        """`paint` by this generator."""
+        return paint(self.generator, self.channels, batch, z, reference)
+
+
+@torch.no_grad()
+def paint(
+    generator: LayoutGenerator, channels: LayoutChannels, batch: Batch, z: Tensor, reference: Tensor | None = None,
+    noise_map: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Images [N,3,H,W] of a batch's layouts.
+
+    reference: uint8 [N,3,h,w] whose style is taken, its mean alone. noise_map: [N,D,H,W] in place of z at every position.
+    """
+    assert batch.layout is not None
+    like = generator.to_rgb.weight
+    edges = None if batch.edges is None else batch.edges.to(like.device)
+    layout = channels(batch.layout.to(like.device), edges, like.dtype)
+    if reference is None:
+        return generator(layout, z, noise_map=noise_map).images
+    images = to_signed_float(reference.to(like.device), like.dtype)
+    return generator(layout, torch.zeros_like(z), images).images
 
 
 def draw_styles(generator: LayoutGenerator, seeds: Sequence[int]) -> Tensor:
@@ -102,3 +129,10 @@ def draw_styles(generator: LayoutGenerator, seeds: Sequence[int]) -> Tensor:
         drawn.append(torch.randn(generator.config.style_dim, generator=source))
     like = generator.to_rgb.weight
     return torch.stack(drawn).to(like.device, like.dtype)
+
+
+def region_noise(generator: LayoutGenerator, layout: Tensor, seed: int) -> Tensor:
+    """3D noise with a vector of its own for every class of the layout int64 [N,H,W]: [N,D,H,W] (Schonfeld et al. 2021)."""
+    count = int(layout.max()) + 1
+    vectors = draw_styles(generator, [derive_seed(seed, "region", label) for label in range(count)])
+    return vectors[layout.to(vectors.device)].permute(0, 3, 1, 2)
