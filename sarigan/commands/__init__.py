@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": "check this machine and a configuration before a run",
     "benchmark": "measure speed, or count work and memory",
     "drill": "break a run or a preparation on purpose, and check that nothing is lost",
+    "train_segmenter": "train a segmenter on a set's layouts, to judge images made from layouts",
     "train_avatar_networks": "train the classifier and the segmenter of the built-in avatars",
 }
 SHORT_NAMES = {"import": "import_checkpoint"}  # a keyword of Python is no name of a module

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.commands import synthesize
+from sarigan.commands import synthesize, train_segmenter
 from sarigan.config import load_config
+from sarigan.errors import InputError
+from sarigan.models.feature_networks.avatar_networks import read_record
+from sarigan.models.feature_networks.layout_segmenter import load_layout_segmenter
 from sarigan.runs.run import train
 
 Run = Callable[..., str]
@@ -104,3 +107,39 @@ def test_bad_input_is_one_line(place: Path, tmp_path: Path, run: Run) -> None:
     assert "has 1 colours, data.num_classes=10 needs another number" in error(
         place / "layout.png", "--colors", tmp_path / "t.txt"
     )
+
+
+def test_a_segmenter_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trained on a toy whose class is its brightness, it reads unseen layouts; another set's images it does not."""
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("images", "labels"):
+            (tmp_path / part / name).mkdir(parents=True)
+        for index in range(12):
+            layout = random.integers(0, 3, (4, 6)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+            image = (layout * 100)[:, :, None].repeat(3, axis=2)
+            layout[:3, :3] = 255
+            Image.fromarray(layout).save(tmp_path / part / "labels" / f"{index}.png")
+            Image.fromarray(image).save(tmp_path / part / "images" / f"{index}.png")
+    config = tmp_path / "toy.yaml"
+    config.write_text(
+        f"system: semantic_layout\ndata: {{name: folder, path: {tmp_path / 'train'}, num_classes: 3, void: 255, num_workers: 0}}\n"
+        "generator: {resolution: 48, height: 32, channels: 2, num_upsamples: 3, encoder_size: 16}\n"
+        f"held_out: {{path: {tmp_path / 'test'}}}\n"
+    )
+    output = tmp_path / "segmenter.npz"
+    arguments = ["x", str(config), "--output", str(output), "--num-images", "320", "--batch-size", "8"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    train_segmenter.main()
+    assert "mean IoU" in capsys.readouterr().out
+    network = load_layout_segmenter(output)
+    record = read_record(output)
+    assert network.size == (32, 48) and network.names == ["class 0", "class 1", "class 2"]
+    assert record["held_out"]["mean_iou"] > 0.9 and record["held_out"]["num_images"] == 12
+    output.write_bytes(output.read_bytes()[:-1])
+    with pytest.raises(InputError, match="SHA256"):
+        load_layout_segmenter(output)
+    monkeypatch.setattr(sys, "argv", [*arguments[:3], str(tmp_path / "x.pt")])
+    with pytest.raises(SystemExit) as end:
+        train_segmenter.main()
+    assert end.value.code == 2

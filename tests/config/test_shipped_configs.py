@@ -29,10 +29,11 @@ def test_dry_run(name: str) -> None:
         pytest.skip("needs images of the user's")
     data = data_summary(config)
     # As scripts/train.py --dry-run does, except that weights are not drawn: they are counted, not used.
-    start = {"initial_threshold": config.generator.grouping.initial_threshold or 0.25}
     with torch.device("meta"):
-        grouping = dataclasses.replace(config.generator.grouping, **start)
-        generator = dataclasses.replace(config.generator, grouping=grouping)
+        generator = config.generator
+        if hasattr(generator, "grouping"):
+            start = {"initial_threshold": generator.grouping.initial_threshold or 0.25}
+            generator = dataclasses.replace(generator, grouping=dataclasses.replace(generator.grouping, **start))
         precision = Precision(torch.device("meta"), "float32")
         state = TrainingState(dataclasses.replace(config, generator=generator), precision)
     report = dry_run_report(config, state, data)

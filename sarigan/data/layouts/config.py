@@ -50,6 +50,16 @@ class LayoutDataConfig(DataConfig):
         """Channels of a layout as networks see it: classes, void, edges."""
         return self.num_classes + (self.void is not None) + self.instances
 
+    def class_names(self) -> list[str]:
+        """Of avatars their parts, of a table of colours its names, else numbers."""
+        if self.name == "avatars":
+            return [*PART_NAMES]
+        if self.colors is not None and self.path is not None:
+            from sarigan.data.layouts.folder import FolderOrZip, read_table
+
+            return read_table(FolderOrZip(Path(self.path)), self.colors).names[: self.num_classes]
+        return [f"class {number}" for number in range(self.num_classes)]
+
     def load_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width before the random cut of `size` (height, width), which has the same aspect."""
         if self.load_resolution is None:

@@ -61,7 +61,7 @@ class LayoutFolder:
     def __init__(self, path: Path, size: tuple[int, int], config: "LayoutDataConfig") -> None:
         self.path, self.size, self.config, self.resolution = path, size, config, size[1]
         self.files = FolderOrZip(path)
-        self.reader = LayoutReader(config.num_classes, config.void, self._table(config.colors))
+        self.reader = LayoutReader(config.num_classes, config.void, None if config.colors is None else read_table(self.files, config.colors))
         folders = [IMAGES, LABELS, *([INSTANCES] if config.instances else [])]
         by_stem: dict[str, dict[str, str]] = {folder: {} for folder in folders}
         for name in filter(is_image_name, self.files.names()):
@@ -165,16 +165,14 @@ class LayoutFolder:
                 )
         return image, numbers
 
-    def _table(self, source: str | None) -> ColorTable | None:
-        if source is None:
-            return None
-        with reading(source, "table of colours"):
-            if source in self.files.names():
-                data = self.files.read(source)
-            else:
-                data = read_bytes(Path(source), MAX_TABLE_BYTES)
-            text = data.decode()
-        return ColorTable.parse(text, source)
+
+def read_table(files: FolderOrZip, source: str) -> ColorTable:
+    """The table of colours inside a set, or elsewhere. InputError when it is none."""
+    with reading(source, "table of colours"):
+        inside = source in files.names()
+        data = files.read(source) if inside else read_bytes(Path(source), MAX_TABLE_BYTES)
+        text = data.decode()
+    return ColorTable.parse(text, source)
 
 
 def center_window(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int, int, int]:
