@@ -1,11 +1,15 @@
 """Layouts out of files: every value checked, partners found, image and layout moved together."""
 
+import dataclasses
 import io
+import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -17,7 +21,11 @@ from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.data.layouts.edges import instance_edges
 from sarigan.data.layouts.files import ColorTable, LayoutReader, resized_numbers
 from sarigan.data.layouts.folder import LayoutFolder, center_window
+from sarigan.data.layouts.prepared import PreparedLayouts
+from sarigan.data.lmdb.format import LayoutRecipe, Recipe
 from sarigan.data.loader import training_batches
+from sarigan.data.prepare.inspection import verify
+from sarigan.data.prepare.job import Options, prepare
 from sarigan.errors import InputError
 
 SIZE = (16, 24)  # height, width
@@ -219,6 +227,74 @@ def test_palettes_and_deep_numbers_are_numbers() -> None:
     reader = LayoutReader(300)
     assert reader.read(buffer.getvalue(), "x").tolist() == numbers.tolist()
     assert reader.read(png(numbers.astype(np.uint16) + 290), "x").tolist() == (numbers + 290.0).astype(int).tolist()
+
+
+def prepared(folder: Path, place: Path, recipe: Recipe, **settings: Any) -> PreparedLayouts:
+    layouts = config_of(folder, **settings)
+    recipe = dataclasses.replace(recipe, layout=layouts.recipe())
+    prepare(str(folder), place, recipe, Options(num_workers=1, layouts=layouts))
+    return PreparedLayouts(place, (recipe.resolutions[0],) * 2, dataclasses.replace(layouts, name="lmdb", path=str(place)))
+
+
+def test_a_prepared_set_has_the_layouts_of_its_folder(folder: Path, tmp_path: Path) -> None:
+    """Cut to the middle square and reduced as pictures are; every record under the hash, and checked when it is read."""
+    found = prepared(folder, tmp_path / "set.lmdb", Recipe((8, 16), encoding="raw"), instances=True)
+    plain = opened(folder, (8, 8), instances=True, crop="center")
+    for index in range(6):
+        arrays = plain.arrays(index)
+        assert np.array_equal(found.extras(index)["layout"], arrays["layout"])
+        assert found.extras(index)["edges"].shape == (8, 8) and found[index].shape == (3, 8, 8)
+    large = PreparedLayouts(tmp_path / "set.lmdb", (16, 16), found_config := config_of(folder, instances=True))
+    for index in range(6):
+        whole = opened(folder, (16, 16), instances=True, crop="center").arrays(index)
+        assert np.array_equal(large.extras(index)["layout"], whole["layout"])
+        assert np.array_equal(large.extras(index)["edges"], whole["edges"]) and np.array_equal(large[index], whole["images"])
+    verify(tmp_path / "set.lmdb")
+    other = prepared(folder, tmp_path / "other.lmdb", Recipe((8, 16), encoding="raw"))
+    assert other.content_key != found.content_key and "edges" not in other.extras(0)
+    with pytest.raises(InputError, match="was prepared with data.num_classes=4, the configuration says 5"):
+        PreparedLayouts(tmp_path / "set.lmdb", (8, 8), dataclasses.replace(found_config, num_classes=5))
+    with pytest.raises(InputError, match="images of a prepared set are square, got 16x8"):
+        PreparedLayouts(tmp_path / "set.lmdb", (8, 16), found_config)
+    shutil.copytree(tmp_path / "set.lmdb", tmp_path / "damaged.lmdb")
+    with closing(lmdb.open(str(tmp_path / "damaged.lmdb"))) as environment, environment.begin(write=True) as transaction:
+        record = bytearray(transaction.get(b"00000002/00008.layout"))
+        record[-1] ^= 1
+        transaction.put(b"00000002/00008.layout", bytes(record))
+    with pytest.raises(InputError, match="record 00000002/00008.layout is damaged .its SHA-256 differs."):
+        PreparedLayouts(tmp_path / "damaged.lmdb", (8, 8), found_config).extras(2)
+    with pytest.raises(InputError, match="record 00000002/00008.layout .images/04.png. is damaged"):
+        verify(tmp_path / "damaged.lmdb")
+
+
+def test_a_preparation_goes_on_and_stops_at_a_wrong_value(folder: Path, tmp_path: Path) -> None:
+    bad = np.zeros(SIZE, dtype=np.uint8)
+    bad[1, 2] = 77
+    good = (folder / "labels" / "a" / "03.png").read_bytes()
+    (folder / "labels" / "a" / "03.png").write_bytes(png(bad))
+    recipe = Recipe((16,), encoding="raw")
+    with pytest.raises(InputError, match="03.png: value 77 at row 1, column 2 is out of range; data.num_classes=4 allows 0 to 3"):
+        prepared(folder, tmp_path / "set.lmdb", recipe)
+    (folder / "labels" / "a" / "03.png").write_bytes(good)
+    first = prepared(folder, tmp_path / "fresh.lmdb", recipe)
+    assert len(first) == 6 and first.extras(4)["layout"].max() <= 4
+    avatars = LayoutDataConfig()
+    drawn = Recipe((32,), layout=avatars.recipe())
+    prepare("avatars", tmp_path / "avatars.lmdb", drawn, Options(num_workers=1, num_images=5, layouts=avatars))
+    stored = PreparedLayouts(tmp_path / "avatars.lmdb", (32, 32), avatars)
+    assert all(np.array_equal(stored.extras(i)["layout"], AvatarDataset(32).mask(i)) for i in range(5))
+    assert all(np.array_equal(stored[i], AvatarDataset(32)[i]) for i in range(5))
+
+
+def test_what_a_prepared_set_must_have(folder: Path, tmp_path: Path) -> None:
+    prepare(str(folder / "images"), tmp_path / "plain.lmdb", Recipe((16,)), Options(num_workers=1))
+    with pytest.raises(InputError, match="a prepared set without layouts; prepare it again with --num-classes"):
+        PreparedLayouts(tmp_path / "plain.lmdb", (16, 16), config_of(folder))
+    with pytest.raises(InputError, match="--crop pad leaves pixels of no class: with layouts it needs --void"):
+        Recipe((16,), crop="pad", layout=LayoutRecipe(4))
+    padded = prepared(folder, tmp_path / "padded.lmdb", Recipe((24,), crop="pad"))
+    layout = padded.extras(0)["layout"]
+    assert (layout[:4] == 4).all() and (layout[-4:] == 4).all() and (layout[6:12] < 4).any()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import numpy as np
 
 from sarigan.data.avatars.dataset import PART_NAMES, AvatarDataset
 from sarigan.data.labels import ClassifiedDataset
+from sarigan.data.lmdb.dataset import is_lmdb
+from sarigan.data.lmdb.format import LayoutRecipe
 from sarigan.data.loader import DataConfig
 from sarigan.errors import InputError, require_at_least_1, require_at_most
 
@@ -50,6 +52,10 @@ class LayoutDataConfig(DataConfig):
         """Channels of a layout as networks see it: classes, void, edges."""
         return self.num_classes + (self.void is not None) + self.instances
 
+    def recipe(self) -> LayoutRecipe:
+        """What the layouts of a prepared set of this kind mean."""
+        return LayoutRecipe(self.num_classes, self.void is not None, self.instances)
+
     def class_names(self) -> list[str]:
         """Of avatars their parts, of a table of colours its names, else numbers."""
         if self.name == "avatars":
@@ -84,7 +90,12 @@ class LayoutDataConfig(DataConfig):
 def open_layouts(config: LayoutDataConfig, path: str, size: tuple[int, int]) -> ClassifiedDataset:
     """A set of images with layouts at a path, read as `config` says. size: height and width."""
     from sarigan.data.layouts.folder import LayoutFolder
+    from sarigan.data.layouts.prepared import PreparedLayouts
 
+    if is_lmdb(Path(path)) and config.load_resolution is not None:
+        raise InputError(f"{path}: data.load_resolution cuts pictures of folders; of a prepared set it must be null")
+    if is_lmdb(Path(path)) or Path(path).suffix == ".lmdb":
+        return PreparedLayouts(Path(path), size, config)
     return LayoutFolder(Path(path), size, config)
 
 

@@ -46,6 +46,13 @@ class FolderOrZip:
         except (BrokenPicture, OSError) as error:
             raise InputError(f"{self.where(name)}: not a readable picture ({reason_of(error)})") from None
 
+    def stamp(self, name: str) -> str:
+        """Changes when the file does."""
+        if self.zip is not None:
+            return self.zip.stamp(name)
+        status = (self.path / name).stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+
     def where(self, name: str) -> str:
         """A file's place for a person."""
         return f"{self.path}: {name}" if self.zip is not None else str(self.path / name)
@@ -133,7 +140,7 @@ class LayoutFolder:
         index = as_int(index)
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: index {index} is out of range for {len(self)} images")
-        image, numbers = self._read(self.stems[index])
+        image, numbers = self.read(self.stems[index])
         window = tuple(slice(start, start + length) for start, length in zip(offset, self.size, strict=True))
         cut = center_window(image.size[::-1], load) if self.config.crop == "center" else (0, 0, *image.size[::-1])
         top, left, height, width = cut
@@ -144,7 +151,7 @@ class LayoutFolder:
             found["edges"] = instance_edges(fitted[INSTANCES])[window]
         return found
 
-    def _read(self, stem: str) -> tuple[Image.Image, dict[str, np.ndarray]]:
+    def read(self, stem: str) -> tuple[Image.Image, dict[str, np.ndarray]]:
         """The image, and the numbers of its partners, all of one size."""
         names = {folder: by_stem[stem] for folder, by_stem in self.by_stem.items()}
         try:
