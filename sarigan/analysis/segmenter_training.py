@@ -102,6 +102,8 @@ def score_segmenter(network: LayoutSegmenter, dataset: Any, count: int) -> dict[
     return {
         "mean_iou": round(float(iou.nanmean()), 4),
         "pixel_accuracy": round(pixel_accuracy(table), 4),
-        "iou": {name: None if value != value else round(value, 4) for name, value in zip(network.names, iou.tolist(), strict=True)},
+        "iou": {
+            name: None if value != value else round(value, 4) for name, value in zip(network.names, iou.tolist(), strict=True)
+        },
         "num_images": count,
     }

@@ -3,8 +3,8 @@
 sarigan synthesize runs/avatars_64_spade layout.png --seeds 0-7
 sarigan synthesize runs/avatars_64_spade layout.png --style reference.png    in the style of a picture
 sarigan synthesize runs/camvid_256_spade LAYOUTS --seeds 0                   a folder of layouts
-A layout is a PNG of class numbers, or of colours where the model was trained with a table of them. Writes NAME-SEED.png, and with
---style NAME-REFERENCE.png, for every layout, and sheet.png.
+A layout is a PNG of class numbers, or of colours where the model was trained with a table of them. Writes for every layout
+NAME-SEED.png, with --style NAME-REFERENCE.png, and one sheet.png.
 """
 
 import argparse

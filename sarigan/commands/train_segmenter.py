@@ -36,7 +36,9 @@ def main() -> None:
             raise InputError(f"--output must be a .npz file, got {options.output}")
         config = load_config(options.config, options.overrides)
         if not isinstance(config, SemanticLayoutConfig):
-            raise InputError(f"{options.config}: is of system {config.system!r}; a segmenter needs one of system: semantic_layout")
+            raise InputError(
+                f"{options.config}: is of system {config.system!r}; a segmenter needs one of system: semantic_layout"
+            )
         recipe = SegmenterTrainingConfig(options.num_images, options.batch_size, seed=options.seed)
         with output_file(options.output):
             dataset = config.data.open(config.resolution)

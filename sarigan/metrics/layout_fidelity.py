@@ -102,7 +102,9 @@ class LayoutFidelity(Metric):
             )
         network, name, digest = open_segmenter(str(source), evaluation.device)
         if len(network.names) != samples.num_classes:
-            raise InputError(f"{source}: the segmenter knows {len(network.names)} classes, the layouts have {samples.num_classes}")
+            raise InputError(
+                f"{source}: the segmenter knows {len(network.names)} classes, the layouts have {samples.num_classes}"
+            )
         return network, name, digest
 
     @torch.no_grad()

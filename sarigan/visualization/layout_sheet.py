@@ -31,9 +31,7 @@ def layout_images(layout: Tensor) -> Tensor:
     return to_signed_float(colors.permute(0, 3, 1, 2))
 
 
-def layout_sheet(
-    layout: Tensor, columns: dict[str, Tensor], names: Sequence[str] = (), caption: str = ""
-) -> Image.Image:
+def layout_sheet(layout: Tensor, columns: dict[str, Tensor], names: Sequence[str] = (), caption: str = "") -> Image.Image:
     """A row a layout [N,H,W]: the layout, then the image [N,3,H,W] of each column."""
     shown = {"layout": layout_images(layout), **columns}
     cells = [pictures(images) for images in shown.values()]

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +122,8 @@ def test_a_segmenter_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             Image.fromarray(image).save(tmp_path / part / "images" / f"{index}.png")
     config = tmp_path / "toy.yaml"
     config.write_text(
-        f"system: semantic_layout\ndata: {{name: folder, path: {tmp_path / 'train'}, num_classes: 3, void: 255, num_workers: 0}}\n"
+        "system: semantic_layout\n"
+        f"data: {{name: folder, path: {tmp_path / 'train'}, num_classes: 3, void: 255, num_workers: 0}}\n"
         "generator: {resolution: 48, height: 32, channels: 2, num_upsamples: 3, encoder_size: 16}\n"
         f"held_out: {{path: {tmp_path / 'test'}}}\n"
     )

@@ -100,7 +100,9 @@ def test_what_the_metrics_need() -> None:
             values([name], Flat())
     other = Copies()
     other.segmenter = None
-    with pytest.raises(InputError, match="layout_fidelity needs a segmenter of these classes: train one with scripts/train_seg"):
+    with pytest.raises(
+        InputError, match="layout_fidelity needs a segmenter of these classes: train one with scripts/train_seg"
+    ):
         values(["layout_fidelity"], other)
     other.has_encoder = False
     with pytest.raises(InputError, match="style_transfer needs layouts of avatars and generator.style=encoder"):

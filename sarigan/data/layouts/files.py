@@ -34,10 +34,14 @@ class ColorTable:
             found = _COLOR_LINE.match(line.strip())
             color = tuple(int(found[i]) for i in (1, 2, 3)) if found else ()
             if found is None or max(color) > 255:
-                raise InputError(f"{source}: line {number} must be three numbers up to 255 and a name, got {line.strip()[:60]!r}")
+                raise InputError(
+                    f"{source}: line {number} must be three numbers up to 255 and a name, got {line.strip()[:60]!r}"
+                )
             name = (found[4] or f"class {len(colors)}").strip()
             if color in colors:
-                raise InputError(f"{source}: line {number} gives {name!r} the colour of {colors[color]!r}; each class needs its own")
+                raise InputError(
+                    f"{source}: line {number} gives {name!r} the colour of {colors[color]!r}; each class needs its own"
+                )
             colors[color] = name
         if not colors:
             raise InputError(f"{source}: holds no colour; a line is R G B name")
@@ -80,7 +84,7 @@ class LayoutReader:
             raise InputError(f"{self.colors.source}: has {len(self.colors.colors)} colours, {wanted} needs another number")
 
     def read(self, data: bytes, where: str) -> np.ndarray:
-        """The bytes of a picture file -> int64 [H,W] in 0 .. num_classes - 1, void as num_classes. InputError naming `where`."""
+        """The bytes of a picture file -> int64 [H,W], void as num_classes. InputError naming `where`."""
         numbers = self.checked(read_numbers(data, where, self.colors), where)
         if (numbers == self.num_classes).all():
             raise InputError(f"{where}: is void everywhere; a layout needs a pixel of a class")
@@ -118,7 +122,9 @@ def read_numbers(data: bytes, where: str, colors: ColorTable | None = None) -> n
     if colors is not None:
         return colors.numbers(pixels, where)
     if mode not in NUMBER_MODES:
-        raise InputError(f"{where}: is a picture of mode {mode}; labels are grey or palette numbers, or data.colors names their table")
+        raise InputError(
+            f"{where}: is a picture of mode {mode}; labels are grey or palette numbers, or data.colors names their table"
+        )
     return pixels
 
 

@@ -1,4 +1,4 @@
-"""A folder or zip file with `images/` and `labels/`, and `instances/` where wanted: partners have one path but for the ending."""
+"""A folder or zip file with `images/`, `labels/` and perhaps `instances/`: partners have one path but for the ending."""
 
 import hashlib
 from operator import index as as_int
@@ -68,7 +68,9 @@ class LayoutFolder:
     def __init__(self, path: Path, size: tuple[int, int], config: "LayoutDataConfig") -> None:
         self.path, self.size, self.config, self.resolution = path, size, config, size[1]
         self.files = FolderOrZip(path)
-        self.reader = LayoutReader(config.num_classes, config.void, None if config.colors is None else read_table(self.files, config.colors))
+        self.reader = LayoutReader(
+            config.num_classes, config.void, None if config.colors is None else read_table(self.files, config.colors)
+        )
         folders = [IMAGES, LABELS, *([INSTANCES] if config.instances else [])]
         by_stem: dict[str, dict[str, str]] = {folder: {} for folder in folders}
         for name in filter(is_image_name, self.files.names()):
@@ -77,7 +79,9 @@ class LayoutFolder:
                 stem = PurePosixPath(rest).with_suffix("").as_posix()
                 other = by_stem[folder].setdefault(stem, name)
                 if other != name:
-                    raise InputError(f"{self.files.where(name)}: {other} has the same name but for its ending; rename one of them")
+                    raise InputError(
+                        f"{self.files.where(name)}: {other} has the same name but for its ending; rename one of them"
+                    )
         for folder in folders:
             if not by_stem[folder]:
                 raise InputError(f"{path}: holds no pictures in {folder}/; a set has {' and '.join(f'{f}/' for f in folders)}")
@@ -145,7 +149,9 @@ class LayoutFolder:
         cut = center_window(image.size[::-1], load) if self.config.crop == "center" else (0, 0, *image.size[::-1])
         top, left, height, width = cut
         whole = image.crop((left, top, left + width, top + height)).resize(load[::-1], Image.Resampling.BICUBIC)
-        fitted = {name: resized_numbers(array[top : top + height, left : left + width], load) for name, array in numbers.items()}
+        fitted = {
+            name: resized_numbers(array[top : top + height, left : left + width], load) for name, array in numbers.items()
+        }
         found = {"images": np.ascontiguousarray(np.asarray(whole)[window].transpose(2, 0, 1)), "layout": fitted[LABELS][window]}
         if INSTANCES in fitted:
             found["edges"] = instance_edges(fitted[INSTANCES])[window]

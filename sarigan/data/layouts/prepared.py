@@ -19,7 +19,9 @@ class PreparedLayouts(LmdbDataset):
 
     def __init__(self, path: Path, size: tuple[int, int], config: "LayoutDataConfig") -> None:
         if size[0] != size[1]:
-            raise InputError(f"{path}: images of a prepared set are square, got {size[1]}x{size[0]}; data.name=folder takes any")
+            raise InputError(
+                f"{path}: images of a prepared set are square, got {size[1]}x{size[0]}; data.name=folder takes any"
+            )
         super().__init__(path, size[1])
         recipe = self.header.recipe.layout
         if recipe is None:

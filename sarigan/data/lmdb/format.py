@@ -6,8 +6,8 @@
     .state             only while the preparation is unfinished
     00000000/00256     image 0 at 256 px: `raw` or `webp`, both exact (docs/datasets.md compares them with others)
                        raw: the planes R, G, B as they are, uint8 [3,R,R]. webp: lossless WebP, about 0.37 of raw, slower
-    00000000/00256.layout  where the set has layouts: uint16 [R,R], zlib; the class of each pixel, void as the number of classes,
-                       and 2^15 more at the edge of an instance. Its SHA-256 is in the info, too
+    00000000/00256.layout  where the set has layouts: uint16 [R,R], zlib; the class of each pixel, void as the number of
+                       classes, and 2^15 more at the edge of an instance. Its SHA-256 is in the info, too
     00000000/info      JSON: name in the source, label, attributes, head of each image's SHA-256
 
 Hash: c_0 = 32 zero bytes; c_{i+1} = SHA-256(c_i, key_i, SHA-256(record_i)) over the records in key order;

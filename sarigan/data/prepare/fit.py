@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image
 
 from sarigan.data.layouts.files import resized_numbers
-
 from sarigan.data.lmdb.format import Recipe
 from sarigan.files.picture import BrokenPicture
 

@@ -38,9 +38,7 @@ class PatchDiscriminator(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(in_channels, widths[0], KERNEL, stride=2, padding=PADDING)]
         for index in range(1, config.num_layers):
             stride = 1 if index == last else 2
-            layers.append(
-                SpectralConv2d(widths[index - 1], widths[index], KERNEL, stride=stride, padding=PADDING, bias=False)
-            )
+            layers.append(SpectralConv2d(widths[index - 1], widths[index], KERNEL, stride=stride, padding=PADDING, bias=False))
         self.layers = nn.ModuleList(layers)
         self.to_logits = nn.Conv2d(widths[-1], 1, KERNEL, padding=PADDING)
 

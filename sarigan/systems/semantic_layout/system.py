@@ -121,9 +121,7 @@ class SemanticLayoutSystem(System):
         self.objective = LayoutObjective(
             config.objective, self.channels, self.networks, self.replicas, precision.autocast_dtype
         )
-        draws = StyleNoiseSource(
-            config.training.seed, config.generator.style_dim, precision.device, precision.parameter_dtype
-        )
+        draws = StyleNoiseSource(config.training.seed, config.generator.style_dim, precision.device, precision.parameter_dtype)
         self.optimizers = {
             "generator_optimizer": config.optimizer.adam(self.generator, config.optimizer.generator_learning_rate),
             "discriminator_optimizer": config.optimizer.adam(

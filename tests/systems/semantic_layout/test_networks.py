@@ -139,7 +139,7 @@ def test_an_edit_changes_nothing_outside_its_receptive_field() -> None:
     rows, columns = changed.any(dim=1).nonzero()[:, 0], changed.any(dim=0).nonzero()[:, 0]
     for found in (rows, columns):
         assert low <= int(found.min()) and int(found.max()) < high
-    assert 0 < low and high < 128, "the test needs something outside"
+    assert low > 0 and high < 128, "the test needs something outside"
     assert int(rows.min()) <= 64 and int(rows.max()) >= 67
 
 

@@ -51,7 +51,9 @@ class Source(ABC):
 
     def load_layouts(self, locator: bytes, recipe: Recipe) -> list[bytes]:
         """The records of an entry's layouts, one a resolution, where the recipe has layouts. InputError for a wrong value."""
-        raise InputError(f"{self.description}: has no layouts; --num-classes needs a folder with images/ and labels/, or avatars")
+        raise InputError(
+            f"{self.description}: has no layouts; --num-classes needs a folder with images/ and labels/, or avatars"
+        )
 
     def read(self, locator: bytes) -> bytes:
         """The bytes of a file, for attribute tables."""
