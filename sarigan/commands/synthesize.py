@@ -61,7 +61,8 @@ def main() -> None:
         styles = {path.stem: read_style(path) for path in options.style}
         if len(styles) < len(options.style):
             raise InputError("--style: two pictures have one name; rename one of them")
-        rows, names = [], []
+        rows: list[tuple[Tensor | None, dict[str, Tensor]]] = []
+        names: list[str] = []
         for path, name in layouts_at(options.layout):
             batch = read_layout(path, options, system)
             made = make_images(system, batch, seeds, styles, options.by_region)

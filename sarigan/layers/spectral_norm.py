@@ -18,8 +18,10 @@ class SpectralConv2d(nn.Conv2d):
     u: Tensor  # [O]
     v: Tensor  # [I*K*K]
 
-    def __init__(self, *arguments: int, bias: bool = True, **settings: int) -> None:
-        super().__init__(*arguments, bias=bias, **settings)  # type: ignore[arg-type]
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride, padding, bias=bias)
         rows, columns = self.weight.flatten(start_dim=1).shape
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=_EPSILON))
         self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=_EPSILON))

@@ -190,7 +190,7 @@ class StyleTransfer(Metric):
         size, device, total = evaluation.config.batch_size, evaluation.device, len(samples)
         readers = {}
         for field in PALETTES:
-            reader = color_reader(field, CHOICES[field], device)
+            reader = color_reader(field, [*CHOICES[field]], device)
             assert reader is not None
             readers[field] = reader
         hits = {field: torch.zeros(3, dtype=torch.float64) for field in readers}  # transferred, by chance, both parts are there

@@ -7,6 +7,8 @@ import numpy as np
 
 from sarigan.data.avatars.dataset import PART_NAMES, AvatarDataset
 from sarigan.data.labels import ClassifiedDataset
+from sarigan.data.layouts.folder import FolderOrZip, LayoutFolder, read_table
+from sarigan.data.layouts.prepared import PreparedLayouts
 from sarigan.data.lmdb.dataset import is_lmdb
 from sarigan.data.lmdb.format import LayoutRecipe
 from sarigan.data.loader import DataConfig
@@ -61,8 +63,6 @@ class LayoutDataConfig(DataConfig):
         if self.name == "avatars":
             return [*PART_NAMES]
         if self.colors is not None and self.path is not None:
-            from sarigan.data.layouts.folder import FolderOrZip, read_table
-
             return read_table(FolderOrZip(Path(self.path)), self.colors).names[: self.num_classes]
         return [f"class {number}" for number in range(self.num_classes)]
 
@@ -89,9 +89,6 @@ class LayoutDataConfig(DataConfig):
 
 def open_layouts(config: LayoutDataConfig, path: str, size: tuple[int, int]) -> ClassifiedDataset:
     """A set of images with layouts at a path, read as `config` says. size: height and width."""
-    from sarigan.data.layouts.folder import LayoutFolder
-    from sarigan.data.layouts.prepared import PreparedLayouts
-
     if is_lmdb(Path(path)) and config.load_resolution is not None:
         raise InputError(f"{path}: data.load_resolution cuts pictures of folders; of a prepared set it must be null")
     if is_lmdb(Path(path)) or Path(path).suffix == ".lmdb":

@@ -5,6 +5,7 @@ Every error names the file, what was found and what is allowed.
 
 import re
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -67,6 +68,33 @@ class ColorTable:
 def _code(pixels: np.ndarray) -> np.ndarray:
     wide = pixels.astype(np.int64)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+
+
+class LayoutSettings(Protocol):
+    """What the readers of a set ask of a configuration: the fields of `LayoutDataConfig`."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+
+    @property
+    def void(self) -> int | None:
+        """The value of no class."""
+
+    @property
+    def instances(self) -> bool:
+        """Whether there are numbers of objects."""
+
+    @property
+    def colors(self) -> str | None:
+        """The file of the table of colours."""
+
+    @property
+    def crop(self) -> str:
+        """none | center."""
+
+    def load_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width before the random cut of `size`."""
 
 
 @dataclass(frozen=True)

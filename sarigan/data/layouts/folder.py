@@ -3,7 +3,6 @@
 import hashlib
 from operator import index as as_int
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -11,15 +10,12 @@ from PIL import Image
 from sarigan.data.image_folder import KEY_BYTES, KEY_IMAGES, files_below, is_image_name
 from sarigan.data.labels import ClassLabels
 from sarigan.data.layouts.edges import instance_edges
-from sarigan.data.layouts.files import ColorTable, LayoutReader, read_numbers, resized_numbers
+from sarigan.data.layouts.files import ColorTable, LayoutReader, LayoutSettings, read_numbers, resized_numbers
 from sarigan.errors import InputError
 from sarigan.files.paths import kind_of
 from sarigan.files.picture import BrokenPicture, ZipPictures, decode_picture, read_picture
 from sarigan.files.reading import read_bytes, reading, reason_of
 from sarigan.seeding import derive_seed
-
-if TYPE_CHECKING:
-    from sarigan.data.layouts.config import LayoutDataConfig
 
 IMAGES, LABELS, INSTANCES = "images", "labels", "instances"
 MAX_TABLE_BYTES = 1 << 20
@@ -65,7 +61,7 @@ class LayoutFolder:
     "none" changes the aspect as the release does. InputError for what is wrong with a file or its partner.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], config: "LayoutDataConfig") -> None:
+    def __init__(self, path: Path, size: tuple[int, int], config: LayoutSettings) -> None:
         self.path, self.size, self.config, self.resolution = path, size, config, size[1]
         self.files = FolderOrZip(path)
         self.reader = LayoutReader(

@@ -2,22 +2,19 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sarigan.data.layouts.files import LayoutSettings
 from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
 from sarigan.data.lmdb.format import DIGEST_HEAD, decode_layout, layout_key
 from sarigan.errors import InputError
-
-if TYPE_CHECKING:
-    from sarigan.data.layouts.config import LayoutDataConfig
 
 
 class PreparedLayouts(LmdbDataset):
     """An `LmdbDataset` whose `extras` are layouts. InputError when it has none, or other ones than the configuration says."""
 
-    def __init__(self, path: Path, size: tuple[int, int], config: "LayoutDataConfig") -> None:
+    def __init__(self, path: Path, size: tuple[int, int], config: LayoutSettings) -> None:
         if size[0] != size[1]:
             raise InputError(
                 f"{path}: images of a prepared set are square, got {size[1]}x{size[0]}; data.name=folder takes any"

@@ -28,6 +28,7 @@ class LayoutSegmenter(AvatarSegmenter):
             raise InputError(f"a segmenter's size must be multiples of {MULTIPLE}, got {size[1]}x{size[0]}")
 
     def resized(self, images: Tensor) -> Tensor:
+        """At the size that the network works at: antialiased bilinear."""
         if images.shape[-2:] == self.size:
             return images
         return F.interpolate(images, size=self.size, mode="bilinear", antialias=True, align_corners=False)
