@@ -9,18 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sarigan.losses import hinge
+
 Scales = Sequence[Sequence[Tensor]]
 
 
 def hinge_discriminator_loss(real: Scales, fake: Scales) -> Tensor:
     """Mean over scales of mean max(0, 1 - D(x)) + mean max(0, 1 + D(G))."""
-    losses = [F.relu(1 - r[-1].float()).mean() + F.relu(1 + f[-1].float()).mean() for r, f in zip(real, fake, strict=True)]
+    losses = [hinge.hinge_discriminator_loss(r[-1].float(), f[-1].float()) for r, f in zip(real, fake, strict=True)]
     return torch.stack(losses).mean()
 
 
 def hinge_generator_loss(fake: Scales) -> Tensor:
     """Mean over scales of -mean D(G)."""
-    return torch.stack([-maps[-1].float().mean() for maps in fake]).mean()
+    return torch.stack([hinge.hinge_generator_loss(maps[-1].float()) for maps in fake]).mean()
 
 
 def feature_matching_loss(real: Scales, fake: Scales) -> Tensor:

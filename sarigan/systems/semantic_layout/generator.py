@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_least_1, require_one_of
 from sarigan.layers.modulation.spade import NORMS, Spade
-from sarigan.layers.spectral_norm import SpectralConv2d
+from sarigan.layers.spectral_norm import SpectralConv2d, update_spectral_norms
 from sarigan.systems.semantic_layout.encoder import StyleEncoder
 
 STYLES = ("none", "encoder", "noise")
@@ -71,8 +71,8 @@ class SpadeBlock(nn.Module):
         def spade(channels: int) -> Spade:
             return Spade(channels, layout_channels, config.norm, config.spade_hidden, config.spade_kernel)
 
-        self.spade0, self.conv0 = spade(in_channels), SpectralConv2d(in_channels, middle, 3, padding=1)
-        self.spade1, self.conv1 = spade(middle), SpectralConv2d(middle, out_channels, 3, padding=1)
+        self.spade0, self.conv0 = spade(in_channels), SpectralConv2d(in_channels, middle, 3)
+        self.spade1, self.conv1 = spade(middle), SpectralConv2d(middle, out_channels, 3)
         self.learned_shortcut = in_channels != out_channels
         if self.learned_shortcut:
             self.shortcut_spade = spade(in_channels)
@@ -161,11 +161,15 @@ def _resized(layout: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
 
 
 def initialize(network: nn.Module) -> None:
-    """Xavier-normal of gain 0.02 and biases of 0, as in the release; then the singular vectors of the new kernels."""
+    """Xavier-normal of gain 0.02 and biases of 0, as in the release; then the singular vectors of the new kernels.
+
+    A network on the device `meta`, which has no numbers, is left alone.
+    """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear | SpectralConv2d):
             nn.init.xavier_normal_(module.weight, gain=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        if isinstance(module, SpectralConv2d):
-            module.iterate(15)
+    update_spectral_norms(network, 15)

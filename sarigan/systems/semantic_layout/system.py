@@ -13,7 +13,7 @@ from sarigan.data.batch import Batch, to_signed_float
 from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.errors import InputError, require_at_least_1
 from sarigan.layers.modulation.spade import StatisticsEstimate
-from sarigan.layers.spectral_norm import SpectralConv2d, iterate_spectral_norms
+from sarigan.layers.spectral_norm import spectral_modules, update_spectral_norms
 from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.seeding import derive_seed
 from sarigan.systems.semantic_layout.discriminator import LayoutDiscriminator, PatchDiscriminatorConfig
@@ -151,7 +151,7 @@ class SemanticLayoutSystem(System):
     def begin_step(self, seen_kimg: float) -> None:
         """One power iteration of every spectral norm; the learning rates of the step."""
         for network in self.networks.values():
-            iterate_spectral_norms(network)
+            update_spectral_norms(network)
         factor = self.config.optimizer.decay(seen_kimg)
         for name, rate in self.rates.items():
             self.optimizers[name].param_groups[0]["lr"] = rate * factor
@@ -173,11 +173,9 @@ class SemanticLayoutSystem(System):
         if not self._average_is_stale:
             return
         average = self.average.module
-        for mine, trained in zip(average.modules(), self.generator.modules(), strict=True):
-            if isinstance(mine, SpectralConv2d) and isinstance(trained, SpectralConv2d):
-                mine.u.copy_(trained.u)
-                mine.v.copy_(trained.v)
-        iterate_spectral_norms(average, AVERAGE_ITERATIONS)
+        for (mine, _), (trained, _) in zip(spectral_modules(average), spectral_modules(self.generator), strict=True):
+            mine.load_state_dict(trained.state_dict())
+        update_spectral_norms(average, AVERAGE_ITERATIONS)
         estimate = StatisticsEstimate(average)
         if estimate.norms:
             with estimate:
