@@ -4,7 +4,7 @@ Every error names the file, what was found and what is allowed.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -104,11 +104,10 @@ class LayoutReader:
     num_classes: int
     void: int | None = None
     colors: ColorTable | None = None
-    setting: str = field(default="data")  # what a message calls the section
 
     def __post_init__(self) -> None:
         if self.colors is not None and len(self.colors.colors) != self.num_classes + (self.void is not None):
-            wanted = f"{self.setting}.num_classes={self.num_classes}" + (" and void" if self.void is not None else "")
+            wanted = f"data.num_classes={self.num_classes}" + (" and void" if self.void is not None else "")
             raise InputError(f"{self.colors.source}: has {len(self.colors.colors)} colours, {wanted} needs another number")
 
     def read(self, data: bytes, where: str) -> np.ndarray:
@@ -128,7 +127,7 @@ class LayoutReader:
             also = "" if self.void is None else f" and {self.void} (void)"
             raise InputError(
                 f"{where}: value {numbers[row, column]} at row {row}, column {column} is out of range;"
-                f" {self.setting}.num_classes={self.num_classes} allows 0 to {self.num_classes - 1}{also}"
+                f" data.num_classes={self.num_classes} allows 0 to {self.num_classes - 1}{also}"
                 f" ({int(wrong.sum())} such pixels)"
             )
         return np.where(is_void, self.num_classes, numbers).astype(np.int64)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan import distributed
+from sarigan.layers.normalization import full_precision
 
 NORMS = ("batch", "synchronised", "instance", "none")
 _EPSILON = 1e-5
@@ -54,7 +55,7 @@ class WeightlessNorm(nn.Module):
         if self.kind == "instance":
             return F.instance_norm(x, eps=_EPSILON)
         with torch.autocast(x.device.type, enabled=False):
-            wide = x if x.dtype == torch.float64 else x.float()
+            wide = full_precision(x)
             mean, variance = self._statistics(wide)
             factor = torch.rsqrt(variance + _EPSILON)[:, None, None]
             return ((wide - mean[:, None, None]) * factor).to(x.dtype)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_least_1, require_one_of
 from sarigan.layers.modulation.spade import NORMS, Spade
+from sarigan.layers.normalization import full_precision
 from sarigan.layers.spectral_norm import SpectralConv2d, update_spectral_norms
 from sarigan.systems.semantic_layout.encoder import StyleEncoder
 
@@ -149,11 +150,8 @@ class LayoutGenerator(nn.Module):
             if upsampled:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = block(x, _resized(layout, x.shape[2:]))
-        made = torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)).float() if x.dtype != torch.float64 else self._last(x))
+        made = torch.tanh(full_precision(self.to_rgb(F.leaky_relu(x, SLOPE))))
         return LayoutImages(made, mean, log_variance)
-
-    def _last(self, x: Tensor) -> Tensor:
-        return self.to_rgb(F.leaky_relu(x, SLOPE))
 
 
 def _resized(layout: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
