@@ -180,21 +180,18 @@ class SemanticLayoutSystem(System):
         if estimate.norms:
             with estimate:
                 for batch, z in self._statistics_inputs():
-                    layout = self.channels(batch.layout.to(z.device), batch.edges, z.dtype)  # type: ignore[union-attr]
-                    average(layout, z)
+                    average(self.channels.of(batch), z, batch.images)
         self._average_is_stale = False
 
     def _statistics_inputs(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Training layouts from all over the set, in batches as in training, each with a style of N(0,1)."""
+        """Training samples from all over the set, in batches as in training, each with its z: styles are encoded there, too."""
         dataset, batch_size = self._training_layouts, self.config.training.batch_size
         count = min(self.config.statistics_images, len(dataset))
         indices = [index * len(dataset) // count for index in range(count)]
         for start in range(0, count, batch_size):
             part = indices[start : start + batch_size]
             z = draw_styles(self.average.module, [derive_seed("statistics", index) for index in part])
-            batch = layouts_of(dataset, part)
-            batch.edges = None if batch.edges is None else batch.edges.to(z.device)
-            yield batch, z
+            yield layouts_of(dataset, part).to_device(z.device, z.dtype, self.precision.layout), z
 
     @functools.cached_property
     def _training_layouts(self) -> Any:
