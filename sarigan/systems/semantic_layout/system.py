@@ -53,7 +53,7 @@ class SemanticLayoutConfig(RunConfig):
     objective: LayoutObjectiveConfig = field(default_factory=LayoutObjectiveConfig)
     optimizer: LayoutOptimizerConfig = field(default_factory=LayoutOptimizerConfig)
     held_out: HeldOutLayoutsConfig = field(default_factory=HeldOutLayoutsConfig)
-    statistics_images: int = 64  # training layouts from which the batch statistics of the averaged generator are measured
+    statistics_images: int = 64  # training samples from which the batch statistics of the averaged generator are measured
 
     def __post_init__(self) -> None:
         super().__post_init__()
