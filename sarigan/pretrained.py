@@ -19,7 +19,7 @@ from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
-from sarigan.systems.inpainting.system import InpaintingSystem
+from sarigan.systems.inpainting.completing_system import CompletingSystem
 from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
@@ -155,9 +155,10 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     return system, config
 
 
-def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
+def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> CompletingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
-    return _load_kind(path, device, InpaintingSystem, "inpainting, which sees image and mask")
+    wanted = "inpainting or two_stage_inpainting, which sees image and mask"
+    return _load_kind(path, device, CompletingSystem, wanted)  # type: ignore[type-abstract]
 
 
 def load_semantic_layout(path: str | Path, device: str | torch.device = "cpu") -> SemanticLayoutSystem:
