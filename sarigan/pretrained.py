@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,10 +20,12 @@ from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
 from sarigan.systems.inpainting.system import InpaintingSystem
+from sarigan.systems.single_image.system import SingleImageSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
 
+SystemT = TypeVar("SystemT", bound=System)
 Loader = Callable[[Path, str | torch.device], tuple[Generator, dict[str, Any]]]
 
 
@@ -144,14 +146,23 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
 
 def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
+    return _load_system_of(InpaintingSystem, "inpainting, which sees image and mask", path, device)
+
+
+def load_single_image(path: str | Path, device: str | torch.device = "cpu") -> SingleImageSystem:
+    """The system of a checkpoint that learnt from one picture; InputError as `load_inpainting`."""
+    return _load_system_of(SingleImageSystem, "single_image, which learns from one picture", path, device)
+
+
+def _load_system_of(kind: type[SystemT], wanted: str, path: str | Path, device: str | torch.device) -> SystemT:
     found = find_source(path)
     held = "an export of a generator"
     if not any(matches(found) for matches, _ in FORMATS):
         system, config = load_system(found, device)
-        if isinstance(system, InpaintingSystem):
+        if isinstance(system, kind):
             return system
         held = f"a system {config.system!r}"
-    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting, which sees image and mask")
+    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: {wanted}")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ import torch
 
 from sarigan.config import Config
 from sarigan.data.labels import ClassLabels, LabelledDataset
-from sarigan.data.loader import KeyedDataset, open_dataset
+from sarigan.data.loader import KeyedDataset
 from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
@@ -178,10 +178,10 @@ def run(config: Config, run_dir: Path) -> Iterator[Finding]:
 
 def data(config: Config) -> Iterator[Finding]:
     """The training images: their description, and a few of them decoded."""
-    dataset = open_dataset(config.data, config.resolution)
+    config, dataset = config.open_data()
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset[index]
-        size = (3, config.resolution, config.resolution)
+        size = config.image_shape
         if image.shape != size or image.dtype != np.uint8:
             yield Finding("bad", "data", f"image {index} is {image.dtype} {image.shape}, not uint8 {size}")
             return

@@ -56,6 +56,11 @@ class RunConfig(ABC):
         """Width and height of the images in pixels."""
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Of a training image: channels, height, width."""
+        return 3, self.resolution, self.resolution
+
+    @property
     def class_names(self) -> list[str]:
         """The classes of what is trained, in the order of their labels; none where it has no classes."""
         return []
