@@ -31,6 +31,7 @@ from sarigan.device import resolve_device
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_file, output_folder
+from sarigan.metrics.completion_errors import psnr
 from sarigan.metrics.evaluation import open_network
 from sarigan.metrics.single_image_distance import single_image_distances
 from sarigan.models.feature_networks.feature_network import metric_name, to_uint8
@@ -168,8 +169,9 @@ def super_resolve(options: argparse.Namespace, device: torch.device) -> None:
                     f"{options.original}: is {found[3]}x{found[2]}, the enlarged picture is {right[3]}x{right[2]}"
                 )
             plain = resized(image.to(large), (large.shape[2], large.shape[3]))
+            unmasked = torch.ones(1)
             for name, made in (("model", large), ("bicubic", plain)):
-                print(f"PSNR of {name}: {psnr(to_uint8(made).cpu(), original):.2f} dB")
+                print(f"PSNR of {name}: {float(psnr(to_uint8(made).cpu(), original, unmasked)):.2f} dB")
         save(large, options.output)
         print(options.output)
 
@@ -254,11 +256,6 @@ def parse_size(text: str | None) -> Size | None:
     size = int(parts[1]), int(parts[0])
     samples.check_pixels(size, "--size")
     return size
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Of uint8 images, in dB."""
-    return 10 * math.log10(255**2 / max(float((a.double() - b.double()).square().mean()), 1e-12))
 
 
 def save(image: Tensor, path: Path) -> None:

@@ -87,9 +87,15 @@ class SingleImageConfig(RunConfig):
                 "training.precision must be float32 or float64 for one picture, since the penalty is a derivative of a"
                 f" derivative, got {self.training.precision!r}"
             )
+        field_of_view = 2 * self.networks.num_layers + 1
+        if self.pyramid.min_size < field_of_view:
+            raise InputError(
+                f"pyramid.min_size must be at least {field_of_view}, what a network of networks.num_layers="
+                f"{self.networks.num_layers} sees, got {self.pyramid.min_size}"
+            )
         if self.metrics.names:
             raise InputError(
-                f"metrics.names must be empty for one picture, which `single_image sample --score` judges; got {self.metrics.names}"
+                f"metrics.names must be empty (`single_image sample --score` judges one picture), got {self.metrics.names}"
             )
 
     @property
@@ -133,7 +139,7 @@ class SingleImageConfig(RunConfig):
         return dataclasses.replace(
             self,
             data=dataclasses.replace(self.data, sha256=""),
-            pyramid=PyramidConfig(min_size=4, num_scales=2, height=8, width=8),
+            pyramid=PyramidConfig(min_size=5, num_scales=2, height=8, width=8),
             networks=dataclasses.replace(self.networks, channels=4, num_layers=2),
             plan=dataclasses.replace(self.plan, iterations=1),
         )
@@ -167,9 +173,7 @@ class SingleImageSystem(System):
         self.averages, self.tensors = {}, {}
         self.objective = SingleImageObjective(config.objective, self.generator, self.critics)
         noise_sizes = [generator.noise_size(size) for size in sizes]
-        self.randomness = PyramidRandomness(
-            config.training.seed, noise_sizes, precision.device, precision.parameter_dtype
-        )  # fmt: skip
+        self.randomness = PyramidRandomness(config.training.seed, noise_sizes, precision.device, precision.parameter_dtype)
         self.optimizers = self._build_optimizers()
         self.phases = [phase for level in range(num_scales) for phase in self._phases_of(level)]
 
