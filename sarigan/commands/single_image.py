@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
     train.add_argument("picture", type=Path)
     train.add_argument("--config", type=Path, help="a YAML file of configs/; default: as configs/single_image.yaml")
     train.add_argument("--run-dir", type=Path, help="where everything goes; default runs/single_image_<name of the picture>")
-    train.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. plan.iterations=500")
+    train.epilog = "section.key=value arguments change settings, e.g. plan.iterations=500"
 
     def add(name: str, summary: str, default: str) -> argparse.ArgumentParser:
         task = tasks.add_parser(name, help=summary)
@@ -101,7 +101,11 @@ def parse() -> argparse.Namespace:
     animate.add_argument("--alpha", type=float, default=0.1, help="0 to 1: how near to the picture; default 0.1")
     animate.add_argument("--beta", type=float, default=0.9, help="0 to 1: how smooth; default 0.9")
     animate.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    options, others = parser.parse_known_args()  # subparsers do not know positions among options
+    if others and (options.task != "train" or any(text.startswith("-") for text in others)):
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    options.overrides = others
+    return options
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from sarigan.systems.single_image.system import SingleImageConfig, SingleImageSy
 from sarigan.training.precision import Precision
 
 TINY = (
-    "system=single_image", "pyramid.min_size=10", "pyramid.ratio=0.5", "networks.num_layers=3", "networks.channels=4", "networks.max_channels=4", "plan.iterations=4",
+    "system=single_image", "pyramid.min_size=10", "pyramid.ratio=0.5", "networks.num_layers=3",
+    "networks.channels=4", "networks.max_channels=4", "plan.iterations=4",
     "plan.critic_steps=2", "plan.generator_steps=2", "training.device=cpu", "training.tick_kimg=0.002",
     "training.sample_kimg=100", "training.checkpoint_kimg=100", "training.num_samples=2",
 )  # fmt: skip

@@ -12,7 +12,7 @@ def test_sizes_of_the_original_plan() -> None:
     """166x250 and 256x256, as the published program makes them."""
     sizes = PyramidConfig(height=166, width=250).sizes()
     assert [f"{h}x{w}" for h, w in sizes] == (
-        "25x38 32x48 41x61 51x77 65x98 82x123 104x156 132x198 166x250".split()
+        ["25x38", "32x48", "41x61", "51x77", "65x98", "82x123", "104x156", "132x198", "166x250"]
     )  # fmt: skip
     assert [h for h, w in PyramidConfig(height=256, width=256).sizes() if h == w] == [
         26, 33, 42, 54, 70, 90, 117, 150, 194, 250,
@@ -21,7 +21,7 @@ def test_sizes_of_the_original_plan() -> None:
 
 def test_sizes_of_consingan() -> None:
     sizes = PyramidConfig(num_scales=8, height=166, width=250).sizes()
-    assert [f"{h}x{w}" for h, w in sizes] == "26x38 29x43 34x50 40x61 51x77 72x108 127x191 166x250".split()
+    assert [f"{h}x{w}" for h, w in sizes] == ["26x38", "29x43", "34x50", "40x61", "51x77", "72x108", "127x191", "166x250"]
 
 
 @pytest.mark.parametrize("num_scales", [None, 1, 2, 3, 6])

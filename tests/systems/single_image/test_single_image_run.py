@@ -94,7 +94,8 @@ def test_killed_or_interrupted_the_same_command_goes_on_bit_identically(
     config.write_text(json.dumps(settings))
     command = [sys.executable, "-m", "sarigan", "single_image", "train", picture_file, "--config", config, "--run-dir"]
     parts = tmp_path / "parts"
-    with open(tmp_path / "output", "wb") as output, running([*command, parts], cwd=ROOT, stdout=output, stderr=output) as process:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with running([*command, parts], cwd=ROOT, **quiet) as process:
         wait_until(lambda: len(list_checkpoints(parts / "checkpoints")) > 1, "two checkpoints", lambda: process.poll() is None)
         process.send_signal(number)
         assert process.wait() == (0 if number == signal.SIGINT else -number)
@@ -188,7 +189,9 @@ def test_widths_that_differ_are_not_taken_over(single_image_system: BuildSystem)
 
 
 def test_the_joint_plan_trains_the_last_scales_at_falling_rates(single_image_system: BuildSystem) -> None:
-    system = single_image_system("plan.joint_scales=2", "plan.rate_factor=0.25", "optimizer.generator_rate=0.004", "plan.decay_at=0.5")
+    system = single_image_system(
+        "plan.joint_scales=2", "plan.rate_factor=0.25", "plan.decay_at=0.5", "optimizer.generator_rate=0.004"
+    )
     for step in range(8):
         step_of(system, step)
     before = {name: value.clone() for name, value in system.generator.state_dict().items()}
@@ -227,7 +230,6 @@ def test_the_chain_from_fixed_noise_gives_the_picture_back(
         return float(10 * torch.log10(4 / (image - generator.picture).square().mean()))
 
     found = psnr(generator.reconstruction(2))
-    print(found, psnr(resized(generator.real(0), generator.sizes[-1])))
     assert found > psnr(resized(generator.real(0), generator.sizes[-1])) + 1
     assert found > 20
 
