@@ -63,4 +63,4 @@ def softened(region: Tensor, radius: int) -> Tensor:
 
 def composed(original: Tensor, changed: Tensor, weight: Tensor) -> Tensor:
     """(1 - m) original + m changed; where m is 0, the original to the bit."""
-    return torch.where(weight == 0, original, torch.lerp(original, changed, weight))
+    return torch.lerp(original, changed, weight)

@@ -113,6 +113,21 @@ def test_phases_are_those_of_the_plan(single_image_system: BuildSystem) -> None:
         assert due == [f"{kind} of scale {step // 4}" for kind in kinds]
 
 
+def test_every_phase_and_step_draws_other_noise_and_the_same_again(single_image_system: BuildSystem) -> None:
+    system = single_image_system()
+    randomness = system.randomness
+    keys = [(phase, step, attempt) for phase in ("critic 0", "critic 1") for step in (4, 5) for attempt in (0, 1)]
+    drawn = [randomness.draw(1, phase, step, 1, attempt) for phase, step, attempt in keys]
+    again = [randomness.draw(1, phase, step, 1, attempt) for phase, step, attempt in keys]
+    for index, draws in enumerate(drawn):
+        assert [noise.shape[-2:] for noise in draws.noises] == [(11, 15), (15, 20)]
+        assert all(torch.equal(a, b) for a, b in zip(draws.noises, again[index].noises, strict=True))
+        assert all(not torch.equal(draws.noises[0], other.noises[0]) for other in drawn[:index])
+    many = randomness.draw(1, "critic 0", 0, 4, 0)
+    assert len(many) == 4 and len(many.shard(1, 2)) == 2
+    assert torch.equal(many.shard(1, 2).noises[1], many.noises[1][1::2])
+
+
 def step_of(system: SingleImageSystem, step: int) -> None:
     """One step as the trainer makes it, without its bookkeeping."""
     system.begin_step(step / 1000)
@@ -302,6 +317,23 @@ def test_tiny_trains_without_a_picture(single_image_config: BuildConfig) -> None
     trainer.run()
     trainer.check_finite()
     assert state.step == 2 and trainer.nonfinite.total() == 0
+
+
+@pytest.mark.parametrize(("name", "scales", "joint", "channels", "padding"), [
+    ("single_image", 6, 1, 32, "zero"), ("single_image_joint", 6, 3, 64, "zero"), ("single_image_animation", 7, 1, 32, "noise"),
+    ("single_image_super_resolution", 8, 1, 32, "zero"),
+])  # fmt: skip
+def test_shipped_configurations(
+    name: str, scales: int, joint: int, channels: int, padding: str, tmp_path: Path
+) -> None:
+    """On a picture of 96x64 px: the number of scales, and that the run has as many steps as the plan says."""
+    Image.new("RGB", (96, 64)).save(tmp_path / "picture.png")
+    config, data = load_config(ROOT / "configs" / f"{name}.yaml", [f"data.path={tmp_path / 'picture.png'}"]).open_data()
+    assert isinstance(config, SingleImageConfig)
+    assert len(config.pyramid.sizes()) == scales and config.plan.joint_scales == joint
+    assert (config.networks.channels, config.networks.padding) == (channels, padding)
+    assert config.training.total_kimg == pytest.approx(2 * scales) and "96x64 px" in data.describe()
+    assert config.build(Precision(torch.device("cpu"), "float32")).resolution == 96
 
 
 @pytest.mark.parametrize("count", [1, 18, 1001, 1100, 7013, 18_000, 20_000])
