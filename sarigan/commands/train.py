@@ -35,8 +35,8 @@ def main() -> None:
         if arguments.dry_run:
             with distributed.raise_on_all_ranks():
                 data = data_summary(config, required=arguments.processes is not None)
-                if config.data.labels is not None and not data.startswith("missing"):
-                    config, _ = config.open_data()  # the classes decide the size of the networks
+                if not data.startswith("missing"):
+                    config, _ = config.open_data()  # classes, or one picture, decide the size of the networks
                 state = TrainingState(config, resolve_precision(config.training))
                 resumed = resume_summary(config, run_dir) if distributed.is_main() else None
                 report = dry_run_report(config, state, data, arguments.processes, resumed)

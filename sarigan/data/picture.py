@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,21 +37,19 @@ class PictureDataConfig(DataConfig):
             raise InputError(f"data.num_workers must be 0: one picture is read once, got {self.num_workers}")
 
 
-def read_pixels(path: Path) -> Tensor:
-    """A picture file as uint8 [3,H,W]; InputError naming the file when it cannot be read."""
+def read_one(path: Path) -> Image.Image:
+    """The RGB picture of a file; InputError naming the file when it cannot be read."""
     if kind_of(path) != "file":
         raise InputError(f"{path}: {'is a folder' if kind_of(path) else 'does not exist'}; give one picture file")
     try:
-        picture, _ = decode_picture(read_picture(path))
+        return decode_picture(read_picture(path))[0]
     except (BrokenPicture, OSError) as error:
         raise InputError(f"{path}: not a readable picture ({reason_of(error)})") from None
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture file; InputError as `read_pixels`."""
-    height, width = read_pixels(path).shape[1:]
-    return height, width
+def read_pixels(path: Path) -> Tensor:
+    """A picture file as uint8 [3,H,W]; InputError as `read_one`."""
+    return torch.from_numpy(np.array(read_one(path))).permute(2, 0, 1).contiguous()
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -65,13 +64,13 @@ class Picture:
 
     def __init__(self, path: str, shrunk: Callable[[int, int], tuple[int, int]]) -> None:
         """shrunk: (height, width) of the file -> of the training."""
-        pixels = read_pixels(Path(path))
-        self.path, self.file_size = path, (pixels.shape[1], pixels.shape[2])
-        size = shrunk(*self.file_size)
-        if size != self.file_size:
-            pixels = ((resized(pixels[None] / 127.5 - 1, size)[0] + 1) * 127.5).round().to(torch.uint8)
-        self.pixels = pixels.numpy()
-        self.resolution = max(size)
+        picture = read_one(Path(path))
+        self.path, self.file_size = path, (picture.height, picture.width)
+        height, width = shrunk(*self.file_size)
+        if (height, width) != self.file_size:
+            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        self.pixels = np.array(picture).transpose(2, 0, 1)
+        self.resolution = max(height, width)
 
     def __len__(self) -> int:
         return 1
