@@ -169,9 +169,7 @@ def super_resolve(options: argparse.Namespace, device: torch.device) -> None:
             original = read_pixels(options.original)[None]
             if original.shape != large.shape:
                 found, right = original.shape, large.shape
-                raise InputError(
-                    f"{options.original}: is {found[3]}x{found[2]}, the enlarged picture is {right[3]}x{right[2]}"
-                )
+                raise InputError(f"{options.original}: is {found[3]}x{found[2]}, the enlarged picture is {right[3]}x{right[2]}")
             plain = resized(image.to(large), (large.shape[2], large.shape[3]))
             unmasked = torch.ones(1)
             for name, made in (("model", large), ("bicubic", plain)):

@@ -35,9 +35,7 @@ def check_start(generator: PyramidGenerator, start: int, lowest: int = 0) -> Non
 def check_pixels(size: Size, option: str) -> None:
     """InputError for an image that is larger than memory is likely to hold, or empty."""
     if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
-        raise InputError(
-            f"{option} must be from 1x1 to {MAX_PIXELS:,} pixels in all (4096x4096), got {size[1]}x{size[0]}"
-        )
+        raise InputError(f"{option} must be from 1x1 to {MAX_PIXELS:,} pixels in all (4096x4096), got {size[1]}x{size[0]}")
 
 
 def sizes_for(generator: PyramidGenerator, size: Size | None) -> list[Size]:

@@ -323,9 +323,7 @@ def test_tiny_trains_without_a_picture(single_image_config: BuildConfig) -> None
     ("single_image", 6, 1, 32, "zero"), ("single_image_joint", 6, 3, 64, "zero"), ("single_image_animation", 7, 1, 32, "noise"),
     ("single_image_super_resolution", 8, 1, 32, "zero"),
 ])  # fmt: skip
-def test_shipped_configurations(
-    name: str, scales: int, joint: int, channels: int, padding: str, tmp_path: Path
-) -> None:
+def test_shipped_configurations(name: str, scales: int, joint: int, channels: int, padding: str, tmp_path: Path) -> None:
     """On a picture of 96x64 px: the number of scales, and that the run has as many steps as the plan says."""
     Image.new("RGB", (96, 64)).save(tmp_path / "picture.png")
     config, data = load_config(ROOT / "configs" / f"{name}.yaml", [f"data.path={tmp_path / 'picture.png'}"]).open_data()
