@@ -4,7 +4,6 @@ import dataclasses
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ops.host_memory import available_and_total_bytes
 from sarigan.config import Config
 from sarigan.data.labels import ClassLabels, LabelledDataset
 from sarigan.data.loader import KeyedDataset
@@ -107,10 +107,10 @@ def compilers() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """Host memory, and the shared memory of data workers."""
-    if sys.platform != "linux":
+    found = available_and_total_bytes()
+    if found is None:
         return
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    free, total = found
     yield Finding("ok" if free > 4 * GIB else "note", "memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB available")
     shared = Path("/dev/shm")
     if shared.is_dir():

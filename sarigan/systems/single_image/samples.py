@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ops.host_memory import available_and_total_bytes
 from sarigan.data.picture import resized
 from sarigan.errors import InputError
 from sarigan.seeding import derive_seed
@@ -16,7 +17,8 @@ from sarigan.systems.single_image.draws import noise_maps
 from sarigan.systems.single_image.generator import PyramidGenerator
 from sarigan.systems.single_image.pyramid import Size
 
-MAX_PIXELS = 2**24  # of an image; the features of a scale take a few hundred bytes a pixel
+MAX_PIXELS = 2**24  # of an image
+MAPS_AT_ONCE = 4  # of features, while a layer is computed
 STEP_FACTOR = 2 ** (1 / 3)  # of a step of super-resolution, about
 MAX_FACTOR = 64.0
 
@@ -36,6 +38,21 @@ def check_pixels(size: Size, option: str) -> None:
     """InputError for an image that is larger than memory is likely to hold, or empty."""
     if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
         raise InputError(f"{option} must be from 1x1 to {MAX_PIXELS:,} pixels in all (4096x4096), got {size[1]}x{size[0]}")
+
+
+def check_memory(generator: PyramidGenerator, size: Size) -> None:
+    """InputError when the features of the finest scale would not fit into the memory of this machine; for a CPU."""
+    found = available_and_total_bytes()
+    if not generator.picture.is_cpu or found is None:
+        return
+    margin, width = 2 * generator.margin, generator.config.width(num_scales(generator) - 1)
+    number_size = generator.picture.element_size()
+    needed = MAPS_AT_ONCE * number_size * width * (size[0] + margin) * (size[1] + margin)
+    if needed > found[0]:
+        raise InputError(
+            f"an image of {size[1]}x{size[0]} px takes about {needed / 2**30:.1f} GiB with {width} channels,"
+            f" {found[0] / 2**30:.1f} GiB are available; ask for a smaller one"
+        )
 
 
 def sizes_for(generator: PyramidGenerator, size: Size | None) -> list[Size]:
@@ -64,6 +81,7 @@ def random_noises(generator: PyramidGenerator, seed: int, size: Size | None = No
 def random_sample(generator: PyramidGenerator, seed: int, size: Size | None = None, start: int = 0) -> Tensor:
     """A random image of `size`; scales below `start` make the picture's own layout, stretched to that size."""
     check_start(generator, start)
+    check_memory(generator, size or generator.sizes[-1])
     below = generator.reconstruction(start - 1) if start else None
     return generator.evaluated(random_noises(generator, seed, size, start), below, start)
 
@@ -82,6 +100,7 @@ def super_resolved(generator: PyramidGenerator, image: Tensor, factor: float, se
     height, width = image.shape[-2:]
     finest = num_scales(generator) - 1
     check_pixels((round(height * factor), round(width * factor)), "height and width times --factor")
+    check_memory(generator, (round(height * factor), round(width * factor)))
     num_steps = max(1, round(math.log(factor) / math.log(STEP_FACTOR)))
     random = torch.Generator().manual_seed(derive_seed("super-resolution", seed))
     image = image.to(generator.picture)

@@ -87,6 +87,11 @@ class SingleImageConfig(RunConfig):
                 "training.precision must be float32 or float64 for one picture, since the penalty is a derivative of a"
                 f" derivative, got {self.training.precision!r}"
             )
+        if self.training.init_from is not None:
+            raise InputError(
+                "training.init_from must be null: the model of another picture holds that picture, got"
+                f" {self.training.init_from!r}"
+            )
         field_of_view = 2 * self.networks.num_layers + 1
         if self.pyramid.min_size < field_of_view:
             raise InputError(

@@ -348,7 +348,8 @@ def test_the_length_in_kimg_gives_the_number_of_steps(count: int) -> None:
     ("objective.penalty_weight=-1", "objective.penalty_weight must not be negative"),
     ("optimizer.critic_rate=0", "optimizer.critic_rate"), ("optimizer.beta1=1", "optimizer.beta1"),
     ("data.flip=true", "data.flip"), ("data.num_workers=2", "data.num_workers must be 0"), ("data.name=lmdb", "data.name"),
-    ("pyramid.ratio=2", "pyramid.ratio"),
+    ("pyramid.ratio=2", "pyramid.ratio"), ("training.init_from=runs/other", "training.init_from must be null"),
+    ("pyramid.min_size=6", "pyramid.min_size must be at least 7"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense(setting: str, message: str, single_image_config: BuildConfig) -> None:
     with pytest.raises(InputError, match=message):

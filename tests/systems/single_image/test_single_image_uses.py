@@ -108,6 +108,20 @@ def test_an_image_beyond_memory_is_refused(generator: PyramidGenerator) -> None:
         samples.super_resolved(generator, generator.picture.expand(1, 3, 20, 28).repeat(1, 1, 250, 250), 64, 0)
 
 
+def test_an_image_beyond_the_memory_of_the_machine_is_refused(
+    generator: PyramidGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four maps of 4 float64 channels, with the margins."""
+    needed = 4 * 8 * 4 * (20 + 6) * (28 + 6)
+    monkeypatch.setattr(samples, "available_and_total_bytes", lambda: (needed - 1, 2**40))
+    with pytest.raises(InputError, match=r"an image of 28x20 px takes about 0.0 GiB with 4 channels, .* are available"):
+        samples.random_sample(generator, 0)
+    with pytest.raises(InputError, match="ask for a smaller one"):
+        samples.super_resolved(generator, generator.picture, 2, 0)
+    monkeypatch.setattr(samples, "available_and_total_bytes", lambda: (needed, 2**40))
+    samples.random_sample(generator, 0)
+
+
 def test_an_animation_is_the_published_walk(generator: PyramidGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recursion in NumPy, float64, by the same draws."""
     seen: list[list[np.ndarray]] = []
