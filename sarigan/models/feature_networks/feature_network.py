@@ -150,7 +150,9 @@ class FeatureNetwork(nn.Module, ABC):
 _NAMES = {"fid": ("inception", "fd"), "class_fid": ("inception", "class_fd"), "kid": ("inception", "kid"),
           "sifid": ("inception", "single_image_fd"),
           "inception_score": ("inception", "classifier_score"),
-          "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall")}  # fmt: skip
+          "class_kid": ("inception", "class_kid"),
+          "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall"),
+          "class_precision": ("vgg16", "class_precision"), "class_recall": ("vgg16", "class_recall")}  # fmt: skip
 
 
 def metric_name(metric: str, network: FeatureNetwork) -> str:
