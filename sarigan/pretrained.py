@@ -19,7 +19,8 @@ from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
-from sarigan.systems.inpainting.system import InpaintingSystem
+from sarigan.systems.inpainting.completing_system import CompletingSystem
+from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
 from sarigan.systems.single_image.system import SingleImageSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
@@ -155,17 +156,22 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     return system, config
 
 
-def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
+def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> CompletingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
-    return _load_system_of(InpaintingSystem, "inpainting, which sees image and mask", path, device)
+    return _load_kind(path, device, CompletingSystem, "inpainting or two_stage_inpainting, which sees image and mask")
+
+
+def load_semantic_layout(path: str | Path, device: str | torch.device = "cpu") -> SemanticLayoutSystem:
+    """The system of a checkpoint that makes images of layouts; InputError as `load_inpainting`."""
+    return _load_kind(path, device, SemanticLayoutSystem, "semantic_layout, which sees layouts")
 
 
 def load_single_image(path: str | Path, device: str | torch.device = "cpu") -> SingleImageSystem:
     """The system of a checkpoint that learnt from one picture; InputError as `load_inpainting`."""
-    return _load_system_of(SingleImageSystem, "single_image, which learns from one picture", path, device)
+    return _load_kind(path, device, SingleImageSystem, "single_image, which learns from one picture")
 
 
-def _load_system_of(kind: type[SystemT], wanted: str, path: str | Path, device: str | torch.device) -> SystemT:
+def _load_kind(path: str | Path, device: str | torch.device, kind: type[SystemT], wanted: str) -> SystemT:
     found = find_source(path)
     held = "an export of a generator"
     if not any(matches(found) for matches, _ in FORMATS):

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from sarigan.losses.wasserstein import critic_loss, generator_loss, pixel_gradient_penalty
+from sarigan.losses.wasserstein import patch_critic_loss, patch_generator_loss, pixel_gradient_penalty
 
 
 def test_losses_are_differences_of_means() -> None:
     real, fake = torch.tensor([[1.0, 3.0]]), torch.tensor([[-2.0, 0.0]])
-    assert critic_loss(real, fake) == -3 and generator_loss(fake) == 1
+    assert patch_critic_loss(real, fake) == -3 and patch_generator_loss(fake) == 1
 
 
 def test_penalty_of_a_linear_critic() -> None:
@@ -29,7 +29,7 @@ def test_penalty_of_a_network_by_finite_differences() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Softplus(), torch.nn.Conv2d(4, 1, 3)).double()
     real, fake = torch.randn(2, 1, 3, 6, 6, dtype=torch.float64)
     share = torch.tensor([0.25], dtype=torch.float64).view(1, 1, 1, 1)
-    mixed = 0.25 * real + 0.75 * fake
+    mixed = 0.75 * real + 0.25 * fake
     gradient = torch.zeros_like(mixed)
     with torch.no_grad():
         for index in range(mixed.numel()):

@@ -24,7 +24,7 @@ class PyramidDraws:
     """Of N samples."""
 
     noises: list[Tensor]  # [N,3,h,w] each
-    share: Tensor  # [N,1,1,1] in 0..1: of the real image in the one at which the penalty is taken
+    share: Tensor  # [N,1,1,1] in 0..1: of the generated image in the one at which the penalty is taken
 
     def __len__(self) -> int:
         return len(self.share)

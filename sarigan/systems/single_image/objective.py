@@ -48,7 +48,7 @@ class SingleImageObjective:
         critic, real = self.critics[level], self.generator.real(level)
         with torch.no_grad():
             fake = self.generator(shard.draws.noises)
-        distance = wasserstein.critic_loss(critic(real), critic(fake))
+        distance = wasserstein.patch_critic_loss(critic(real), critic(fake))
         penalty = wasserstein.pixel_gradient_penalty(critic, real, fake, shard.draws.share)
         loss = distance + self.config.penalty_weight * penalty
         return loss, {"loss/critic": distance.detach(), "loss/penalty": penalty.detach()}
@@ -60,7 +60,7 @@ class SingleImageObjective:
         with torch.no_grad():
             below = self.generator(shard.draws.noises[:first]) if first else None
         fake = self.generator(shard.draws.noises[first:], below, first)
-        adversarial = wasserstein.generator_loss(self.critics[level](fake))
+        adversarial = wasserstein.patch_generator_loss(self.critics[level](fake))
         again = self.generator(self.generator.reconstruction_noises(first, level + 1), self._reconstructed(first - 1), first)
         error = F.mse_loss(again, self.generator.real(level))
         loss = adversarial + self.config.reconstruction_weight * error

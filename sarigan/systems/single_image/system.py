@@ -108,9 +108,9 @@ class SingleImageConfig(RunConfig):
         return max(self.pyramid.finest(self.pyramid.height, self.pyramid.width))
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_size(self) -> tuple[int, int]:
         """Of the picture at the finest scale."""
-        return (3, *self.pyramid.finest(self.pyramid.height, self.pyramid.width))
+        return self.pyramid.finest(self.pyramid.height, self.pyramid.width)
 
     @property
     def shard_multiple(self) -> int:
@@ -294,4 +294,4 @@ def picture_of(config: SingleImageConfig) -> Tensor:
             if picture.content_key == config.data.sha256:
                 return torch.from_numpy(picture.pixels)[None] / 127.5 - 1
     random = torch.Generator().manual_seed(derive_seed(config.training.seed, "no picture"))
-    return torch.rand(1, *config.image_shape, generator=random) * 2 - 1
+    return torch.rand(1, 3, *config.image_size, generator=random) * 2 - 1
