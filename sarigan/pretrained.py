@@ -21,6 +21,7 @@ from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
 from sarigan.systems.inpainting.completing_system import CompletingSystem
 from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
+from sarigan.systems.single_image.system import SingleImageSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
@@ -163,6 +164,11 @@ def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> Com
 def load_semantic_layout(path: str | Path, device: str | torch.device = "cpu") -> SemanticLayoutSystem:
     """The system of a checkpoint that makes images of layouts; InputError as `load_inpainting`."""
     return _load_kind(path, device, SemanticLayoutSystem, "semantic_layout, which sees layouts")
+
+
+def load_single_image(path: str | Path, device: str | torch.device = "cpu") -> SingleImageSystem:
+    """The system of a checkpoint that learnt from one picture; InputError as `load_inpainting`."""
+    return _load_kind(path, device, SingleImageSystem, "single_image, which learns from one picture")
 
 
 def _load_kind(path: str | Path, device: str | torch.device, kind: type[SystemT], wanted: str) -> SystemT:

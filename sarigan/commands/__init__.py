@@ -30,6 +30,7 @@ COMMANDS = {
     "synthesize": "make images of a layout",
     "evaluate_inpainting": "compare inpainting models on the same images and masks",
     "prepare_masks": "store a fixed set of masks, one for each image, for inpainting",
+    "single_image": "learn from one picture; sample, enlarge, paint, harmonize, edit, animate",
     "doctor": "check this machine and a configuration before a run",
     "benchmark": "measure speed, or count work and memory",
     "drill": "break a run or a preparation on purpose, and check that nothing is lost",

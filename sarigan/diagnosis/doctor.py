@@ -4,7 +4,6 @@ import dataclasses
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ops.host_memory import available_and_total_bytes
 from sarigan.config import Config
 from sarigan.data.batch import Batch
 from sarigan.data.labels import ClassLabels, LabelledDataset
-from sarigan.data.loader import KeyedDataset, open_dataset
+from sarigan.data.loader import KeyedDataset
 from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
@@ -108,10 +108,10 @@ def compilers() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """Host memory, and the shared memory of data workers."""
-    if sys.platform != "linux":
+    found = available_and_total_bytes()
+    if found is None:
         return
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    free, total = found
     yield Finding("ok" if free > 4 * GIB else "note", "memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB available")
     shared = Path("/dev/shm")
     if shared.is_dir():
@@ -179,7 +179,7 @@ def run(config: Config, run_dir: Path) -> Iterator[Finding]:
 
 def data(config: Config) -> Iterator[Finding]:
     """The training images: their description, and a few of them decoded."""
-    dataset = open_dataset(config.data, config.resolution)
+    config, dataset = config.open_data()
     size = (3, *config.image_size)
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset[index]
