@@ -89,7 +89,7 @@ class Sampling:
 
     def batches(
         self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
-        interventions: Sequence[Intervention] = (), description: str | None = None,
+        interventions: Sequence[Edit] = (), description: str | None = None,
     ) -> Iterator[Tensor]:  # fmt: skip
         """Images of latents [N,L,w_dim], `batch_size` at a time."""
         return rendered_batches(generator, latents, self.noise, seeds, interventions, self.batch_size, description)

@@ -229,9 +229,13 @@ class SkipSynthesis(nn.Module):
         """start [N,c,4,4]: instead of the constant. features: [N,c,H,W] by the name of the block that they join (`8x8`)."""
         partial = self.begin(latents, start)
         edits = self.edits_by_layer(interventions)
-        for _ in self.noise_shapes():
+        for _ in self.layer_names():
             partial = self.advance(partial, latents, noise, edits, features)
         return self.finish(partial)
+
+    def layer_names(self) -> list[str]:
+        """`4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
+        return [name for name, _ in self.named_layers()]
 
     def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
         """The edits of every layer, in order; InputError for a layer, group or channel that is not there."""

@@ -77,13 +77,18 @@ class AdaINSynthesis(nn.Module):
     ) -> SynthesisOutput:
         partial = self.begin(latents)
         edits = self.edits_by_layer(interventions)
-        for _ in self.noise_shapes():
+        for _ in self.layer_names():
             partial = self.advance(partial, latents, noise, edits)
         return self.finish(partial)
 
     def num_channels(self) -> dict[str, int]:
         """Empty: edits of channels act on the styles of StyleGAN2."""
         return {}
+
+    def layer_names(self) -> list[str]:
+        """`4x4.first`, `4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
+        names = [f"{r}x{r}.{part}" for r in self.resolutions for part in ("up", "conv")]
+        return ["4x4.first", *names[1:]]
 
     def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
         """Empty; InputError for any edit, since there is no layer that it fits."""
