@@ -154,5 +154,3 @@ class DirectionMove(LatentChange):
 
     def moved(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
         return moved(generator, latents, self.direction, self.amount, self.layers)
-
-

@@ -76,5 +76,3 @@ def _edit_key(edit: Any) -> tuple[Any, ...]:
 def _num_bytes(partial: PartialSynthesis) -> int:
     tensors = (partial.x, partial.images) if partial.images is not None else (partial.x,)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-

@@ -45,7 +45,7 @@ def _faded(first: list[Change], last: list[Change], share: float) -> list[Change
 
 
 def frames(session: Session, count: int) -> Iterator[Tensor]:
-    """Images [1,3,R,R] from the kept state to the present one; the noise stays that of the first. InputError without a state."""
+    """Images [1,3,R,R] from the kept state to the present one, under the noise of the first. InputError without a state."""
     if session.kept is None:
         raise InputError("keep a state first: it is where the film starts, the present picture is where it ends")
     if not 2 <= count <= MAX_FRAMES:

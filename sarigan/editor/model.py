@@ -1,7 +1,7 @@
 """The model that all sessions edit: its generator, and what about it costs time and is the same for every picture."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Loaded:
     generator: Generator
     file: Path
     is_of_avatars: bool
+    labels: dict[str, dict[int, str]] = field(default_factory=dict)  # of the layers that were asked for
 
     __hash__ = object.__hash__
 
@@ -65,7 +66,7 @@ class EditedModel:
         """Read the newest checkpoint; whether it is another one than before."""
         before = self.loaded.file
         self.loaded = self._load()
-        for remembered in (_group_directions, _directions, _part_examples, _labels):
+        for remembered in (_group_directions, _directions, _part_examples):
             remembered.cache_clear()
         return self.loaded.file != before
 
@@ -113,15 +114,22 @@ class EditedModel:
         """`factorized_directions` of w [D,D] for these layers (None: all), one standard deviation of w long."""
         return _directions(self.loaded, layers)
 
-    def labels(self, layer: str) -> dict[int, str] | None:
-        """The part that each group matches best, as `best_labels` says it; None for models of other data than avatars.
+    @property
+    def can_label(self) -> bool:
+        """Whether there is a segmenter of what the model shows: for avatars there is."""
+        return self.loaded.is_of_avatars
 
-        The first call for a layer takes seconds.
-        """
-        if not self.loaded.is_of_avatars or layer not in self.generator.synthesis.num_groups():
-            return None
+    def known_labels(self, layer: str) -> dict[int, str] | None:
+        """`labels` of a layer that were made before; None where they were not."""
+        return self.loaded.labels.get(layer)
+
+    def labels(self, layer: str) -> dict[int, str]:
+        """The part that each group of a layer matches best, as `best_labels` says it. The first call takes seconds."""
+        loaded = self.loaded
         with self._lock:
-            return _labels(self.loaded, layer)
+            if layer not in loaded.labels:
+                loaded.labels[layer] = _labels(loaded, layer)
+            return loaded.labels[layer]
 
     def distance(self) -> PerceptualDistance:
         """What a projection compares images by."""
@@ -147,7 +155,6 @@ def _part_examples(loaded: Loaded) -> tuple[Tensor, PartMasks]:
     return latents, masks_of("avatars", render(loaded.generator, latents, "fixed"))
 
 
-@cache
 def _labels(loaded: Loaded, layer: str) -> dict[int, str]:
     latents, masks = _part_examples(loaded)
     features = layer_features(loaded.generator, [layer], latents)[layer]

@@ -1,12 +1,11 @@
 """A photograph becomes a picture of the model: the upload is checked, then its latents are searched for."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from sarigan.editing.projection import Projection, ProjectionConfig, project
+from sarigan.editing.projection import Projection, ProjectionConfig, Watch, project
 from sarigan.editor.model import EditedModel
 from sarigan.errors import InputError
 from sarigan.files.picture import BrokenPicture, decode_picture, opened_picture
@@ -45,7 +44,12 @@ def read_photograph(upload: Upload, resolution: int) -> Tensor:
 
 
 def project_photograph(
-    model: EditedModel, upload: Upload, space: str, num_steps: int, progress: Callable[[int, int], None], cancel: threading.Event
+    model: EditedModel,
+    upload: Upload,
+    space: str,
+    num_steps: int,
+    progress: Watch,
+    cancel: threading.Event,
 ) -> Projection:
     """`project` on an upload, under fixed noise. Cancelled soon after `cancel` is set. InputError for what cannot be read."""
     if num_steps > MAX_STEPS:

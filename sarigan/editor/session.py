@@ -8,7 +8,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from sarigan.editing.edit_file import FileEdit
@@ -86,12 +85,15 @@ class Session:
 
     def meet_model(self) -> str:
         """After a reload: remove edits that do not fit the new groups; one line about it, empty when all fit."""
+        if self._loaded is self.model.loaded:
+            return ""
         try:
             self._output()
             return ""
         except InputError as error:
             self.recipe = self.recipe.without_edits()
-            return f"the edits were removed, since they do not fit the new weights: {error}"
+            self._undo, self._redo = [], []
+            return f"the edits were removed, since they do not fit the new weights: {error}. "
 
     # Undo
 
@@ -107,17 +109,27 @@ class Session:
 
     def undo(self) -> None:
         """Take the last step back; nothing happens where there is none."""
-        if self._undo:
-            self._redo.append(self.recipe)
-            self.recipe = self._undo.pop()
-        self.settle()
+        self._swap(self._undo, self._redo)
 
     def redo(self) -> None:
         """Take the last undo back."""
-        if self._redo:
-            self._undo.append(self.recipe)
-            self.recipe = self._redo.pop()
+        self._swap(self._redo, self._undo)
+
+    def _swap(self, source: list[Recipe], kept: list[Recipe]) -> None:
         self.settle()
+        if source:
+            before, self.recipe = self.recipe, source[-1]
+            self._checked(before)
+            kept.append(before)
+            source.pop()
+
+    def _checked(self, before: Recipe) -> None:
+        """Go back to the recipe before when the new one makes no picture."""
+        try:
+            self._output()
+        except BaseException:
+            self.recipe = before
+            raise
 
     def settle(self) -> None:
         """A slider was let go: its next change is a step of its own."""
@@ -127,11 +139,7 @@ class Session:
         """A new state. Consecutive ones with the same `merging` (None: never) are one step of undo."""
         before = self.recipe
         self.recipe = recipe
-        try:
-            self._output()
-        except BaseException:
-            self.recipe = before
-            raise
+        self._checked(before)
         if merging is None or merging != self._merging:
             self._undo.append(before)
         self._redo.clear()
@@ -141,7 +149,7 @@ class Session:
 
     def set_seed(self, seed: int) -> None:
         """Another picture with the same edits; a projected one is left."""
-        self.apply(replace(self.recipe, seed=seed, given=None))
+        self.apply(replace(self.recipe, seed=seed, given=None), "seed")
 
     def set_random_seed(self) -> None:
         """`set_seed` of any seed below a million."""
@@ -187,9 +195,8 @@ class Session:
     def move_toward(self, layer: str, group: int, codes: str, seed: int, amount: float) -> None:
         """The codes (`z`, `h` or `zh`) of a group toward those of a second seed: 0 stays, 1 is there."""
         Recipe(seed=seed)  # checks the seed
-        edits = tuple(
-            toward(self.model.generator, self.recipe.sampling, layer, group, code, seed)(amount) for code in codes if code in "zh"
-        )
+        generator, sampling = self.model.generator, self.recipe.sampling
+        edits = tuple(toward(generator, sampling, layer, group, code, seed)(amount) for code in codes if code in "zh")
         names = " and ".join(codes)
         text = f"{names} of group {group} in {layer} toward seed {seed}"
         self._put(CodeChange(edits, text, f"{layer} {group} {codes} toward"))
