@@ -10,8 +10,7 @@ import os
 import threading
 
 from sarigan.device import resolve_device
-from sarigan.editor.model import EditedModel
-from sarigan.editor.server import PASSWORD_VARIABLE, Address, require_gradio, served
+from sarigan.editor.server import PASSWORD_VARIABLE, Address, open_model, require_gradio, served
 from sarigan.errors import exit_on_input_error
 from sarigan.exporting.shipped import SHIPPED
 
@@ -28,7 +27,7 @@ def main() -> None:
         address = Address(options.host, options.port, os.environ.get(PASSWORD_VARIABLE))
         require_gradio()
         address.check_free()
-        model = EditedModel(options.checkpoint, resolve_device(options.device, "--device"))
+        model = open_model(options.checkpoint, resolve_device(options.device, "--device"))
         with served(model, address) as url:
             print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
             try:

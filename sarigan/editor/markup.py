@@ -36,10 +36,11 @@ def pictures_markup(shown: Pictures) -> str:
         ("Edited", "the edited picture", pictures(shown.edited)[0]),
         ("Difference", f"where they differ, by up to {largest * 127.5:.0f} of 255 grey levels", heat[0]),
     ]
-    return "".join(
+    figures = (
         f'<figure><img src="{picture_url(picture)}" alt="{alt}"><figcaption>{name}</figcaption></figure>'
         for name, alt, picture in cells
     )
+    return f'<div class="row">{"".join(figures)}</div>'
 
 
 def cards_markup(cards: Sequence[GroupCard], layer: str, chosen: int, labels_come: bool = False) -> str:
@@ -50,8 +51,8 @@ def cards_markup(cards: Sequence[GroupCard], layer: str, chosen: int, labels_com
     for card in cards:
         part = "" if card.part is None else card.part if card.beats_chance else f"{card.part}, as random"
         part = "matching parts ..." if labels_come and not part else part
-        facts = f"{card.energy_share:.0%} of energy, {card.num_channels} channel{'s' * (card.num_channels != 1)}"
-        name = ", ".join(filter(None, (f"group {card.group}", part, facts)))
+        facts = f"{card.energy_share:.0%} of energy", f"{card.num_channels} channel{'s' * (card.num_channels != 1)}"
+        name = ", ".join(filter(None, (f"group {card.group}", part, *facts)))
         is_chosen = card.group == chosen
         buttons.append(
             f'<button type="button" role="radio" aria-checked="{str(is_chosen).lower()}" data-action="choose"'
@@ -60,7 +61,8 @@ def cards_markup(cards: Sequence[GroupCard], layer: str, chosen: int, labels_com
             f' tabindex="{0 if card.group == reachable else -1}" aria-label="{escape(name)}">'
             f'<img src="{picture_url(card.thumbnail)}" alt=""><b>{card.group}</b>'
             + (f'<span class="{"part" if card.beats_chance else "random"}">{escape(part)}</span>' if part else "")
-            + f"<span>{facts}</span></button>"
+            + "".join(f"<span>{fact}</span>" for fact in facts)
+            + "</button>"
         )
     return f'<div role="radiogroup" aria-label="Groups of layer {escape(layer)}">{"".join(buttons)}</div>'
 
@@ -103,6 +105,15 @@ def download_markup(files: Sequence[tuple[str, bytes, str]]) -> str:
     return "".join(
         f'<a href="{data_url(content, kind)}" download="{escape(name)}">Save {escape(name)} ({len(content) / 1000:.0f} kB)</a>'
         for name, content, kind in files
+    )
+
+
+def command_markup(line: str) -> str:
+    """A command line that can be copied."""
+    return (
+        "<label>The command that makes the same picture, beside these files"
+        f'<textarea readonly rows="3">{escape(line)}</textarea></label>'
+        '<button type="button" data-action="copy">Copy</button>'
     )
 
 

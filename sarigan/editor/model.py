@@ -53,6 +53,11 @@ class EditedModel:
         return Loaded(generator, file, data_name(record) == "avatars")
 
     @property
+    def name(self) -> str:
+        """For people that need not know the folders of this machine."""
+        return Path(self.source).name
+
+    @property
     def generator(self) -> Generator:
         """In evaluation mode, frozen."""
         return self.loaded.generator

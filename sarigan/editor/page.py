@@ -1,7 +1,6 @@
 """The page of the editor: it lays out, and hands every action to a `Session`. Needs Gradio, which asks no other host here."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -11,9 +10,7 @@ from sarigan.editor.markup import edits_markup, message_markup
 from sarigan.editor.requests import answered, whole
 from sarigan.editor.session import Session
 from sarigan.editor.tabs import directions_tab, files_tab, films_tab, mixing_tab, photograph_tab, sheet_tab
-from sarigan.editor.wiring import OF_SEED, Wiring
-
-WIDGETS = (Path(__file__).parent / "widgets.js").read_text()
+from sarigan.editor.wiring import OF_SEED, WIDGETS, Wiring
 
 
 class EditorPage(Wiring):
@@ -21,8 +18,9 @@ class EditorPage(Wiring):
 
     def build(self) -> gr.Blocks:
         """The page."""
-        with gr.Blocks(title=f"Editor: {self.model.source}", analytics_enabled=False) as page:
-            gr.Markdown(f"# Semantic editor\n**{self.model.source}**: {self.model.description()}")
+        with gr.Blocks(title=f"{self.model.name}: semantic editor", analytics_enabled=False) as page:
+            gr.Markdown(f"# Semantic editor\n**{self.model.name}**: {self.model.description()}")
+            self.group = gr.State(0)
             with gr.Row():
                 with gr.Column(scale=4, min_width=340):
                     self._picture_column()
@@ -41,7 +39,7 @@ class EditorPage(Wiring):
         with gr.Row():
             self.undo = gr.Button("Undo", min_width=80)
             self.redo = gr.Button("Redo", min_width=80)
-            self.reset = gr.Button("Remove all edits", min_width=130)
+            self.reset = gr.Button("Remove all", min_width=100)
         self.edits = gr.HTML(edits_markup(()), elem_classes="sar-edits", js_on_load=WIDGETS)
         with gr.Row():
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=120)
@@ -54,10 +52,9 @@ class EditorPage(Wiring):
         self.reload = gr.Button("Read the newest checkpoint", visible=self.model.is_run)
 
     def _change_tabs(self) -> None:
-        self.group = gr.State(0)
         layers = self.model.layers()
         first = layers[len(layers) // 2] if layers else None
-        with gr.Tab("Groups", visible=self.model.has_groups):
+        with gr.Tab("Groups", id="groups", visible=self.model.has_groups):
             self.layer = gr.Dropdown(layers, value=first, label="Layer")
             self.cards = gr.HTML(elem_classes="sar-cards", js_on_load=WIDGETS)
             self.strength = gr.Slider(-1, 5, 1, step=0.05, label="Strength: h of the group, times")
@@ -79,7 +76,7 @@ class EditorPage(Wiring):
             tab(self)
 
     def _wire_picture(self) -> None:
-        self.slide(self.seed, self.seed.blur, [self.seed], lambda session, seed: session.set_seed(whole(seed, "seed")))
+        self.slide(self.seed, self.seed.blur, [self.seed], set_seed)
         self.on(self.random.click, [], lambda session: session.set_random_seed())
         self.on(self.noise.input, [self.noise], Session.set_noise)
         self.on(self.classes.input, [self.classes], lambda session, name: session.set_class(None if name == OF_SEED else name))
@@ -139,3 +136,8 @@ def move_along(session: Session, layer: str, group: int, direction: float, amoun
 def move_toward(session: Session, layer: str, group: int, codes: str, seed: float, amount: float) -> None:
     """`Session.move_toward` from the controls' values."""
     session.move_toward(layer, group, codes, whole(seed, "other seed"), amount)
+
+
+def set_seed(session: Session, seed: float) -> None:
+    """`Session.set_seed` from the control's value."""
+    session.set_seed(whole(seed, "seed"))

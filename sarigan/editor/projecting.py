@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
@@ -26,6 +27,14 @@ class Upload:
 
     name: str
     content: bytes
+
+
+def read_upload(path: str | None) -> Upload:
+    """What the server stored of an upload, and no more than a photograph may have. InputError where there is none."""
+    if path is None:
+        raise InputError("choose a file first")
+    with open(path, "rb") as file:
+        return Upload(Path(path).name, file.read(MAX_UPLOAD_BYTES + 1))
 
 
 def read_photograph(upload: Upload, resolution: int) -> Tensor:

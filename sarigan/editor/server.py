@@ -10,14 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from sarigan.editor.completing import CompletionModel
 from sarigan.editor.model import EditedModel
 from sarigan.editor.projecting import MAX_UPLOAD_BYTES
 from sarigan.errors import InputError
+from sarigan.pretrained import system_of
 
 PASSWORD_VARIABLE = "SARIGAN_EDITOR_PASSWORD"
 USER = "sarigan"
 MIN_PASSWORD = 8
+Model = EditedModel | CompletionModel
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,22 @@ def require_gradio() -> None:
         raise InputError('the editor needs Gradio: pip install "sarigan[editor]", in a checkout pip install -e ".[editor]"')
 
 
+def open_model(source: str, device: str | torch.device = "cpu") -> Model:
+    """The model of a source, by the system that it is of. InputError when there is none to read, and for other systems."""
+    return CompletionModel(source, device) if system_of(source) == "inpainting" else EditedModel(source, device)
+
+
+def _page(model: Model) -> Any:
+    """The page of the model, `gradio.Blocks`."""
+    from sarigan.editor.completion_page import CompletionPage
+    from sarigan.editor.page import EditorPage
+
+    pages: dict[type, Any] = {EditedModel: EditorPage, CompletionModel: CompletionPage}
+    return pages[type(model)](model).build()
+
+
 @contextmanager
-def served(model: EditedModel, address: Address) -> Iterator[str]:
+def served(model: Model, address: Address) -> Iterator[str]:
     """The page while the block runs; gives its URL. InputError as `require_gradio` and `Address.check_free`."""
     require_gradio()
     address.check_free()
@@ -77,19 +97,17 @@ def served(model: EditedModel, address: Address) -> Iterator[str]:
         logging.getLogger("httpx").setLevel(logging.WARNING)
         import gradio as gr
 
-        from sarigan.editor.page import EditorPage
-
-        page = EditorPage(model).build()
+        page = _page(model)
         page.queue(default_concurrency_limit=4)
         try:
             _, url, _ = page.launch(
                 server_name=address.host, server_port=address.port, share=False, inbrowser=False, quiet=True,
                 prevent_thread_lock=True, max_file_size=MAX_UPLOAD_BYTES, footer_links=[], ssr_mode=False, pwa=False,
-                mcp_server=False, enable_monitoring=False, allowed_paths=[], blocked_paths=[os.sep], run_history=False,
+                mcp_server=False, enable_monitoring=False, allowed_paths=[], run_history=False,
                 auth=None if address.password is None else (USER, address.password),
                 theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
                 css_paths=Path(__file__).parent / "page.css",
             )  # fmt: skip
             yield url
         finally:
-            page.close()
+            page.close(verbose=False)

@@ -2,36 +2,26 @@
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from sarigan.editing.group_editing import HALVES
 from sarigan.editor.films import film, seeds_sheet, strip
-from sarigan.editor.markup import data_url, download_markup, image_markup, message_markup, picture_url
-from sarigan.editor.projecting import MAX_UPLOAD_BYTES, Cancelled, Upload, project_photograph
+from sarigan.editor.markup import command_markup, data_url, download_markup, image_markup, message_markup, picture_url
+from sarigan.editor.projecting import Cancelled, project_photograph, read_upload
 from sarigan.editor.requests import answered, whole
 from sarigan.editor.saving import EDITS_NAME, LATENTS_NAME, command_line, edit_file, latents_file, load_edit_file, png_bytes
 from sarigan.editor.session import Session
-from sarigan.editor.wiring import Wiring
-from sarigan.errors import InputError
+from sarigan.editor.wiring import WIDGETS, Wiring
 
 ALL_LAYERS = "all layers"
-
-
-def read_upload(path: str | None) -> Upload:
-    """What the server stored of an upload, within bounds. InputError where there is none."""
-    if path is None:
-        raise InputError("choose a file first")
-    with open(path, "rb") as file:
-        return Upload(Path(path).name, file.read(MAX_UPLOAD_BYTES + 1))
 
 
 def mixing_tab(page: Wiring) -> None:
     """Style mixing by layers and by halves; by groups it is the slider toward another seed."""
     ranges = page.model.ranges()
-    with gr.Tab("Mix"):
+    with gr.Tab("Mix", id="mix"):
         gr.Markdown("Part of the picture's control comes from a second seed. A single group: slider *Toward another seed*.")
         seed = gr.Number(1, label="Second seed", precision=0, minimum=0)
         amount = gr.Slider(0, 1, 1, step=0.05, label="How far toward it")
@@ -51,7 +41,7 @@ def directions_tab(page: Wiring) -> None:
     channels = page.model.generator.synthesis.num_channels()
     if not channels:
         return
-    with gr.Tab("Directions"):
+    with gr.Tab("Directions", id="directions"):
         gr.Markdown("Directions of w in closed form (SeFa), and single entries of a layer's style vector (StyleSpace).")
         layer = gr.Dropdown([ALL_LAYERS, *channels], value=ALL_LAYERS, label="Layers that move")
         number = gr.Number(0, label="Direction of w (0 is the strongest)", precision=0, minimum=0)
@@ -75,7 +65,7 @@ def photograph_tab(page: Wiring) -> None:
     cancels: dict[str, threading.Event] = {}
     spaces = [("one w", "w"), ("a w for each layer", "w+")]
     spaces += [("and the codes of all groups", "codes")] if page.model.has_groups else []
-    with gr.Tab("Photograph"):
+    with gr.Tab("Photograph", id="photograph"):
         gr.Markdown("Finds the model's picture that is nearest to a photograph; its centre square is used. Then edit it.")
         photograph = gr.File(label="Photograph (PNG, JPEG, WebP, at most 24 MB)", type="filepath")
         space = gr.Radio(spaces, value="w+", label="What is searched")
@@ -119,7 +109,7 @@ def photograph_tab(page: Wiring) -> None:
 
 def films_tab(page: Wiring) -> None:
     """The way from a kept state to the present one."""
-    with gr.Tab("Film"):
+    with gr.Tab("Film", id="film"):
         gr.Markdown("Keep the present state, change the picture, then see the way from there to here.")
         keep = gr.Button("Keep this state as the start")
         count = gr.Slider(4, 60, 16, step=1, label="Pictures from the first state to the last")
@@ -151,7 +141,7 @@ def films_tab(page: Wiring) -> None:
 
 def sheet_tab(page: Wiring) -> None:
     """The present edits on other seeds."""
-    with gr.Tab("Sheet"):
+    with gr.Tab("Sheet", id="sheet"):
         gr.Markdown("The present edits on 16 seeds: each row as it is, and below it edited.")
         first = gr.Number(0, label="First seed", precision=0, minimum=0)
         make = gr.Button("Make the sheet")
@@ -167,11 +157,10 @@ def sheet_tab(page: Wiring) -> None:
 
 def files_tab(page: Wiring) -> None:
     """What can be saved and loaded."""
-    with gr.Tab("Save and load"):
+    with gr.Tab("Save and load", id="files"):
         make = gr.Button("Make the files of this picture")
         links = gr.HTML(elem_classes="sar-downloads", label="Files")
-        line = gr.Textbox(label="The command that makes the same picture, beside these files", lines=3, interactive=False,
-                          buttons=["copy"])  # fmt: skip
+        line = gr.HTML(elem_classes="sar-command", js_on_load=WIDGETS, label="Command")
         state = gr.HTML(message_markup(""), elem_classes="sar-message")
         upload = gr.File(label="An edit file (JSON), saved here or by edit_groups --save", type="filepath")
 
@@ -181,15 +170,15 @@ def files_tab(page: Wiring) -> None:
                  (EDITS_NAME, edit_file(session), "application/json")]  # fmt: skip
         if LATENTS_NAME in command:
             found.append((LATENTS_NAME, latents_file(session), "application/octet-stream"))
-        return download_markup(found), command, ""
+        return download_markup(found), command_markup(command), ""
 
-    def load(session: Session, path: str | None) -> str:
+    def load_edits(session: Session, path: str | None) -> str:
         found = read_upload(path)
         load_edit_file(session, found.name, found.content)
         return f"Loaded {found.name}."
 
     make.click(making(page, files, 3), None, [links, line, state])
-    page.on(upload.upload, [upload], load)
+    page.on(upload.upload, [upload], load_edits)
 
 
 def making(page: Wiring, make: Callable[..., tuple[str, ...]], num_outputs: int = 2) -> Callable[..., Any]:

@@ -1,5 +1,9 @@
 // For HTML that the server makes anew after every action: clicks and changes become events, and the focus stays.
 const tell = (part) => {
+  if (part.dataset.action === "copy") {
+    navigator.clipboard.writeText(element.querySelector("textarea").value).then(() => { part.textContent = "Copied"; });
+    return;
+  }
   const value = part.type === "checkbox" ? part.checked : part.tagName === "INPUT" ? Number(part.value) : null;
   trigger("click", { action: part.dataset.action, number: Number(part.dataset.number), value });
 };

@@ -4,6 +4,7 @@ A *slide* answers with the picture alone and is fast; an *action* shows all cont
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,7 @@ from sarigan.errors import one_line
 
 Action = Callable[..., str | None]  # (session, values of the inputs) -> one line for the person
 OF_SEED = "drawn by the seed"
+WIDGETS = (Path(__file__).parent / "widgets.js").read_text()
 
 
 class Wiring:
@@ -43,11 +45,13 @@ class Wiring:
 
     def on(self, listen: Callable[..., Any], inputs: Sequence[Any], action: Action) -> None:
         """An action that may change any control: the page is shown anew, then the cards."""
-        listen(self.acting(action), [*self.choice, *inputs], self.everything, show_progress="hidden").then(*self.cards_event())
+        shown = [self.acting(action), [*self.choice, *inputs], self.everything]
+        listen(*shown, show_progress="hidden", **named(action)).then(*self.cards_event())
 
     def slide(self, control: Any, let_go: Callable[..., Any], inputs: Sequence[Any], action: Action) -> None:
         """While a control is moved, of fast movements the last one counts; the cards follow when it is let go."""
-        control.input(self.sliding(action), inputs, self.shown, show_progress="hidden", trigger_mode="always_last")
+        options = {"show_progress": "hidden", "trigger_mode": "always_last", **named(action)}
+        control.input(self.sliding(action), inputs, self.shown, **options)
         let_go(self.settle, None, None, show_progress="hidden").then(*self.cards_event())
 
     def sliding(self, action: Action) -> Callable[..., Any]:
@@ -122,3 +126,10 @@ class Wiring:
     def end_session(self, request: gr.Request) -> None:
         """A tab was closed."""
         self.sessions.end(request.session_hash or "")
+
+
+def named(action: Action) -> dict[str, Any]:
+    """The name by which a program can send the event, for actions that have one."""
+    if action.__name__ == "<lambda>":
+        return {"api_visibility": "private"}
+    return {"api_name": action.__name__}

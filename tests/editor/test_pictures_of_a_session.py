@@ -2,7 +2,6 @@
 
 import io
 import threading
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from upload_pictures import bomb, photograph
 
 from sarigan.editor.films import between, film, seeds_sheet, strip
 from sarigan.editor.group_cards import group_cards
@@ -101,23 +101,6 @@ def test_a_sheet_of_seeds_holds_the_edit(session: Session) -> None:
     assert not np.array_equal(rows, np.asarray(sheet))
     with pytest.raises(InputError, match="seed must be 0 to"):
         seeds_sheet(session, 2**32 - 5)
-
-
-def photograph(size: tuple[int, int] = (40, 30)) -> bytes:
-    file = io.BytesIO()
-    Image.linear_gradient("L").resize(size).convert("RGB").save(file, format="PNG")
-    return file.getvalue()
-
-
-def bomb() -> bytes:
-    """A PNG of some bytes that claims 200 megapixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-    header = (20_000).to_bytes(4, "big") + (10_000).to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
-    pixels = zlib.compress(bytes(100_000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def test_a_projection_is_a_picture_that_can_be_edited(session: Session) -> None:
