@@ -22,7 +22,7 @@ class EditorPage(Wiring):
             gr.Markdown(f"# Semantic editor\n**{self.model.name}**: {self.model.description()}")
             self.group = gr.State(0)
             with gr.Row():
-                with gr.Column(scale=4, min_width=340):
+                with gr.Column(scale=4, min_width=340, elem_classes="sar-left"):
                     self._picture_column()
                 with gr.Column(scale=5, min_width=340), gr.Tabs():
                     self._change_tabs()

@@ -149,7 +149,7 @@ def open_tab(context: Any, site: Site) -> Tab:
             tab.complaints.append(f"request to {sent.url}")
 
     tab.page.on("request", request)
-    tab.page.on("console", lambda line: tab.complaints.append(line.text) if line.type in ("error", "warning") else None)
+    tab.page.on("console", lambda line: tab.complaints.append(line.text) if line.type == "error" else None)
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
     tab.page.goto(site.url)
     tab.page.wait_for_selector(".sar-pictures img")
@@ -282,6 +282,8 @@ def test_on_a_phone_and_in_the_dark(site: Site, browser: Any, name: str, options
         color = tab.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, re.findall(r"\d+", color)[:3])) < 80) == (name == "dark")
         keep_screenshot(tab, name)
+        tab.page.get_by_label("range slider for Toward").scroll_into_view_if_needed()
+        assert tab.page.locator(".sar-pictures .row").bounding_box()["y"] >= 0  # it stays in sight
         assert tab.complaints == []
 
 
