@@ -50,6 +50,11 @@ class EditedModel:
     def _load(self) -> Loaded:
         file = find_source(self.source)
         generator, record = load_generator_and_record(file, self.device)
+        if not hasattr(generator.synthesis, "advance"):
+            raise InputError(
+                f"{self.source}: the editor takes SariGAN, StyleGAN2, StyleGAN and inpainting models; this one is"
+                " shown by: sarigan generate --class-sheet, sarigan edit_directions --channels"
+            )
         return Loaded(generator, file, data_name(record) == "avatars")
 
     @property

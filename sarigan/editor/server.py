@@ -73,7 +73,7 @@ def require_gradio() -> None:
 
 
 def open_model(source: str, device: str | torch.device = "cpu") -> Model:
-    """The model of a source, by the system that it is of. InputError when there is none to read, and for other systems."""
+    """The model of a source, by the system that it is of. InputError when there is none to read, or none that can be edited."""
     return CompletionModel(source, device) if system_of(source) == "inpainting" else EditedModel(source, device)
 
 
