@@ -55,10 +55,10 @@ class CompletionPage:
             first = whole(seed, "first seed")
             images = self.model.complete(image, known, first, whole(count, "completions"), psi)
             hole = picture_url(pictures(with_holes(image, known))[0])
-            shown[0] = f'<figure><img src="{hole}" alt="the photograph with its hole"></figure>' + "".join(
-                image_markup(picture_url(picture), f"completion of seed {first + index}", f"completion-{first + index}.png")
-                for index, picture in enumerate(pictures(images))
-            )
+            figures = [f'<figure><img src="{hole}" alt="the photograph with its hole"></figure>']
+            for number, picture in enumerate(pictures(images), start=first):
+                figures.append(image_markup(picture_url(picture), f"completion of seed {number}", f"completion-{number}.png"))
+            shown[0] = '<div class="row">' + "".join(f"<div>{figure}</div>" for figure in figures) + "</div>"
 
         line = message_markup(*answered(run))
         return shown[0], line

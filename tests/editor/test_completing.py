@@ -11,29 +11,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from sarigan.commands import inpaint
-from sarigan.config import load_config
 from sarigan.editor.completing import CompletionModel, read_hole
 from sarigan.editor.model import EditedModel
 from sarigan.editor.projecting import Upload, read_photograph
 from sarigan.editor.server import open_model
 from sarigan.errors import InputError
-from sarigan.runs.run import train
 from sarigan.visualization.sheet import pictures
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory: pytest.TempPathFactory, png_folder: Path) -> Path:
-    """A model of one step."""
-    folder = tmp_path_factory.mktemp("completing") / "run"
-    settings = (
-        "system=inpainting", "data.num_workers=0", "data.name=folder", "data.mask.kind=box", f"data.path={png_folder}",
-        "generator.resolution=16", "generator.z_dim=8", "generator.style_dim=8", "generator.mapping_layers=2",
-        "generator.channel_base=64", "generator.channel_max=8", "encoder.global_dim=12", "generator.grouping.num_groups=3",
-        "discriminator.channel_base=64", "discriminator.channel_max=8", "training.batch_size=8", "training.total_kimg=0.008",
-        "training.device=cpu", "training.precision=float32", "training.num_samples=4",
-    )  # fmt: skip
-    train(load_config(None, list(settings)), folder)
-    return folder
 
 
 def painted(size: tuple[int, int], box: tuple[int, int, int, int]) -> bytes:
@@ -46,9 +29,9 @@ def painted(size: tuple[int, int], box: tuple[int, int, int, int]) -> bytes:
 
 
 def test_completions_equal_those_of_the_command(
-    run_dir: Path, png_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inpainting_run: Path, png_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = open_model(str(run_dir))
+    model = open_model(str(inpainting_run))
     assert isinstance(model, CompletionModel) and "16 px" in model.description()
     photo = png_folder / "003.png"
     image = read_photograph(Upload("003.png", photo.read_bytes()), 16)
@@ -59,7 +42,7 @@ def test_completions_equal_those_of_the_command(
     assert torch.equal(made[:, :, known[0, 0] > 0], image.expand(2, -1, -1, -1)[:, :, known[0, 0] > 0])
     mask = ((1 - known[0, 0]) * 255).to(torch.uint8).numpy()
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    arguments = [run_dir, photo, tmp_path / "mask.png", "--seeds", "5-6", "--output", tmp_path]
+    arguments = [inpainting_run, photo, tmp_path / "mask.png", "--seeds", "5-6", "--output", tmp_path]
     monkeypatch.setattr(sys, "argv", ["sarigan inpaint", *map(str, arguments)])
     inpaint.main()
     for index, picture in enumerate(pictures(made)):
@@ -74,8 +57,8 @@ def test_the_hole_is_cut_as_the_photograph_is() -> None:
     assert known[0, 0, :, 0].sum() == 0 and known.sum() == 256 - 16
 
 
-def test_what_is_no_hole_is_one_line(run_dir: Path) -> None:
-    model = CompletionModel(str(run_dir))
+def test_what_is_no_hole_is_one_line(inpainting_run: Path) -> None:
+    model = CompletionModel(str(inpainting_run))
     image, nothing = torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
     some = nothing.clone()
     some[..., :4] = 0
@@ -89,7 +72,7 @@ def test_what_is_no_hole_is_one_line(run_dir: Path) -> None:
         read_hole(Upload("layer.png", b"text"), 16)
 
 
-def test_the_kind_of_model_is_told_from_its_file(run_dir: Path, exported: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_kind_of_model_is_told_from_its_file(inpainting_run: Path, exported: Callable[..., Path], tmp_path: Path) -> None:
     assert isinstance(open_model(str(exported())), EditedModel)
     with pytest.raises(InputError, match="does not exist"):
         open_model(str(tmp_path / "nothing"))

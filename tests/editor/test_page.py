@@ -22,7 +22,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="the browser is d
 from upload_pictures import bomb, photograph  # noqa: E402
 
 from sarigan.editor.model import EditedModel  # noqa: E402
-from sarigan.editor.server import Address, served  # noqa: E402
+from sarigan.editor.server import Address, open_model, served  # noqa: E402
 from sarigan.layers.intervention import Intervention  # noqa: E402
 from sarigan.pretrained import load_generator  # noqa: E402
 
@@ -64,6 +64,18 @@ class Tab:
     page: Any
     url: str
     complaints: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """From here on, errors of the console and requests to other machines are complaints."""
+        self.page.set_default_timeout(PATIENCE)
+
+        def request(sent: Any) -> None:
+            if not sent.url.startswith((self.url, "data:", "blob:")):
+                self.complaints.append(f"request to {sent.url}")
+
+        self.page.on("request", request)
+        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def picture(self) -> str:
         return str(self.page.locator(".sar-pictures img").nth(1).get_attribute("src"))
@@ -142,15 +154,7 @@ def tab(site: Site, browser: Any) -> Iterator[Tab]:
 
 def open_tab(context: Any, site: Site) -> Tab:
     tab = Tab(context.new_page(), site.url)
-    tab.page.set_default_timeout(PATIENCE)
-
-    def request(sent: Any) -> None:
-        if not sent.url.startswith((site.url, "data:", "blob:")):
-            tab.complaints.append(f"request to {sent.url}")
-
-    tab.page.on("request", request)
-    tab.page.on("console", lambda line: tab.complaints.append(line.text) if line.type == "error" else None)
-    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.listen()
     tab.page.goto(site.url)
     tab.page.wait_for_selector(".sar-pictures img")
     tab.page.wait_for_selector(".sar-cards button")
@@ -305,6 +309,32 @@ def test_pictures_are_those_of_the_library(tab: Tab, site: Site) -> None:
     group = int(tab.page.locator(".sar-cards button").first.get_attribute("data-number"))
     images = sampling.render(generator, sampling.latents(generator, [0]), [0], [Intervention(LAYER, group, "h", "scale", 3.0)])
     assert tab.changes(tab.slide(STRENGTH, 3)) == picture_url(pictures(images)[0])
+
+
+def test_a_hole_is_painted_and_completed(inpainting_run: Path, browser: Any, outside: list[str]) -> None:
+    with served(open_model(str(inpainting_run)), Address(port=free_port())) as url, browser.new_context() as context:
+        tab = Tab(context.new_page(), url)
+        page = tab.page
+        tab.listen()
+        page.goto(url)
+        tab.press("Complete")
+        tab.says("choose a photograph first")
+        upload = page.locator("input[type=file]").first
+        upload.set_input_files({"name": "me.png", "mimeType": "image/png", "buffer": photograph((300, 200))})
+        box = page.locator("canvas").first.bounding_box(timeout=PATIENCE)
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        completions = page.get_by_role("link", name=re.compile("Save completion-"))
+        for _ in range(10):  # until the picture is there to be painted on
+            page.mouse.move(x - 30, y - 20)
+            page.mouse.down()
+            page.mouse.move(x + 30, y + 20, steps=10)
+            page.mouse.up()
+            tab.press("Complete")
+            page.wait_for_timeout(2000)
+            if completions.count():
+                break
+        playwright.expect(completions).to_have_count(4, timeout=PATIENCE)
+        assert tab.complaints == [] and outside == []
 
 
 def test_files_of_the_machine_are_not_given_away(site: Site) -> None:
