@@ -15,7 +15,7 @@ from sarigan.layers.intervention import Edit
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import PartialSynthesis, SynthesisOutput
 
-MAX_BYTES = 256 << 20  # of one cache; layers whose features do not fit are computed again
+MAX_BYTES = 128 << 20  # of one cache; layers whose features do not fit are computed again
 
 
 class FeatureCache:

@@ -120,7 +120,7 @@ class EditorPage(Wiring):
         }
         with session.lock:
             session.settle()
-            text, failed = answered(actions[event._data["action"]])
+            text, failed = answered(lambda: actions[event._data["action"]]())
             return self.all_shown(session, choice, text, failed)
 
     def _reload(self, session: Session) -> str:

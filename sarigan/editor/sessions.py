@@ -6,7 +6,7 @@ from collections import OrderedDict
 from sarigan.editor.model import EditedModel
 from sarigan.editor.session import Session
 
-MAX_SESSIONS = 200
+MAX_SESSIONS = 64  # each keeps features of its picture
 
 
 class Sessions:

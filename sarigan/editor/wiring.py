@@ -15,7 +15,7 @@ from sarigan.editor.model import EditedModel
 from sarigan.editor.requests import answered
 from sarigan.editor.session import Session
 from sarigan.editor.sessions import Sessions
-from sarigan.errors import one_line
+from sarigan.errors import InputError, one_line
 
 Action = Callable[..., str | None]  # (session, values of the inputs) -> one line for the person
 OF_SEED = "drawn by the seed"
@@ -109,15 +109,19 @@ class Wiring:
             yield ""
             return
         labels = self.model.known_labels(layer)
-        with session.lock:
-            cards = group_cards(session, layer, labels)
         comes = labels is None and self.model.can_label
-        yield cards_markup(cards, layer, group, comes)
+        yield self._cards_of(session, layer, group, labels, comes)
         if comes:
-            labels = self.model.labels(layer)
+            yield self._cards_of(session, layer, group, self.model.labels(layer))
+
+    def _cards_of(
+        self, session: Session, layer: str, group: int, labels: dict[int, str] | None, labels_come: bool = False
+    ) -> str:
+        try:
             with session.lock:
-                cards = group_cards(session, layer, labels)
-            yield cards_markup(cards, layer, group)
+                return cards_markup(group_cards(session, layer, labels), layer, group, labels_come)
+        except InputError as error:
+            return message_markup(str(error), is_error=True)
 
     def settle(self, request: gr.Request) -> None:
         """A control was let go: its next change is a step of undo of its own."""

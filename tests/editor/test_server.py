@@ -110,6 +110,18 @@ def url(exported: Callable[..., Path]) -> Iterator[str]:
         yield url
 
 
+def test_a_password_is_asked_for(exported: Callable[..., Path]) -> None:
+    pytest.importorskip("gradio", reason='the editor needs Gradio: pip install -e ".[editor]"')
+    with served(EditedModel(str(exported())), Address(port=free_port(), password="long enough")) as url:
+        for place in ("config", "gradio_api/info"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{url}{place}", timeout=30)
+            assert refused.value.code == 401
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            call(url, "somebody", "scale_strength", ["16x16.up", None, 3.0])
+        assert refused.value.code == 401
+
+
 def call(url: str, name: str, endpoint: str, data: list[Any]) -> list[Any]:
     """One event of the page as the browser sends it: into the queue, then the lines of its answer."""
     body = json.dumps({"data": data, "session_hash": name}).encode()
