@@ -85,6 +85,17 @@ class EditedModel:
         synthesis = self.generator.synthesis
         return list(synthesis.num_groups() or synthesis.num_channels())
 
+    def first_layer(self) -> str | None:
+        """What the page shows first: the middle of `layers`, where edits are neither of the whole picture nor of its grain."""
+        layers = self.layers()
+        return layers[len(layers) // 2] if layers else None
+
+    def first_group(self, layer: str | None) -> int:
+        """The first group of a layer that holds channels; 0 where there is none."""
+        if layer not in self.generator.synthesis.num_groups():
+            return 0
+        return min(self.generator.grouped_layer(layer).occupied(), default=0)
+
     @property
     def has_groups(self) -> bool:
         """Whether any layer has groups."""

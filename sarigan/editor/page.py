@@ -20,7 +20,7 @@ class EditorPage(Wiring):
         """The page."""
         with gr.Blocks(title=f"{self.model.name}: semantic editor", analytics_enabled=False) as page:
             gr.Markdown(f"# Semantic editor\n**{self.model.name}**: {self.model.description()}")
-            self.group = gr.State(0)
+            self.group = gr.State(self.model.first_group(self.model.first_layer()))
             with gr.Row():
                 with gr.Column(scale=4, min_width=340, elem_classes="sar-left"):
                     self._picture_column()
@@ -53,9 +53,8 @@ class EditorPage(Wiring):
 
     def _change_tabs(self) -> None:
         layers = self.model.layers()
-        first = layers[len(layers) // 2] if layers else None
         with gr.Tab("Groups", id="groups", visible=self.model.has_groups):
-            self.layer = gr.Dropdown(layers, value=first, label="Layer")
+            self.layer = gr.Dropdown(layers, value=self.model.first_layer(), label="Layer")
             self.cards = gr.HTML(elem_classes="sar-cards", js_on_load=WIDGETS)
             self.strength = gr.Slider(-1, 5, 1, step=0.05, label="Strength: h of the group, times")
             self.along = gr.Slider(-5, 5, 0, step=0.1, label="Look: z of the group, in deviations along a direction")
@@ -93,7 +92,7 @@ class EditorPage(Wiring):
         self.slide(self.along, self.along.release, [*place, self.direction, self.along], move_along)
         toward = [*place, self.toward_codes, self.toward_seed, self.toward]
         self.slide(self.toward, self.toward.release, toward, move_toward)
-        self.layer.input(lambda: 0, None, [self.group]).then(
+        self.layer.input(self.model.first_group, [self.layer], [self.group]).then(
             self.acting(lambda session: None), self.choice, self.everything
         ).then(*self.cards_event())
         for control in (self.direction, self.toward_codes):

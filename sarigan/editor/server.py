@@ -107,6 +107,7 @@ def served(model: Model, address: Address) -> Iterator[str]:
                 auth=None if address.password is None else (USER, address.password),
                 theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
                 css_paths=Path(__file__).parent / "page.css",
+                _frontend=False,  # no second look whether the page answers, which fails on a machine that is busy for seconds
             )  # fmt: skip
             yield url
         finally:

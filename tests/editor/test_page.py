@@ -311,6 +311,26 @@ def test_pictures_are_those_of_the_library(tab: Tab, site: Site) -> None:
     assert tab.changes(tab.slide(STRENGTH, 3)) == picture_url(pictures(images)[0])
 
 
+@pytest.mark.parametrize("changes", [{}, {"synthesis": "adain"}], ids=["stylegan2", "stylegan"])
+def test_a_model_without_groups_is_edited_in_other_ways(
+    exported: Callable[..., Path], browser: Any, changes: dict[str, str]
+) -> None:
+    model = open_model(str(exported("none", **changes)))
+    with served(model, Address(port=free_port())) as url, browser.new_context() as context:
+        tab = Tab(context.new_page(), url)
+        tab.listen()
+        tab.page.goto(url)
+        tab.page.wait_for_selector(".sar-pictures img")
+        assert not tab.page.get_by_role("tab", name="Groups").is_visible()
+        tab.says("no groups, so channels" if not changes else "only styles can be mixed", ".prose")
+        tab.open("Mix")
+        tab.changes(lambda: tab.press("Mix these layers"))
+        if not changes:
+            tab.open("Directions")
+            tab.changes(tab.slide("range slider for Added to the channel", 4))
+        assert tab.complaints == []
+
+
 def test_a_hole_is_painted_and_completed(inpainting_run: Path, browser: Any, outside: list[str]) -> None:
     with served(open_model(str(inpainting_run)), Address(port=free_port())) as url, browser.new_context() as context:
         tab = Tab(context.new_page(), url)
