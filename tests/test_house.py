@@ -67,7 +67,8 @@ def test_docstrings(path: Path) -> None:
     overrides |= {"report_position", "report_stop", "roll_back", "resolution", "shard_multiple", "build", "tiny", "method"}
     overrides |= {"separate_parameters", "sample_images", "log_values", "notes", "evaluation_inputs", "report_sections"}
     overrides |= {"report_curves", "loss", "kernel_loss", "statistics"}
-    overrides |= {"class_names", "with_classes", "example_batch", "begin_step"}
+    overrides |= {"class_names", "with_classes", "example_batch", "begin_step", "image_size", "prepare_to_save"}
+    overrides |= {"load_layouts", "load_state_dict"}
     overrides |= {"amount", "text", "place", "moved", "with_amount", "faded", "target"}
     missing = [
         name

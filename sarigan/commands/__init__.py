@@ -28,11 +28,13 @@ COMMANDS = {
     "export": "write a generator as safetensors and ONNX, or for other people's code",
     "prepare_data": "convert pictures to a prepared data set (LMDB)",
     "inpaint": "complete the holes of images",
+    "synthesize": "make images of a layout",
     "evaluate_inpainting": "compare inpainting models on the same images and masks",
     "prepare_masks": "store a fixed set of masks, one for each image, for inpainting",
     "doctor": "check this machine and a configuration before a run",
     "benchmark": "measure speed, or count work and memory",
     "drill": "break a run or a preparation on purpose, and check that nothing is lost",
+    "train_segmenter": "train a segmenter on a set's layouts, to judge images made from layouts",
     "train_avatar_networks": "train the classifier and the segmenter of the built-in avatars",
 }
 SHORT_NAMES = {"import": "import_checkpoint", "edit": "editor"}  # `import` is no name of a module in Python

@@ -1,4 +1,4 @@
-"""Completions of a photograph with a painted hole, by a model of system: inpainting. No web code."""
+"""Completions of a photograph with a painted hole, by a model of an inpainting system. No web code."""
 
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from sarigan.errors import InputError
 from sarigan.files.picture import BrokenPicture, opened_picture
 from sarigan.pretrained import load_inpainting
 from sarigan.seeding import check_seed
-from sarigan.systems.inpainting.completion import draw_latents
 
 MAX_COMPLETIONS = 8
 
@@ -37,6 +36,8 @@ class CompletionModel:
     def complete(self, image: Tensor, known: Tensor, first_seed: int, count: int, psi: float = 1.0) -> Tensor:
         """Completions [count,3,R,R] of image [1,3,R,R] in -1..1 where known [1,1,R,R] is 0, a seed each.
 
+        Of a model that draws nothing there is one.
+
         InputError for no hole, a hole everywhere, and numbers out of range.
         """
         if not 1 <= count <= MAX_COMPLETIONS:
@@ -49,12 +50,10 @@ class CompletionModel:
             raise InputError("paint a hole first: the model completes what is painted over")
         if float(known.max()) == 0:
             raise InputError("the whole picture is painted over; leave something to see")
-        image, known = image.to(self.generator.mean_latent), known.to(self.generator.mean_latent)
-        made = []
-        for seed in range(first_seed, first_seed + count):
-            z, noise = draw_latents(self.generator, [seed])
-            made.append(self.generator(image, known, z, noise=noise, truncation_psi=psi).images.float().cpu())
-        return torch.cat(made)
+        like = next(self.generator.parameters())
+        image, known = image.to(like), known.to(like)
+        seeds = range(first_seed, first_seed + (count if self.generator.draws_completions else 1))
+        return torch.cat([self.generator.complete(image, known, [seed], psi).float().cpu() for seed in seeds])
 
 
 def read_hole(upload: Upload, resolution: int) -> Tensor:

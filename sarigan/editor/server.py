@@ -24,6 +24,7 @@ PASSWORD_VARIABLE = "SARIGAN_EDITOR_PASSWORD"
 USER = "sarigan"
 MIN_PASSWORD = 8
 Model = EditedModel | CompletionModel
+COMPLETING = ("inpainting", "two_stage_inpainting")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def require_gradio() -> None:
 
 def open_model(source: str, device: str | torch.device = "cpu") -> Model:
     """The model of a source, by the system that it is of. InputError when there is none to read, or none that can be edited."""
-    return CompletionModel(source, device) if system_of(source) == "inpainting" else EditedModel(source, device)
+    return CompletionModel(source, device) if system_of(source) in COMPLETING else EditedModel(source, device)
 
 
 def _page(model: Model) -> Any:

@@ -142,7 +142,8 @@ _NAMES = {"fid": ("inception", "fd"), "class_fid": ("inception", "class_fd"), "k
           "inception_score": ("inception", "classifier_score"),
           "class_kid": ("inception", "class_kid"),
           "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall"),
-          "class_precision": ("vgg16", "class_precision"), "class_recall": ("vgg16", "class_recall")}  # fmt: skip
+          "class_precision": ("vgg16", "class_precision"), "class_recall": ("vgg16", "class_recall"),
+          "p_ids": ("inception", "p_ids"), "u_ids": ("inception", "u_ids")}  # fmt: skip
 
 
 def metric_name(metric: str, network: FeatureNetwork) -> str:
