@@ -53,7 +53,7 @@ def test_completions_equal_those_of_the_command(
 def test_the_hole_is_cut_as_the_photograph_is() -> None:
     """A stroke in the left edge of a wide picture is outside of the centre square; a pixel painted in part is in the hole."""
     assert read_hole(Upload("layer.png", painted((64, 32), (0, 0, 15, 31))), 16).sum() == 256
-    known = read_hole(Upload("layer.png", painted((64, 32), (16, 0, 16, 31))), 16)
+    known = read_hole(Upload("layer.png", painted((128, 64), (32, 0, 32, 63))), 16)
     assert known[0, 0, :, 0].sum() == 0 and known.sum() == 256 - 16
 
 
