@@ -156,6 +156,15 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     return system, config
 
 
+def system_of(source: str | Path) -> str:
+    """The name in `systems/registry.py` of the system that a source holds. InputError as `find_source`."""
+    found = find_source(source)
+    if any(matches(found) for matches, _ in FORMATS):
+        return StyleConfig.system
+    with reading(found, "checkpoint"):
+        return str(_load(found, "cpu")["config"].get("system", StyleConfig.system))
+
+
 def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> CompletingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
     return _load_kind(path, device, CompletingSystem, "inpainting or two_stage_inpainting, which sees image and mask")

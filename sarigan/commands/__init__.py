@@ -18,6 +18,7 @@ COMMANDS = {
     "curves": "draw one value of several runs over training in one figure",
     "attention_maps": "draw what each semantic group responds to",
     "edit_groups": "edit the codes of semantic groups",
+    "editor": "edit semantics in the browser (also: sarigan edit)",
     "edit_directions": "edit along directions of w, or single channels, of any model",
     "style_mixing": "mix the styles of two sets of images",
     "group_locality": "compare the locality of a layer's groups with that of random groups",
@@ -37,7 +38,7 @@ COMMANDS = {
     "train_segmenter": "train a segmenter on a set's layouts, to judge images made from layouts",
     "train_avatar_networks": "train the classifier and the segmenter of the built-in avatars",
 }
-SHORT_NAMES = {"import": "import_checkpoint"}  # a keyword of Python is no name of a module
+SHORT_NAMES = {"import": "import_checkpoint", "edit": "editor"}  # `import` is no name of a module in Python
 USAGE_ERROR = 2
 
 
