@@ -88,7 +88,8 @@ def page() -> str:
         if name == first:
             parts.append("\n## Of every system\n")
             parts += [_section(key, kinds[key]) for key in kinds if key in shared]
-        parts.append(f"\n## system: {name}\n\n{_doc(system)}\n")
+        own = [row for row in settings_of(system) if "." not in row.name and row.name != "system"]
+        parts.append(f"\n## system: {name}\n\n{_doc(system)}\n{_table(own)}")
         for field in dataclasses.fields(system):
             kind = kinds[field.name]
             if field.name in shared and name != first:
@@ -106,9 +107,13 @@ def _section(name: str, kind: type, known: type | None = None) -> str:
         rows = [row for row in rows if (row.name, row.default, row.text) not in there]
     if not rows:
         return ""
-    body = "".join(f"| `{row.name}` | `{row.default}` | {_cell(row.text)} |\n" for row in rows)
     title = f"{name}, where it differs" if known is not None else name
-    return f"\n### {title}\n\n{_doc(kind)}\n\n| setting | default | what it is |\n|---|---|---|\n{body}"
+    return f"\n### {title}\n\n{_doc(kind)}\n{_table(rows)}"
+
+
+def _table(rows: list[Setting]) -> str:
+    body = "".join(f"| `{row.name}` | `{row.default}` | {_cell(row.text)} |\n" for row in rows)
+    return f"\n| setting | default | what it is |\n|---|---|---|\n{body}" if rows else ""
 
 
 def _doc(kind: type) -> str:

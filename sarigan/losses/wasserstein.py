@@ -1,4 +1,7 @@
-"""Wasserstein losses with a gradient penalty (Gulrajani et al. 2017), of a part of the pixels (Yu et al. 2018)."""
+"""Wasserstein losses with a gradient penalty (Gulrajani et al. 2017), of a part of the pixels (Yu et al. 2018), or of every
+pixel for a critic of patches (Shaham et al. 2019, SinGAN)."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,3 +29,23 @@ def gradient_penalty(images: Tensor, critics: Tensor, hole: Tensor) -> Tensor:
         norm = ((gradient.square() * hole).flatten(start_dim=1).sum(dim=1) + 1e-12).sqrt()
         total = total + (norm - 1).square().mean()
     return total
+
+
+def patch_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """mean D(fake) - mean D(real) over maps of scores [N,1,h,w], as many of one as of the other or not."""
+    return fake_scores.mean() - real_scores.mean()
+
+
+def patch_generator_loss(fake_scores: Tensor) -> Tensor:
+    """-mean D(fake) over maps of scores."""
+    return -fake_scores.mean()
+
+
+def pixel_gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, shares: Tensor) -> Tensor:
+    """mean over pixels of (|gradient over the C channels| - 1)^2 at real + share * (fake - real); shares [N] in 0..1.
+
+    The gradient is that of the sum of all scores. Gulrajani et al. take one norm an image.
+    """
+    mixed = interpolate(real, fake, shares)
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    return (gradient.norm(dim=1) - 1).square().mean()

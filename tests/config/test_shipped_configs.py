@@ -25,7 +25,7 @@ def test_there_are_configurations() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_dry_run(name: str) -> None:
     config = load_config(FOLDER / name, CPU)
-    if config.data.name == "folder":
+    if config.data.name in ("folder", "picture"):
         pytest.skip("needs images of the user's")
     data = data_summary(config)
     # As scripts/train.py --dry-run does, except that weights are not drawn: they are counted, not used.
