@@ -163,13 +163,10 @@ class Runner:
         environment = {**os.environ, **self.slots[slot], launcher.VARIABLE: str(os.getpid())}
         with open(job.folder / f"{stage.name}.log", "ab") as log:
             process = subprocess.Popen(
-                stage.command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the runner, which passes it on
-            )
+                stage.command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                # Ctrl-C is for the runner, which passes it on. The session stays the runner's, and with it the priority.
+                preexec_fn=os.setpgrp,
+            )  # fmt: skip
         self.tell(f"{time.strftime('%T')}  {job.name}: {stage.name}")
         self._active.append(_Active(job, slot, claim, stage, process))
 
