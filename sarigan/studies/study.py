@@ -1,18 +1,21 @@
 """A study file: which variants, with which seeds, trained how long, judged by which metrics.
 
-question: Does grouping help?
-budget: {kimg: 200}                     # or {minutes: 20} of training
-overrides: [generator.resolution=32]    # of all variants
-grid: {training.batch_size: [8, 16]}    # every variant with every value; may be left out
-variants:
-  stylegan2: {config: ../configs/avatars_64_stylegan2.yaml}
-  random: {config: ../configs/avatars_64_random.yaml, overrides: [...], metrics: [groups]}
-seeds: [0, 1, 2]
-baseline: stylegan2
-metrics: [fd_efficientnet]
-evaluation: [--num-images=5000]         # options of `sarigan evaluate`
-processes: 1                            # of one run
-free_gb: 1                              # that the disk must have before a run starts
+    base: small.yaml                        # fields that are not said here; may be left out
+    question: Does grouping help?
+    budget: {kimg: 200}                     # or {minutes: 20} of training
+    overrides: [generator.resolution=32]    # of all variants
+    grid: {training.batch_size: [8, 16]}    # every variant with every value; may be left out
+    variants:
+      stylegan2: {config: ../configs/avatars_64_stylegan2.yaml}
+      random: {config: ../configs/avatars_64_random.yaml, overrides: [...], metrics: [groups]}
+    seeds: [0, 1, 2]
+    baseline: stylegan2
+    metrics: [fd_efficientnet]
+    evaluation: [--num-images=5000]         # options of `sarigan evaluate`
+    processes: 1                            # of one run
+    free_gb: 1                              # that the disk must have before a run starts
+
+Paths of configurations are relative to the file.
 """
 
 import itertools
@@ -68,9 +71,7 @@ def read_study(path: Path) -> Study:
     if kind_of(path) != "file":
         raise InputError(f"{path}: no such file; a study is a YAML file such as those of studies/")
     with reading(path, "study"):
-        values = yaml.safe_load(read_yaml_text(path))
-        known = [field.name for field in fields(Study) if field.name != "path"] + ["overrides", "grid"]
-        _check_keys(values, known, "a study")
+        values = _read_values(path)
         for name in ("budget", "variants", "metrics"):
             if name not in values:
                 raise InputError(f"{name} is missing; a study has budget, variants and metrics at least")
@@ -86,6 +87,22 @@ def read_study(path: Path) -> Study:
             baseline, metrics, _texts(values, "evaluation"), _processes(values.get("processes", 1)),
             _number(values.get("free_gb", 1), "free_gb", 0, 10**6),
         )  # fmt: skip
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """The fields of the file, and of the one that it names as `base` those that it does not say itself."""
+    known = [field.name for field in fields(Study) if field.name != "path"] + ["overrides", "grid", "base"]
+    values = yaml.safe_load(read_yaml_text(path))
+    _check_keys(values, known, "a study")
+    if "base" not in values:
+        return values
+    name = values.pop("base")
+    base = path.parent / name if isinstance(name, str) else None
+    if base is None or kind_of(base) != "file":
+        raise InputError(f"base must be the name of a YAML file beside this one, got {name!r}")
+    inherited = yaml.safe_load(read_yaml_text(base))
+    _check_keys(inherited, [field for field in known if field != "base"], f"the base {name}")
+    return {**inherited, **values}
 
 
 def _variants(values: Mapping[str, Any], metrics: Sequence[str], folder: Path) -> Iterator[Variant]:

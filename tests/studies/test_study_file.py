@@ -60,6 +60,8 @@ def test_a_metric_of_the_study_is_not_asked_for_twice(write_study: Callable[...,
         ({"overrides": [1]}, r"overrides must be a list of texts, got \[1\]"),
         ({"grid": {"training.batch_size": 8}}, r"grid must be a mapping"),
         ({"grid": {"data.path": ["a b"]}}, r"is no name for a variant"),
+        ({"base": 3}, r"base must be the name of a YAML file beside this one, got 3"),
+        ({"base": "study.yaml"}, r"the base study.yaml has no field 'base'"),
         ({"processes": 0}, r"processes must be a whole number from 1"),
         ({"free_gb": "much"}, r"free_gb must be a number"),
     ],
@@ -69,6 +71,14 @@ def test_bad_input_is_one_line(write_study: Callable[..., Path], changed: dict, 
     with pytest.raises(InputError, match=line) as raised:
         read_study(path)
     assert str(raised.value).startswith(str(path)) and "\n" not in str(raised.value)
+
+
+def test_a_base_gives_what_a_study_does_not_say(write_study: Callable[..., Path]) -> None:
+    path = write_study(seeds=[3, 4])
+    path.rename(path.with_name("base.yaml"))
+    path.write_text("base: base.yaml\nmetrics: [ppl]\nvariants: {a: {config: base.yaml}}\n")
+    study = read_study(path)
+    assert (study.seeds, study.metrics, [variant.name for variant in study.variants]) == ((3, 4), ("ppl",), ["a"])
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "3", "\x00"])
