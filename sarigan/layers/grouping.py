@@ -15,6 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_most, require_one_of
+from sarigan.layers.kernel_similarity import (
+    block_diagonal_loss,
+    hard_step,
+    kernel_similarity,
+    similarity_error,
+    similarity_quantile,
+    soft_step,
+    threshold_loss,
+)
 from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
@@ -22,8 +31,6 @@ INVERSE_TEMPERATURE_MAX = 5.0
 INITIAL_TEMPERATURE_LOGIT = -2.0
 # round(softmax(500 P)): the release's almost-argmax.
 ROUND_SHARPNESS = 500.0
-
-SOFT_STEP_SLOPE = 50.0
 
 CHOICES = {
     "step": ("hard", "soft"),
@@ -38,7 +45,8 @@ CHOICES = {
 class GroupingConfig:
     """How channels are grouped. Defaults are the paper's preset; docs/reproduction.md sets them beside the release's."""
 
-    kind: str = "similarity"  # none | similarity (the paper) | contiguous | random | block_diagonal (DBT)
+    # none | similarity (the paper) | straight_through | contiguous | random | block_diagonal (DBT)
+    kind: str = "similarity"
     num_groups: int = 16
     max_group_share: float | None = None  # groups of a layer <= share * channels; None leaves num_groups as given
     step: str = "hard"  # H of Eq. 2: unit step, or soft: sigmoid(50 (S - r))
@@ -67,6 +75,11 @@ class GroupingConfig:
         check_seed("generator.grouping.random_seed", self.random_seed)
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
             raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
+        if self.freeze_kimg is not None and self.kind == "straight_through":
+            raise InputError(
+                f"generator.grouping.freeze_kimg must be null with kind straight_through, got {self.freeze_kimg}: images would"
+                " go on training the groups"
+            )
 
     def groups_for(self, num_channels: int, layer: str) -> int:
         """The number of groups of a layer with c channels; InputError when there are more groups than channels."""
@@ -78,27 +91,6 @@ class GroupingConfig:
         if self.max_group_share is None:
             return self.num_groups
         return max(1, min(self.num_groups, int(self.max_group_share * num_channels)))
-
-
-def kernel_similarity(kernel: Tensor) -> Tensor:
-    """Eq. 1: cosine similarity S [c,c] of the kernels [c,...] that produce c channels."""
-    rows = F.normalize(kernel.flatten(start_dim=1), dim=1)
-    return rows @ rows.t()
-
-
-def similarity_quantile(similarity: Tensor, num_groups: int) -> Tensor:
-    """The (1 - 1/g)-quantile of all c*c entries: c^2/g of them reach it, so a channel has c/g similar ones on average."""
-    count = similarity.numel()
-    rank = count - round(count / num_groups) + 1
-    return kth_smallest(similarity.flatten(), min(rank, count), sort=similarity.device.type != "cpu")
-
-
-def kth_smallest(values: Tensor, k: int, sort: bool) -> Tensor:
-    """The k-th smallest of values [n], counted from 1; NaN is the largest. Sorting and kthvalue give the same number.
-
-    On a GPU sorting is faster: PyTorch's kthvalue uses one thread block there. On a CPU kthvalue is ten times as fast.
-    """
-    return values.sort().values[k - 1] if sort else values.kthvalue(k).values
 
 
 def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:
@@ -120,37 +112,6 @@ class GroupingLoss:
     mean_squared_error: Tensor  # Eq. 2 averaged over c*c whatever the reduction; detached
 
 
-def soft_step(similarity: Tensor, threshold: Tensor) -> Tensor:
-    """sigmoid(50 (S - r)), the release's H: [c,c]."""
-    return torch.sigmoid(SOFT_STEP_SLOPE * (similarity - threshold))
-
-
-def hard_step(similarity: Tensor, threshold: Tensor) -> Tensor:
-    """H(S - r), the paper's unit step: [c,c] of zeros and ones."""
-    return (similarity >= threshold).to(similarity.dtype)
-
-
-def similarity_error(probabilities: Tensor, target: Tensor) -> Tensor:
-    """(P P^T - H)^2 entry by entry, no gradient to the target: [c,c]."""
-    return (probabilities @ probabilities.t() - target.detach()).square()
-
-
-def threshold_loss(similarity: Tensor, threshold: Tensor, num_groups: int) -> Tensor:
-    """(sum S~ / (c^2/g) - 1)^2 with the soft step S~: zero when a channel has c/g similar channels on average.
-
-    The release's (c^2/g - sum S~)^2 divided by (c^2/g)^2: the same minimum. A hard step would have no gradient to r.
-    """
-    target = similarity.numel() / num_groups
-    return (soft_step(similarity.detach(), threshold).sum() / target - 1).square()
-
-
-def block_diagonal_loss(kernel: Tensor, groups: Tensor) -> Tensor:
-    """mean (S(W) - B)^2, B one inside a group: gradient to the kernels [c,...] (Zheng et al. 2019, kernel form). groups [c]."""
-    with torch.autocast(kernel.device.type, enabled=False):
-        target = (groups[:, None] == groups[None, :]).to(kernel.dtype)
-        return (kernel_similarity(kernel) - target).square().mean()
-
-
 class Grouping(nn.Module, ABC):
     """Assigns c channels to g groups. kernel: the weights [c,...] that produce the channels."""
 
@@ -161,6 +122,14 @@ class Grouping(nn.Module, ABC):
     @abstractmethod
     def membership(self) -> Tensor:
         """[c,g], one-hot rows."""
+
+    def trained_membership(self) -> Tensor:
+        """`membership` as the styles use it; it carries gradient to `image_parameters`."""
+        return self.membership()
+
+    def image_parameters(self) -> list[nn.Parameter]:
+        """Those that the losses of images train, too. By default groups follow the kernels, and nothing else."""
+        return []
 
     def initialize(self, kernel: Tensor) -> None:
         """Called once, before training, with the initial kernels."""
@@ -245,6 +214,22 @@ class SimilarityGrouping(Grouping):
         return {"temperature": self.temperature(), "threshold": self.threshold(kernel_similarity(kernel))}
 
 
+class StraightThroughGrouping(SimilarityGrouping):
+    """Learned groups that images train, too: one-hot forwards, the gradient of the softmax backwards (Bengio et al. 2013).
+
+    So a channel can leave its group because the images, or what Q reads in them, become better. Neither the paper nor its code
+    has this: there a grouping cannot be rewarded for what it does.
+    """
+
+    def trained_membership(self) -> Tensor:
+        """[c,g]: the values of `membership`, the gradient of N(G/t)."""
+        probabilities = self.probabilities()
+        return self.membership() + (probabilities - probabilities.detach())
+
+    def image_parameters(self) -> list[nn.Parameter]:
+        return [self.logits, self.temperature_logit] if self.config.learn_temperature else [self.logits]
+
+
 class FixedGrouping(Grouping):
     """Groups that never change: contiguous blocks or a random partition of equal sizes. Controls without a loss."""
 
@@ -272,6 +257,7 @@ class BlockDiagonalGrouping(FixedGrouping):
 # (configuration, channels, groups) -> grouping, by `generator.grouping.kind`.
 GROUPINGS: dict[str, Callable[[GroupingConfig, int, int], Grouping]] = {
     "similarity": SimilarityGrouping,
+    "straight_through": StraightThroughGrouping,
     "contiguous": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups),
     "random": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups, config.random_seed),
     "block_diagonal": lambda config, num_channels, num_groups: BlockDiagonalGrouping(num_channels, num_groups),

@@ -1,8 +1,8 @@
 """Density and coverage (Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models").
 
 Balls lie around the real features alone, each as wide as the distance to its k-th real neighbour. Density counts in how many
-balls a generated image lies, so one real outlier with a wide ball does not make images good. Coverage is the share of balls that
-hold a generated image, so many odd images do not make a set diverse.
+balls a generated image lies, so one real outlier with a wide ball does not make images good. Coverage is the share of balls
+that hold a generated image, so many odd images do not make a set diverse.
 """
 
 from collections.abc import Sequence

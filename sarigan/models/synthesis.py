@@ -94,7 +94,7 @@ class SynthesisLayer(nn.Module):
     def forward(
         self, x: Tensor, latent: Tensor, noise: Tensor | None, interventions: Sequence[Edit] = ()
     ) -> tuple[Tensor, StyleCodes]:
-        codes = self.style(latent, None if self.grouping is None else self.grouping.membership())
+        codes = self.style(latent, None if self.grouping is None else self.grouping.trained_membership())
         for intervention in interventions:
             codes = intervention(codes)
         x = self.modulation(x, codes, self.convolution)
