@@ -87,8 +87,13 @@ def results_folder(source: str | Path) -> Path:
 
 def data_name(record: dict[str, Any]) -> str | None:
     """The `data.name` that a record's generator was trained on; None where the record does not tell."""
+    return data_setting(record, "name")
+
+
+def data_setting(record: dict[str, Any], field: str) -> str | None:
+    """A field of `data`, as `labels`, that a record's generator was trained with; None where the record does not tell."""
     value: Any = record
-    for key in ("config", "data", "name"):
+    for key in ("config", "data", field):
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, str) else None
 
@@ -96,8 +101,14 @@ def data_name(record: dict[str, Any]) -> str | None:
 def _load_averaged(file: Path, device: str | torch.device) -> tuple[Generator, dict[str, Any]]:
     state = _load(file, device)
     with reading(file, "checkpoint of a generator"):
-        config = require_style(config_from_dict(state["config"], str(file)), file)
-        return Generator.from_weights(config.generator, state["ema_generator"], device), state
+        config = config_from_dict(state["config"], str(file))
+        generator = config.averaged_generator(state, device)
+        if generator is None:
+            raise InputError(
+                f"{file}: holds a system {config.system!r}; this needs a style-based generator (system: style) or a"
+                " class-conditional one (system: class_conditional)"
+            )
+        return generator, state
 
 
 # What else than a checkpoint of this project a generator is read from: the first whose test is true of the path.

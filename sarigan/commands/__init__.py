@@ -22,6 +22,7 @@ COMMANDS = {
     "edit_directions": "edit along directions of w, or single channels, of any model",
     "style_mixing": "mix the styles of two sets of images",
     "group_locality": "compare the locality of a layer's groups with that of random groups",
+    "channel_awareness": "find and edit the channels that a class uses, segment by them",
     "project": "find the latents of a given image",
     "import_checkpoint": "read a model of other people's code (also: sarigan import)",
     "export": "write a generator as safetensors and ONNX, or for other people's code",

@@ -87,11 +87,14 @@ def difference_map(images: Tensor, edited: Tensor) -> Tensor:
 def latent_range(generator: Generator, name: str) -> range:
     """coarse (4-8 px), middle (16-32 px), fine (64 px and up; below 64 px the last resolution alone), or `A-B`.
 
-    Resolution 2^l counts as latents 2l-4 and 2l-3. InputError for a range that is empty or not there.
+    Every resolution from 4 px has the same number of latents: two, or one with class-conditional norms. InputError for a
+    range that is empty or not there.
     """
     num_latents = generator.num_latents
-    fine = min(8, num_latents - 2)
-    ranges = {"coarse": range(min(4, fine)), "middle": range(min(4, fine), fine), "fine": range(fine, num_latents)}
+    each = num_latents // (generator.config.resolution.bit_length() - 2)
+    fine = min(4 * each, num_latents - each)
+    middle = min(2 * each, fine)
+    ranges = {"coarse": range(middle), "middle": range(middle, fine), "fine": range(fine, num_latents)}
     if name in ranges:
         if not ranges[name]:
             raise InputError(f"--layers: a generator of {generator.config.resolution} px has no {name} layers of its own")

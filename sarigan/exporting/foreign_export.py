@@ -28,6 +28,8 @@ def rosinality_state(
     """
     config = average.config
     _require_skip(config)
+    if config.class_names:
+        raise InputError("that code has no classes; --format nvidia_state writes a StyleGAN2 with classes for NVIDIA's")
     grouped = config.grouping.kind != "none"
     if config.grouping.kind not in ("none", "similarity") or config.form != "weight" or config.style_biases:
         raise InputError("SariGAN's release has learned groups in the weight form without biases only, not this model's")
@@ -82,7 +84,7 @@ def nvidia_state(
     def weights(network: Generator) -> State:
         return to_theirs(parts, _weights(network)) | nvidia.generator_filters(config)
 
-    size = {"img_resolution": config.resolution, "img_channels": 3, "c_dim": 0}
+    size = {"img_resolution": config.resolution, "img_channels": 3, "c_dim": len(config.class_names)}
     precision = {"num_fp16_res": 0, "conv_clamp": None}
     widths = {"channel_base": 2 * config.channel_base, "channel_max": config.channel_max}
     mapping = {"num_layers": config.mapping_layers, "lr_multiplier": config.mapping_learning_rate_multiplier}
@@ -94,7 +96,7 @@ def nvidia_state(
     }  # fmt: skip
     state: State = {"G_ema": weights(average), "G": weights(generator)}
     if discriminator is not None:
-        found = to_theirs(nvidia.discriminator_parts(config.resolution), discriminator.state_dict())
+        found = to_theirs(nvidia.discriminator_parts(config.resolution, bool(config.class_names)), discriminator.state_dict())
         state["D"] = found | nvidia.discriminator_filters(config.resolution)
         group = {"mbstd_group_size": discriminator_config.minibatch_stddev_group}
         widths = {"channel_base": 2 * discriminator_config.channel_base, "channel_max": discriminator_config.channel_max}
@@ -117,8 +119,6 @@ def save_foreign(state: State, path: Path) -> None:
 
 
 def _require_skip(config: GeneratorConfig) -> None:
-    if config.class_names:
-        raise InputError("a generator with classes is not written for other code; this model has classes")
     if config.synthesis != "skip":
         raise InputError("a StyleGAN (generator.synthesis=adain), which that code does not have")
 

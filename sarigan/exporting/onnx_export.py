@@ -29,7 +29,8 @@ class FixedNoiseGenerator(nn.Module):
     def forward(self, z: Tensor, truncation_psi: Tensor, labels: Tensor | None = None) -> Tensor:
         generator = self.generator
         latents = generator.latents(z, labels=labels)
-        latents = generator.mean_latent + truncation_psi * (latents - generator.mean_latent)
+        centre = generator.truncation_centre(latents)
+        latents = centre + truncation_psi * (latents - centre)
         noise = [getattr(self, f"noise_{index}") for index in range(len(generator.synthesis.noise_shapes()))]
         return generator.synthesize(latents, noise).images
 

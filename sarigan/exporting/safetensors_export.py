@@ -16,13 +16,15 @@ from torch import Tensor
 from sarigan.errors import InputError
 from sarigan.files.paths import kind_of, replace_file, replace_text
 from sarigan.files.reading import read_bytes, read_json, reading
-from sarigan.layers.grouping import GroupingConfig
-from sarigan.models.generator import Generator, GeneratorConfig
+from sarigan.models.class_conditional_generator import ClassConditionalGenerator
+from sarigan.models.generator import Generator
 
 WEIGHTS_NAME = "generator.safetensors"
 CONFIG_NAME = "generator.json"
-EXPORT_VERSION = 2  # 1: float32 or float64 alone
+EXPORT_VERSION = 3  # 1: float32 or float64 alone; 2: also float16; 3: also other generators than the style-based one
 MAX_BYTES = 8 << 30
+STYLE = "style"  # the kind that an export means which names none
+GENERATORS: dict[str, type[Generator]] = {STYLE: Generator, "class_conditional": ClassConditionalGenerator}
 
 
 def is_exported(path: Path) -> bool:
@@ -53,8 +55,10 @@ def save_exported(generator: Generator, folder: Path, origin: dict[str, Any], ha
     stored = half_weights(generator) if half else generator.state_dict()
     weights = {name: value.detach().contiguous().cpu() for name, value in stored.items()}
     content = save(weights)
+    kind = next(name for name, made in GENERATORS.items() if type(generator) is made)
     description = {
-        "export_version": EXPORT_VERSION if half else 1,
+        "export_version": (2 if half else 1) if kind == STYLE else 3,
+        **({} if kind == STYLE else {"kind": kind}),
         "sha256": hashlib.sha256(content).hexdigest(),
         "generator": dataclasses.asdict(generator.config),
         "origin": origin,
@@ -86,7 +90,10 @@ def load_exported_and_origin(folder: str | Path, device: str | torch.device = "c
         content = read_bytes(folder / WEIGHTS_NAME, MAX_BYTES)
         if hashlib.sha256(content).hexdigest() != description["sha256"]:
             raise InputError(f"{folder / WEIGHTS_NAME}: not the file that {CONFIG_NAME} describes, truncated or damaged")
-        fields = dict(description["generator"])
-        config = GeneratorConfig(**{**fields, "grouping": GroupingConfig(**fields["grouping"])})
+        kind = description.get("kind", STYLE)
+        if kind not in GENERATORS:
+            raise InputError(f"{folder / CONFIG_NAME}: kind must be one of {', '.join(GENERATORS)}, got {kind!r}")
+        made = GENERATORS[kind]
+        config = made.config_from(dict(description["generator"]))
         weights = {name: value.float() if value.dtype == torch.float16 else value for name, value in load(content).items()}
-        return Generator.from_weights(config, weights, device), dict(description.get("origin", {}))
+        return made.from_weights(config, weights, device), dict(description.get("origin", {}))

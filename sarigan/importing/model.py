@@ -37,6 +37,7 @@ class ImportedModel:
     objective: dict[str, Any] = field(default_factory=dict)
     estimates_mean: bool = False
     notes: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)  # what the weights say of the data
 
     def config(self, source: str) -> StyleConfig:
         """A run's configuration that fits the weights; everything else in it is the default."""
@@ -44,6 +45,7 @@ class ImportedModel:
             "generator": asdict(self.generator_config),
             "discriminator": asdict(self.discriminator_config),
             "objective": self.objective,
+            "data": self.data,
         }
         config = config_from_dict(sections, source)
         assert isinstance(config, StyleConfig)
@@ -88,10 +90,10 @@ def generator_weights(
 
 def discriminator_weights(
     config: DiscriminatorConfig, resolution: int, code_dim: int, parts: Sequence[Part], filters: Mapping[str, Tensor],
-    tensors: Mapping[str, StoredTensor], network: str,
+    tensors: Mapping[str, StoredTensor], network: str, num_classes: int = 0,
 ) -> Weights:  # fmt: skip
     """As `generator_weights`, of a discriminator with `code_dim` outputs of Q."""
-    return _converted(lambda: Discriminator(config, resolution, code_dim), parts, filters, tensors, network)
+    return _converted(lambda: Discriminator(config, resolution, code_dim, num_classes), parts, filters, tensors, network)
 
 
 def _converted(

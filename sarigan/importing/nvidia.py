@@ -31,7 +31,11 @@ ALIAS_FREE = (
     "an alias-free StyleGAN3 (configuration stylegan3-t or stylegan3-r), another architecture; of NVIDIA's networks those of"
     " stylegan2-ada-pytorch and of stylegan3 with --cfg=stylegan2 are read"
 )
-CONDITIONAL = "a class-conditional network ({0} classes), which is not read"
+EMBEDDING = "mapping.embed.weight"  # [features, classes]
+CLASSES_NOTE = (
+    "its classes have numbers for names, as in dataset.json; a command that needs its images wants data.name, data.path and"
+    " data.labels"
+)
 
 
 @dataclass
@@ -75,16 +79,20 @@ def read_nvidia(tree: dict[str, Any]) -> ImportedModel:
         None if online is None else weights(online, "G"), None, DiscriminatorConfig(config.channel_base, config.channel_max),
         {"information_weight": 0.0}, notes=notes,
     )  # fmt: skip
+    num_classes = len(config.class_names)
+    if num_classes:
+        model.data = {"name": "folder", "path": "dataset.zip", "labels": "dataset.json"}
+        notes.append(CLASSES_NOTE)
     discriminator = _network(tree, "D")
-    reason = "the file has no D" if discriminator is None else _unreadable(discriminator)
+    reason = "the file has no D" if discriminator is None else _unreadable(discriminator, num_classes)
     if discriminator is None or reason:
         notes.append(f"{reason}: a discriminator for fine-tuning starts anew")
         return model
     resolution = config.resolution
     model.discriminator_config = infer_discriminator(discriminator, resolution)
     model.discriminator = discriminator_weights(
-        model.discriminator_config, resolution, 0, discriminator_parts(resolution), discriminator_filters(resolution),
-        discriminator.tensors, "D",
+        model.discriminator_config, resolution, 0, discriminator_parts(resolution, bool(num_classes)),
+        discriminator_filters(resolution), discriminator.tensors, "D", num_classes,
     )  # fmt: skip
     return model
 
@@ -94,9 +102,6 @@ def check_generator(network: NvidiaNetwork, name: str) -> None:
     names = network.tensors.keys()
     if any(re.match(r"synthesis\.(input\.|L\d+_)", key) for key in names):
         raise InputError(f"{name} is {ALIAS_FREE}")
-    classes = network.only("Generator.c_dim", 0)
-    if classes or "mapping.embed.weight" in names:
-        raise InputError(f"{name} is {CONDITIONAL.format(classes or 'several')}")
     for setting, right in (
         ("SynthesisBlock.architecture", "skip"), ("SynthesisLayer.activation", "lrelu"), ("SynthesisLayer.use_noise", True),
         ("Generator.img_channels", 3),
@@ -118,14 +123,29 @@ def infer_generator(network: NvidiaNetwork) -> GeneratorConfig:
     shapes = [network.tensors[f"mapping.fc{index}.weight"].shape for index in range(depth)]
     if not shapes or any(len(shape) != 2 for shape in shapes):
         raise InputError("G_ema has no mapping.fc0.weight, or one that is no matrix")
+    embedding, num_classes = _embedding(network)
+    z_dim = shapes[0][1] - embedding
+    if embedding not in (0, shapes[-1][0]) or z_dim < 1:
+        raise InputError(f"G_ema embeds a class in {embedding} numbers; as many as w has are right, {shapes[-1][0]}, beside z")
     multiplier = network.only("mapping.bias_gain", 0.01)
     if not isinstance(multiplier, float | int):
         raise InputError("G_ema: the learning-rate multiplier of its mapping must be a number")
     return GeneratorConfig(
-        max(widths), z_dim=shapes[0][1], style_dim=shapes[-1][0], mapping_layers=depth,
+        max(widths), z_dim=z_dim, style_dim=shapes[-1][0], mapping_layers=depth,
         mapping_learning_rate_multiplier=float(multiplier), channel_base=base, channel_max=widest,
         stored_noise="synthesis.b4.conv1.noise_const" in network.tensors, grouping=GroupingConfig(kind="none"),
+        class_names=[str(label) for label in range(num_classes)], class_shares=[1 / num_classes for _ in range(num_classes)],
     )  # fmt: skip
+
+
+def _embedding(network: NvidiaNetwork) -> tuple[int, int]:
+    """In how many numbers a class is embedded, and how many classes there are; zeros for a network without classes."""
+    if EMBEDDING not in network.tensors:
+        return 0, 0
+    shape = network.tensors[EMBEDDING].shape
+    if len(shape) != 2:
+        raise InputError(f"{EMBEDDING} must have the shape [features, classes], got {shape}")
+    return shape[0], shape[1]
 
 
 def infer_discriminator(network: NvidiaNetwork, resolution: int) -> DiscriminatorConfig:
@@ -141,10 +161,12 @@ def infer_discriminator(network: NvidiaNetwork, resolution: int) -> Discriminato
     return DiscriminatorConfig(*fitted_widths([last.shape[0], *blocks.values()], "D"), minibatch_stddev_group=group)
 
 
-def _unreadable(network: NvidiaNetwork) -> str:
+def _unreadable(network: NvidiaNetwork, num_classes: int) -> str:
     """Why a discriminator is left out; empty when it is not."""
-    if any(name.startswith("mapping.") for name in network.tensors):
-        return "D is class-conditional"
+    if (found := _embedding(network)[1]) != num_classes:
+        return f"D is for {found} classes, G for {num_classes}"
+    if num_classes and network.only("mapping.bias_gain", 0.01) != 0.01:
+        return "D maps its classes with another learning-rate multiplier than 0.01, the only one there is here"
     architecture = network.only("DiscriminatorBlock.architecture", "resnet")
     return "" if architecture == "resnet" else f"D has the architecture {architecture!r}, and only 'resnet' there is here"
 

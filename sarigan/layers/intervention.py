@@ -156,7 +156,28 @@ class ChannelEdit:
         return replace(codes, z_scale=torch.where(where, edited, z))
 
 
-Edit = Intervention | Regrouping | ChannelEdit
+@dataclass(frozen=True)
+class GivenGains:
+    """Gains and biases [N,C] in place of those that a class-conditional layer has of its class and latent."""
+
+    layer: str
+    gain: Tensor
+    bias: Tensor
+
+    def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
+        """InputError for a layer that is not there, and for numbers of another shape."""
+        if self.layer not in num_channels:
+            raise InputError(f"no layer {self.layer!r}: the layers are {', '.join(num_channels)}")
+        wanted = num_channels[self.layer]
+        if self.gain.shape != self.bias.shape or self.gain.ndim != 2 or self.gain.shape[1] != wanted:
+            shapes = f"{tuple(self.gain.shape)} and {tuple(self.bias.shape)}"
+            raise InputError(f"layer {self.layer}: gains and biases must be [N,{wanted}], got {shapes}")
+
+    def __call__(self, codes: StyleCodes) -> StyleCodes:
+        return replace(codes, z_scale=self.gain.to(codes.z_scale), z_bias=self.bias.to(codes.z_scale))
+
+
+Edit = Intervention | Regrouping | ChannelEdit | GivenGains
 
 
 def group_code(codes: StyleCodes, group: int, code: str) -> Tensor:

@@ -20,7 +20,8 @@ from sarigan.errors import InputError
 from sarigan.files.paths import replace_text
 from sarigan.files.run_record import git_commit
 from sarigan.metrics.class_control import ClassControl
-from sarigan.metrics.class_distance import ClassFrechetDistance
+from sarigan.metrics.class_distance import ClassFrechetDistance, ClassKernelDistance, ClassPrecisionRecall
+from sarigan.metrics.classification_accuracy import ClassificationAccuracy
 from sarigan.metrics.density_coverage import DensityCoverage
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.frechet import FrechetDistance
@@ -54,6 +55,11 @@ METRICS: dict[str, Metric] = {
         GroupQuality(),
         ClassFrechetDistance("class_fid", "inception", "mean over classes of the Frechet distance, Inception's features"),
         ClassFrechetDistance("class_fd_efficientnet", "efficientnet", "mean over classes, EfficientNet's features"),
+        ClassKernelDistance("class_kid", "inception", "mean over classes of the kernel distance, Inception's features"),
+        ClassKernelDistance("class_kid_efficientnet", "efficientnet", "mean over classes, EfficientNet's features"),
+        ClassPrecisionRecall("class_precision_recall", "", "means over classes, in VGG16 where its weights are"),
+        ClassPrecisionRecall("class_precision_recall_efficientnet", "efficientnet", "means over classes, EfficientNet"),
+        ClassificationAccuracy(),
         ClassControl(),
     )
 }

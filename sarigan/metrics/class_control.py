@@ -99,6 +99,15 @@ def color_reader(field: str, values: Sequence[str], device: torch.device) -> Rea
     return read
 
 
+def class_readers(field: str, values: Sequence[str], device: torch.device) -> dict[str, Reader]:
+    """All that read classes of this field; InputError for a field of which the networks read nothing."""
+    makers: dict[str, Any] = {"attributes": attribute_reader, "color": color_reader}
+    readers = {kind: reader for kind, make in makers.items() if (reader := make(field, values, device)) is not None}
+    if not readers:
+        raise InputError(f"the avatar networks read nothing that data.labels={field} decides")
+    return readers
+
+
 class ClassControl(Metric):
     """Share of generated images, equally many a class, that show their class."""
 
@@ -115,10 +124,7 @@ class ClassControl(Metric):
     def compute(self, evaluation: Evaluation) -> Iterator[Result]:
         generator, config, device = evaluation.require_generator(), evaluation.config, evaluation.device
         names, field = generator.config.class_names, label_source(evaluation.data)
-        makers: dict[str, Any] = {"attributes": attribute_reader, "color": color_reader}
-        readers = {kind: reader for kind, make in makers.items() if (reader := make(field, names, device)) is not None}
-        if not readers:
-            raise InputError(f"{self.name}: the avatar networks read nothing that data.labels={field} decides")
+        readers = class_readers(field, names, device)
         advance = evaluation.progress(len(evaluation.real_images) + config.num_images, self.name)
         count = max(1, config.num_images // len(names))
         psi = config.truncation_psi

@@ -1,10 +1,13 @@
-"""Frechet distance within each class, and its mean over the classes (of Inception's features: intra-class FID, iFID).
+"""Metrics of features within each class, and their mean over the classes: Frechet distance, kernel distance, precision, recall.
 
 A class is compared with as many generated images of it as there are real ones among those of the evaluation. The numbers of
-images differ from class to class and are small, which biases a distance upwards: compare at equal numbers only.
+images differ from class to class and are small. That biases a Frechet distance upwards (of Inception's features it is the
+intra-class FID, iFID), and precision and recall depend on it, too: compare at equal numbers only.
 """
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,13 +15,21 @@ from torch import Tensor
 from sarigan.data.labels import labelled_as, labels_of
 from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Result
-from sarigan.metrics.feature_statistics import DatasetImages, FeatureRequest, GeneratedImages, Moments, collect
+from sarigan.metrics.feature_statistics import (
+    MAX_KEPT,
+    DatasetImages,
+    FeatureRequest,
+    FeatureStatistics,
+    GeneratedImages,
+    ImageSet,
+    collect,
+)
 from sarigan.metrics.frechet import frechet_distance
-from sarigan.models.feature_networks.feature_network import metric_name
+from sarigan.metrics.kid import NUM_SUBSETS, SUBSET_SIZE, kernel_distance
+from sarigan.metrics.precision_recall import NUM_NEIGHBORS, neighbor_network, precision_recall
+from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
-
-MIN_IMAGES = 2  # of a class: a covariance needs them
 
 
 class ClassImages(GeneratedImages):
@@ -53,40 +64,118 @@ def require_classes(evaluation: Evaluation, metric: str) -> list[str]:
     return names
 
 
-class ClassFrechetDistance(FeatureMetric):
-    """The mean over classes; `details` has the distance of every class and its number of images."""
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Features of the images of one class."""
+
+    generated: FeatureStatistics
+    real: FeatureStatistics
+
+    def kept(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Features [n,D] of generated and real images."""
+        assert self.generated.features is not None and self.real.features is not None
+        return self.generated.features.to(device), self.real.features.to(device)
+
+
+class ClassMetric(FeatureMetric):
+    """A comparison of features within each class. A result is the mean over classes; `details` has every class."""
 
     needs_generator = True
+    min_images = 2  # of a class
 
     def check(self, evaluation: Evaluation) -> None:
         super().check(evaluation)
         for label, name in enumerate(require_classes(evaluation, self.name)):
-            if (count := len(real_images_of_class(evaluation, label))) < MIN_IMAGES:
-                raise InputError(f"{self.name} needs at least {MIN_IMAGES} real images a class, got {count} of {name!r}")
+            if (count := len(real_images_of_class(evaluation, label))) < self.min_images:
+                raise InputError(f"{self.name} needs at least {self.min_images} real images a class, got {count} of {name!r}")
 
     def requests(self, evaluation: Evaluation) -> Sequence[FeatureRequest]:
         return ()  # of its own passes, a class at a time
 
     def compute(self, evaluation: Evaluation) -> Sequence[Result]:
-        generator, config = evaluation.require_generator(), evaluation.config
         network = evaluation.network(self.network_of(evaluation))
-        names = generator.config.class_names
-        advance = evaluation.progress(2 * len(evaluation.real_images), self.name)
-
-        def moments(images: DatasetImages | GeneratedImages) -> Moments:
-            wanted = {network: FeatureRequest(network.name)}
-            found = collect(images, wanted, evaluation.preprocessing, config.batch_size, evaluation.device, advance)
-            return found[network].moments
-
-        distances, counts = {}, {}
-        for label, name in enumerate(names):
-            real = real_images_of_class(evaluation, label)
-            fake = ClassImages(generator, label, len(real), config.seed, config.truncation_psi)
-            distances[name], counts[name] = frechet_distance(moments(fake), moments(real)), len(real)
-        value = sum(distances.values()) / len(names)
+        names = evaluation.require_generator().config.class_names
+        found = statistics_of_classes(evaluation, network, self.keeps_features)
+        counts = {name: statistics.real.moments.count for name, statistics in zip(names, found, strict=True)}
+        values = [self.measure(statistics, evaluation) for statistics in found]
         protocol = (
-            f"mean over {len(names)} classes of the Frechet distance, {min(counts.values())} to {max(counts.values())} images a"
+            f"mean over {len(names)} classes of the {self.formula}, {min(counts.values())} to {max(counts.values())} images a"
             f" class on each side, preprocessing {evaluation.preprocessing.name}"
         )
-        details = {"classes": distances, "num_images": counts}
-        return [Result(metric_name("class_fid", network), value, protocol, None, network.name, network.sha256, details)]
+        results = []
+        for measure in values[0]:
+            of_classes = {name: value[measure] for name, value in zip(names, values, strict=True)}
+            results.append(
+                Result(
+                    metric_name(f"class_{measure}", network), sum(of_classes.values()) / len(names), protocol, None,
+                    network.name, network.sha256, {"classes": of_classes, "num_images": counts},
+                    higher_is_better=measure in ("precision", "recall"),
+                )
+            )  # fmt: skip
+        return results
+
+    formula: str  # for the protocol
+
+    @abstractmethod
+    def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """The numbers of one class, by name."""
+
+
+def statistics_of_classes(evaluation: Evaluation, network: FeatureNetwork, keep_features: bool) -> list[ClassStatistics]:
+    """Of every class, computed once an evaluation; features are kept where wanted, and where they are few."""
+    keep = keep_features or 2 * len(evaluation.real_images) <= MAX_KEPT
+    memory: dict[tuple[str, bool], list[ClassStatistics]] = evaluation.class_statistics
+    if (network.name, keep) not in memory:
+        generator, config = evaluation.require_generator(), evaluation.config
+        request = {network: FeatureRequest(network.name, keep)}
+        advance = evaluation.progress(2 * len(evaluation.real_images), f"classes, {network.name}")
+
+        def statistics(images: ImageSet) -> FeatureStatistics:
+            found = collect(images, request, evaluation.preprocessing, config.batch_size, evaluation.device, advance)
+            return found[network]
+
+        memory[network.name, keep] = []
+        for label in range(len(generator.config.class_names)):
+            real = real_images_of_class(evaluation, label)
+            fake = ClassImages(generator, label, len(real), config.seed, config.truncation_psi)
+            memory[network.name, keep].append(ClassStatistics(statistics(fake), statistics(real)))
+    return memory[network.name, keep]
+
+
+class ClassFrechetDistance(ClassMetric):
+    """The Frechet distance of each class."""
+
+    formula = "Frechet distance"
+
+    def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """`fid`, which its network names."""
+        return {"fid": frechet_distance(statistics.generated.moments, statistics.real.moments)}
+
+
+class ClassKernelDistance(ClassMetric):
+    """The kernel distance of each class."""
+
+    keeps_features = True
+    formula = f"kernel distance (at most {NUM_SUBSETS} subsets of at most {SUBSET_SIZE})"
+
+    def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """`kid`, which its network names."""
+        generated, real = statistics.kept(evaluation.moments_device)
+        subsets = NUM_SUBSETS if len(real) > SUBSET_SIZE else 1  # one holds all images
+        return {"kid": kernel_distance(generated, real, subsets, seed=evaluation.config.seed)[0]}
+
+
+class ClassPrecisionRecall(ClassMetric):
+    """Improved precision and recall of each class, in the network of `PrecisionRecall`."""
+
+    keeps_features, min_images = True, NUM_NEIGHBORS + 1
+    formula = f"precision and recall (k={NUM_NEIGHBORS} nearest neighbours)"
+
+    def network_of(self, evaluation: Evaluation) -> str:
+        """Its own network, else that of `PrecisionRecall`."""
+        return neighbor_network(self.network_name, evaluation)
+
+    def measure(self, statistics: ClassStatistics, evaluation: Evaluation) -> Mapping[str, float]:
+        """`precision` and `recall`, which their network names."""
+        precision, recall = precision_recall(*statistics.kept(evaluation.device))
+        return {"precision": precision, "recall": recall}

@@ -57,17 +57,20 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b)
 
 
+def neighbor_network(name: str, evaluation: Evaluation) -> str:
+    """A network by its name, else VGG16 where the weights are, else EfficientNet."""
+    present = "vgg16" in evaluation.networks or vgg16.WEIGHTS.find() is not None
+    return name or ("vgg16" if present else "efficientnet")
+
+
 class PrecisionRecall(FeatureMetric):
     """Improved precision and recall; without a network of its own in VGG16 where its weights are, else EfficientNet."""
 
     keeps_features = True
 
     def network_of(self, evaluation: Evaluation) -> str:
-        """Its own network, else VGG16 where the weights are, else EfficientNet."""
-        if self.network_name:
-            return self.network_name
-        present = "vgg16" in evaluation.networks or vgg16.WEIGHTS.find() is not None
-        return "vgg16" if present else "efficientnet"
+        """As `neighbor_network`."""
+        return neighbor_network(self.network_name, evaluation)
 
     def check(self, evaluation: Evaluation) -> None:
         super().check(evaluation)

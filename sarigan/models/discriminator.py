@@ -51,6 +51,9 @@ def code_halves(generator: Generator, kind: str) -> dict[str, Tensor]:
     return {**halves, "h": inter.nonzero()[:, 0], "z": (~inter).nonzero()[:, 0]} if layers else halves
 
 
+LABEL_MAPPING_LAYERS = 8
+
+
 class MinibatchStddev(nn.Module):
     """Append the standard deviation over groups of samples, averaged over features, as a constant map (Karras et al. 2018).
 
@@ -141,7 +144,9 @@ class Discriminator(nn.Module):
         self.dense = EqualizedLinear(last * 4 * 4, last, activation="leaky_relu")
         self.head = EqualizedLinear(last, last if num_classes else 1)
         self.recognition = RecognitionHead(last, code_dim) if code_dim else None
-        self.label_mapping = MappingNetwork(0, last, last, num_classes=num_classes) if num_classes else None
+        self.label_mapping = (
+            MappingNetwork(0, last, last, LABEL_MAPPING_LAYERS, num_classes=num_classes) if num_classes else None
+        )
 
     def forward(self, images: Tensor, num_batches: int = 1, labels: Tensor | None = None) -> DiscriminatorOutput:
         x = self.from_rgb_activation(self.from_rgb(images))

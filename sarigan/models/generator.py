@@ -102,21 +102,24 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.mapping = MappingNetwork(
-            config.z_dim, config.style_dim, config.w_dim, config.mapping_layers, config.mapping_learning_rate_multiplier,
-            len(config.class_names),
-        )  # fmt: skip
-        widths = (config.resolution, config.style_dim, config.channel_base, config.channel_max)
-        self.synthesis: SkipSynthesis | AdaINSynthesis = (
-            AdaINSynthesis(*widths)
-            if config.synthesis == "adain"
-            else SkipSynthesis(*widths, config.grouping, config.form, config.style_biases)
-        )
+        self.mapping, self.synthesis = self.build_networks()
         # The centre of truncation; set by `update_mean_latent`.
         self.register_buffer("mean_latent", torch.zeros(config.w_dim))
         if config.stored_noise:
             for index, (h, w) in enumerate(self.synthesis.noise_shapes()):
                 self.register_buffer(f"noise_{index}", torch.randn(1, 1, h, w))
+
+    def build_networks(self) -> tuple[MappingNetwork, SkipSynthesis | AdaINSynthesis]:
+        """Mapping and synthesis of the configuration."""
+        config = self.config
+        mapping = MappingNetwork(
+            config.z_dim, config.style_dim, config.w_dim, config.mapping_layers, config.mapping_learning_rate_multiplier,
+            len(config.class_names),
+        )  # fmt: skip
+        widths = (config.resolution, config.style_dim, config.channel_base, config.channel_max)
+        if config.synthesis == "adain":
+            return mapping, AdaINSynthesis(*widths)
+        return mapping, SkipSynthesis(*widths, config.grouping, config.form, config.style_biases)
 
     @property
     def num_latents(self) -> int:
@@ -130,6 +133,11 @@ class Generator(nn.Module):
     def grouped_layer(self, name: str) -> GroupedLayer:
         """The grouped layer of this name; KeyError when there is none."""
         return {layer.name: layer for layer in self.grouped_layers()}[name]
+
+    @classmethod
+    def config_from(cls, fields: dict[str, Any]) -> GeneratorConfig:
+        """The configuration whose plain dictionary is `fields`; any exception when they make none."""
+        return GeneratorConfig(**{**fields, "grouping": GroupingConfig(**fields["grouping"])})
 
     @classmethod
     def from_weights(cls, config: GeneratorConfig, weights: dict[str, Any], device: str | torch.device) -> "Generator":
@@ -204,9 +212,13 @@ class Generator(nn.Module):
         before = torch.arange(self.num_latents, device=w.device) < mixing.crossover
         return torch.where(before[None, :, None], w[:, None], second[:, None])
 
+    def truncation_centre(self, latents: Tensor) -> Tensor:
+        """What truncation pulls latents [N,L,w_dim] towards; its shape broadcasts to theirs."""
+        return self.mean_latent.to(latents.dtype)
+
     def truncate(self, latents: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
         """mean + psi (w - mean) in the first `cutoff` latents. latents [N,L,w_dim]."""
-        truncated = torch.lerp(self.mean_latent.to(latents.dtype).expand_as(latents), latents, psi)
+        truncated = torch.lerp(self.truncation_centre(latents).expand_as(latents), latents, psi)
         if cutoff is None:
             return truncated
         first = torch.arange(self.num_latents, device=latents.device) < cutoff

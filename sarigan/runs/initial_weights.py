@@ -67,6 +67,8 @@ def _require_same_networks(state: TrainingState, loaded: Mapping[str, Any], miss
     there = config_from_dict(loaded["config"], "its configuration").to_dict()
     prefixes = [f"{section}." for section in config.ARCHITECTURE if section not in missing]
     ignored = {*config.NOT_ARCHITECTURE, "generator.stored_noise"}
+    if len(there.get("generator", {}).get("class_names", [])) == len(config.class_names):
+        ignored.add("generator.class_names")  # other classes, but as many
     different = [
         f"{name} ({a!r} there, {b!r} here)"
         for name, a, b in differing_fields(there, config.to_dict())

@@ -67,8 +67,8 @@ class WarmUpHook(Hook):
     DistributedDataParallel sorts its buckets anew after its first iteration, by the order in which gradients arrived. The
     order in which four ranks' numbers are summed depends on a number's place in its bucket, so a resumed run would differ in
     the last bits unless it begins with the buckets that the uninterrupted one ended up with. Two passes of each network's
-    first phase on the same inputs settle them; no weight, optimiser or counter moves, and nothing is drawn from a global
-    generator.
+    first phase on the same inputs settle them; no weight, buffer, optimiser or counter moves, and nothing is drawn from a
+    global generator.
     """
 
     every_rank = True
@@ -78,6 +78,8 @@ class WarmUpHook(Hook):
         """Make the passes; a single process makes none."""
         if distributed.world_size() == 1:
             return
+        buffers = [buffer for network in trainer.system.networks.values() for buffer in network.buffers()]
+        before = [buffer.clone() for buffer in buffers]
         first = {phase.network: phase for phase in reversed(trainer.phases)}  # of every network, its first phase
         for phase in [phase for phase in trainer.phases if first[phase.network] is phase]:
             for _ in range(self.num_passes):
@@ -85,6 +87,8 @@ class WarmUpHook(Hook):
                 draws = None if phase.draw is None else phase.draw("warm-up", 0, 1, 0)
                 trainer.gradients.accumulate(phase, [Shard(batch, draws)])
                 trainer.system.networks[phase.network].zero_grad(set_to_none=True)
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
 
 
 def interval_steps(kimg: float, batch_size: int) -> int:

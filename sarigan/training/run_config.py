@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 import yaml
 
 from sarigan.data.labels import class_shares
 from sarigan.data.loader import DataConfig, KeyedDataset, open_dataset
 from sarigan.errors import InputError
+from sarigan.models.generator import Generator
 from sarigan.systems.system import System
 from sarigan.training.augmentation.config import MOVING
 from sarigan.training.config import MetricsConfig, TrainingConfig
@@ -81,6 +83,10 @@ class RunConfig(ABC):
     @abstractmethod
     def tiny(self) -> "RunConfig":
         """The same method at the smallest widths and 8 px, every phase due in every step, for a trial of seconds."""
+
+    def averaged_generator(self, weights: Mapping[str, Any], device: str | torch.device) -> Generator | None:
+        """The frozen averaged generator of latents, from the content of a checkpoint; None where the system has no such one."""
+        return None
 
     def method(self) -> str:
         """The method's name, for a person."""

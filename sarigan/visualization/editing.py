@@ -4,6 +4,7 @@ The strip of a projection shows how it came near its target.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -95,16 +96,35 @@ def changes_sheet(
     """A row a change of the first seed's image, a column an amount, and the mean change over all seeds at the last one."""
     latents = sampling.latents(generator, seeds)
     (originals,) = edited_images(generator, sampling, latents, seeds, [[]])
-    rows, names = [], []
+    strips = []
     for name, change in changes.items():
-        first = [pictures(change(latents[:1], seeds[:1], amount))[0] for amount in amounts]
-        difference = difference_map(originals, change(latents, seeds, amounts[-1]))
-        rows.append([pictures(originals[:1])[0], *first, heat_pictures(difference[None].numpy())[0][0]])
-        names.append(f"{name}\nup to {float(difference.max()) * 127.5:.1f}")
+        first = [change(latents[:1], seeds[:1], amount) for amount in amounts]
+        strips.append(Strip(name, first, difference_map(originals, change(latents, seeds, amounts[-1]))))
+    return strip_sheet(originals[:1], f"seed {seeds[0]}", strips, amounts, len(seeds), title, caption)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of a sheet of sweeps: an image [1,3,R,R] at every amount, and the mean change [R,R] at the last one."""
+
+    name: str
+    images: Sequence[Tensor]
+    change: Tensor
+
+
+def strip_sheet(
+    original: Tensor, heading: str, strips: Sequence[Strip], amounts: Sequence[float], num_images: int, title: str, caption: str
+) -> Image.Image:
+    """A row a strip: the unedited image [1,3,R,R], the edited ones, and where the last amount changes `num_images` images."""
+    (picture,) = pictures(original)
+    rows: list[list[Picture]] = [
+        [picture, *(pictures(image)[0] for image in strip.images), heat_pictures(strip.change[None].numpy())[0][0]]
+        for strip in strips
+    ]
     return make_sheet(
         rows,
-        [f"seed {seeds[0]}", *(f"{amount:g}" for amount in amounts), f"change, {len(seeds)} images"],
-        names,
+        [heading, *(f"{amount:g}" for amount in amounts), f"change, {num_images} images"],
+        [f"{strip.name}\nup to {float(strip.change.max()) * 127.5:.1f}" for strip in strips],
         title,
         f"{caption} {_CHANGE.format(amounts[-1])}",
         separate_columns=[0, len(amounts)],

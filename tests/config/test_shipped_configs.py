@@ -29,12 +29,13 @@ def test_dry_run(name: str) -> None:
         pytest.skip("needs images of the user's")
     data = data_summary(config)
     # As scripts/train.py --dry-run does, except that weights are not drawn: they are counted, not used.
-    start = {"initial_threshold": config.generator.grouping.initial_threshold or 0.25}
-    with torch.device("meta"):
+    undrawn = config
+    if config.system != "class_conditional":  # which has no thresholds to start from
+        start = {"initial_threshold": config.generator.grouping.initial_threshold or 0.25}
         grouping = dataclasses.replace(config.generator.grouping, **start)
-        generator = dataclasses.replace(config.generator, grouping=grouping)
-        precision = Precision(torch.device("meta"), "float32")
-        state = TrainingState(dataclasses.replace(config, generator=generator), precision)
+        undrawn = dataclasses.replace(config, generator=dataclasses.replace(config.generator, grouping=grouping))
+    with torch.device("meta"):
+        state = TrainingState(undrawn, Precision(torch.device("meta"), "float32"))
     report = dry_run_report(config, state, data)
     assert f"resolution: {config.generator.resolution}" in report and f"\ndata: {data}\n" in report
     if config.data.name == "lmdb":

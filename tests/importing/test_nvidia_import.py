@@ -14,6 +14,7 @@ from sarigan import load_generator
 from sarigan.errors import InputError
 from sarigan.exporting.foreign_export import nvidia_state
 from sarigan.importing.foreign_file import read_foreign
+from sarigan.importing.nvidia import CLASSES_NOTE
 from sarigan.importing.nvidia_pickle import read_network_pickle, tensors_of
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
@@ -119,8 +120,9 @@ def renamed(state: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
     [
         (lambda s: renamed(s, "synthesis.b16", "synthesis.L0_16_6"), {}, "is an alias-free StyleGAN3"),
         (lambda s: {**s, "synthesis.input.freqs": torch.zeros(3)}, {}, "is an alias-free StyleGAN3"),
-        (lambda s: {**s, "mapping.embed.weight": torch.zeros(7, 10)}, {}, "is a class-conditional network (several classes)"),
-        (lambda s: s, {"": {"class": "Generator", "c_dim": 10}}, "is a class-conditional network (10 classes), which is not"),
+        (lambda s: {**s, "mapping.embed.weight": torch.zeros(4, 10)}, {}, "embeds a class in 4 numbers; as many as w has are"),
+        (lambda s: {**s, "mapping.embed.weight": torch.zeros(7, 10)}, {}, "embeds a class in 7 numbers"),  # nothing left for z
+        (lambda s: {**s, "mapping.embed.weight": torch.zeros(7)}, {}, "must have the shape [features, classes]"),
         (lambda s: s, {"synthesis.b8": {"class": "SynthesisBlock", "architecture": "resnet"}}, "architecture must be 'skip'"),
         (lambda s: s, {"synthesis.b8.conv1": {"class": "SynthesisLayer", "activation": "relu"}}, "activation must be 'lrelu'"),
         (lambda s: s, {"": {"class": "Generator", "img_channels": 1}}, "img_channels must be 3"),
@@ -147,3 +149,65 @@ def test_a_discriminator_of_another_size(states: dict[str, dict[str, Tensor]], t
     smaller = {name: value for name, value in states["D"].items() if not name.startswith("b16")}
     with pytest.raises(InputError, match="D is for 8 px, the generator for 16 px"):
         read_foreign(written(tmp_path / "a.pkl", {**states, "D": smaller}))
+
+
+@pytest.fixture(scope="module")
+def conditional_states() -> dict[str, dict[str, Tensor]]:
+    """As `states`, of 3 classes."""
+    config = GeneratorConfig(
+        16, z_dim=5, style_dim=7, mapping_layers=2, channel_base=32, channel_max=6, grouping=GroupingConfig(kind="none"),
+        class_names=["a", "b", "c"], class_shares=[0.2, 0.3, 0.5],
+    )  # fmt: skip
+    torch.manual_seed(1)
+    generators = [Generator(config), Generator(config)]
+    widths = DiscriminatorConfig(32, 5)
+    discriminator = Discriminator(widths, 16, num_classes=3)
+    for network_ in (*generators, discriminator):
+        for name, parameter in network_.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter)  # zeros would hide where a bias goes
+    state, notes = nvidia_state(*generators, discriminator, widths)
+    assert state["nvidia_state"]["G"]["c_dim"] == state["nvidia_state"]["D"]["c_dim"] == 3 and not notes
+    return {name: state[name] for name in ("G_ema", "G", "D")}
+
+
+def test_a_network_of_classes(conditional_states: dict[str, dict[str, Tensor]], tmp_path: Path) -> None:
+    """w and the numbers that D's features are multiplied with, by the equations of StyleGAN2-ADA in float64."""
+    path = written(tmp_path / "a.pkl", conditional_states)
+    assert CLASSES_NOTE in read_foreign(path).notes
+    system, config = load_system(path)
+    assert config.class_names == ["0", "1", "2"] and config.generator.z_dim == 5
+    generator, labels = system.averages["ema_generator"].module, torch.tensor([2, 0])
+    z = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+
+    def normalised(x: Tensor) -> Tensor:
+        return x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+
+    def mapped(network_: str, x: list[Tensor], num_layers: int) -> Tensor:
+        state = {name: value.double() for name, value in conditional_states[network_].items()}
+        embedded = torch.eye(3, dtype=torch.float64)[labels] @ state["mapping.embed.weight"].t() / 3**0.5
+        y = torch.cat([*map(normalised, x), normalised(embedded + state["mapping.embed.bias"])], dim=1)
+        for index in range(num_layers):
+            weight, bias = state[f"mapping.fc{index}.weight"], state[f"mapping.fc{index}.bias"]
+            y = y @ weight.t() * 0.01 / weight.shape[1] ** 0.5 + bias * 0.01
+            y = torch.nn.functional.leaky_relu(y, 0.2) * 2**0.5
+        return y
+
+    torch.testing.assert_close(generator.mapping(z, labels).double(), mapped("G_ema", [z.double()], 2), rtol=1e-5, atol=1e-5)
+    label_mapping = system.networks["discriminator"].label_mapping
+    torch.testing.assert_close(label_mapping(None, labels).double(), mapped("D", [], 8), rtol=1e-5, atol=1e-5)
+
+    found, _ = nvidia_state(generator, system.networks["generator"], system.networks["discriminator"], config.discriminator)
+    for name, state in conditional_states.items():
+        assert state.keys() == found[name].keys()
+        assert all(torch.equal(value, found[name][key]) for key, value in state.items())
+
+
+def test_a_discriminator_of_other_classes_is_left_out(
+    states: dict[str, dict[str, Tensor]], conditional_states: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    mixed = {**conditional_states, "D": states["D"]}
+    assert "D is for 0 classes, G for 3" in " ".join(read_foreign(written(tmp_path / "a.pkl", mixed)).notes)
+    slow = {"mapping.fc0": {"bias_gain": 0.1}}
+    notes = read_foreign(written(tmp_path / "b.pkl", conditional_states, D=slow)).notes
+    assert "another learning-rate multiplier" in " ".join(notes)

@@ -100,6 +100,36 @@ def test_distances_of_classes(generator: Generator, data: LabelledDataset, small
     assert result.value == pytest.approx(np.mean([*result.details["classes"].values()]))
 
 
+def test_kernel_distance_and_precision_of_classes(generator: Generator, data: LabelledDataset, small_network: Any) -> None:
+    """Each is the formula of the whole set on the images of one class; all three metrics see every image once."""
+    networks = {"efficientnet": small_network}
+    config = EvaluationConfig(num_images=7, batch_size=4, seed=3)
+    evaluation = Evaluation(config, torch.device("cpu"), generator, data=data, networks=networks)
+    names = ["class_fd_efficientnet", "class_kid_efficientnet", "class_precision_recall_efficientnet"]
+    results = {result.name: result for result in evaluate(evaluation, names).results}
+    assert list(results) == ["class_fd_small", "class_kid_small", "class_precision_small", "class_recall_small"]
+    assert small_network.seen == 60
+    expected: dict[str, list[float]] = {name: [] for name in results if name != "class_fd_small"}
+    for label in range(3):
+        real = torch.from_numpy(np.stack([data[i] for i in range(30) if data.labels[i] == label]))
+        made = ClassImages(generator, label, len(real), seed=3)
+        (fake,) = made.batches([range(len(real))], torch.device("cpu"))
+        x, y = (small_network(images, evaluation.preprocessing)[0].double() for images in (fake, real))
+        n = len(x)
+        k = (torch.cat([x, y]) @ torch.cat([x, y]).T / 5 + 1) ** 3
+        off = k - k.diagonal().diag()
+        within = (off[:n, :n].sum() + off[n:, n:].sum()) / (n * (n - 1))
+        expected["class_kid_small"].append(float(within - 2 * k[:n, n:].mean()))
+        for name, points, centers in (("class_precision_small", x, y), ("class_recall_small", y, x)):
+            radii = [sorted(float((a - b).norm()) for b in centers)[3] for a in centers]
+            inside = [any((p - c).norm() <= r for c, r in zip(centers, radii, strict=True)) for p in points]
+            expected[name].append(sum(inside) / n)
+    for name, values in expected.items():
+        assert [*results[name].details["classes"].values()] == pytest.approx(values, rel=1e-4, abs=1e-6)
+        assert results[name].value == pytest.approx(np.mean(values), rel=1e-4, abs=1e-6)
+    assert results["class_recall_small"].higher_is_better and not results["class_kid_small"].higher_is_better
+
+
 def test_what_is_wrong_is_one_line(generator: Generator, data: LabelledDataset, small_network: Any) -> None:
     def fails(judged: Generator, images: Any, message: str, **config: Any) -> None:
         evaluation = Evaluation(
@@ -111,6 +141,11 @@ def test_what_is_wrong_is_one_line(generator: Generator, data: LabelledDataset, 
     fails(generator, data.images, "needs real images with the labels of training")
     fails(generator, data, "class_fd_efficientnet needs at least 2 real images a class, got [01] of '.'", num_real_images=4)
     fails(generator, data, r"class_control needs the classes of an avatar attribute \(data.labels=hair_color\), got 'label'")
+    with pytest.raises(InputError, match="class_precision_recall_efficientnet needs at least 4 real images a class, got 2"):
+        made = EvaluationConfig(num_real_images=13)
+        networks = {"efficientnet": small_network}
+        of_few = Evaluation(made, torch.device("cpu"), generator, data=data, networks=networks)
+        evaluate(of_few, ["class_precision_recall_efficientnet"])
     plain = Generator(dataclasses.replace(generator.config, class_names=[], class_shares=[]))
     fails(plain, data, "class_control needs a generator with classes; this one was trained without")
 

@@ -103,6 +103,20 @@ def test_fixed_noise_may_be_on_one_side_only(tiny_config: Build) -> None:
     assert put_in_place(plain, stored.state_dict()) == []
 
 
+def test_other_classes_if_there_are_as_many(tiny_config: Build, tmp_path: Path) -> None:
+    def of(*names: str) -> TrainingState:
+        shares = {name: 1 / len(names) for name in names}
+        return state_of(tiny_config("data.labels=hair_color").with_classes(shares))
+
+    source, state = of("a", "b"), of("cat", "dog")
+    assert put_in_place(state, source.state_dict()) == []
+    assert state.config.class_names == ["cat", "dog"]
+    weight = state.system.networks["generator"].mapping.embedding.weight
+    assert torch.equal(weight, source.system.networks["generator"].mapping.embedding.weight)
+    with pytest.raises(InputError, match="generator.class_names"):
+        put_in_place(of("cat", "dog", "hat"), source.state_dict())
+
+
 @pytest.mark.parametrize(
     ("overrides", "part"),
     [

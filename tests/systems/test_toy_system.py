@@ -216,7 +216,8 @@ def test_evaluated_and_reported(config: Callable[..., RunConfig], tmp_path: Path
 
 
 def test_unknown_systems_and_foreign_sections(config: Callable[..., RunConfig]) -> None:
-    with pytest.raises(InputError, match="system=none.: system must be one of style, inpainting, palette, got .none."):
+    names = "style, inpainting, class_conditional, palette"
+    with pytest.raises(InputError, match=f"system=none.: system must be one of {names}, got .none."):
         load_config(None, ["system=palette", "system=none"])
     with pytest.raises(InputError, match="generator"):
         config("generator.resolution=8")

@@ -4,17 +4,14 @@ from torch import Tensor
 
 from sarigan.exporting.layouts.part import Part
 from sarigan.exporting.layouts.rosinality import BLUR
+from sarigan.models.discriminator import LABEL_MAPPING_LAYERS
 from sarigan.models.generator import GeneratorConfig
 from sarigan.models.synthesis import block_resolutions
 
 
 def generator_parts(config: GeneratorConfig) -> list[Part]:
-    """Of a StyleGAN2 generator."""
-    parts = [
-        Part(f"mapping.layers.{index}.{leaf}", f"mapping.fc{index}.{leaf}")
-        for index in range(config.mapping_layers)
-        for leaf in ("weight", "bias")
-    ]
+    """Of a StyleGAN2 generator, of classes where the configuration names them."""
+    parts = _mapping_parts("mapping", config.mapping_layers, bool(config.class_names))
     parts += [
         Part("mean_latent", "mapping.w_avg"),
         Part("synthesis.constant", "synthesis.b4.const", lambda ours: ours[1:]),
@@ -30,6 +27,11 @@ def generator_parts(config: GeneratorConfig) -> list[Part]:
             layer += 1
         parts += _layer_parts(f"{block}.to_rgb", f"{theirs}.torgb", f"{block}.to_rgb.bias")
     return parts
+
+
+def _mapping_parts(ours: str, num_layers: int, of_classes: bool) -> list[Part]:
+    names = [(f"layers.{index}", f"fc{index}") for index in range(num_layers)] + [("embedding", "embed")] * of_classes
+    return [Part(f"{ours}.{a}.{leaf}", f"mapping.{b}.{leaf}") for a, b in names for leaf in ("weight", "bias")]
 
 
 def _layer_parts(ours: str, theirs: str, bias: str) -> list[Part]:
@@ -48,9 +50,10 @@ def generator_filters(config: GeneratorConfig) -> dict[str, Tensor]:
     return {name: BLUR.clone() for name in names if name != "synthesis.b4.conv0.resample_filter"}
 
 
-def discriminator_parts(resolution: int) -> list[Part]:
-    """Of the discriminator of residual blocks."""
-    parts = [
+def discriminator_parts(resolution: int, of_classes: bool = False) -> list[Part]:
+    """Of the discriminator of residual blocks; with classes, also of the mapping that its logit is projected on."""
+    parts = _mapping_parts("label_mapping", LABEL_MAPPING_LAYERS, True) if of_classes else []
+    parts += [
         Part("from_rgb.weight", f"b{resolution}.fromrgb.weight"),
         Part("from_rgb_activation.bias", f"b{resolution}.fromrgb.bias"),
     ]

@@ -140,7 +140,9 @@ class FeatureNetwork(nn.Module, ABC):
 # Names that belong to published weights: `<metric name>` there, `<name in other features>_<network>` elsewhere.
 _NAMES = {"fid": ("inception", "fd"), "class_fid": ("inception", "class_fd"), "kid": ("inception", "kid"),
           "inception_score": ("inception", "classifier_score"),
+          "class_kid": ("inception", "class_kid"),
           "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall"),
+          "class_precision": ("vgg16", "class_precision"), "class_recall": ("vgg16", "class_recall"),
           "density": ("vgg16", "density"), "coverage": ("vgg16", "coverage"),
           "sliced_wasserstein": ("", "sliced_wasserstein")}  # fmt: skip
 

@@ -95,7 +95,9 @@ def mixing_section(generator: Generator, sampling: Sampling) -> Section:
     if generator.config.grouping.kind != "none":
         sheets |= halves_sheets(generator, sampling, ROWS, COLUMNS)
     body = "".join(_sheet(sheet, f"Style-mixing sheet, {name.replace('_', ' ')}") for name, sheet in sheets.items())
-    body += _sheet(noise_sheet(generator, sampling, ROWS, 32), "Images that differ in their noise alone, with deviation maps")
+    if generator.synthesis.noise_shapes():
+        sheet = noise_sheet(generator, sampling, ROWS, 32)
+        body += _sheet(sheet, "Images that differ in their noise alone, with deviation maps")
     return Section("mixing", "Style mixing", body)
 
 

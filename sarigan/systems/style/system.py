@@ -87,6 +87,10 @@ class StyleConfig(RunConfig):
             objective=dataclasses.replace(self.objective, r1_interval=1, path_length_interval=1),
         )
 
+    def averaged_generator(self, weights: Mapping[str, Any], device: str | torch.device) -> Generator | None:
+        """From `ema_generator`."""
+        return Generator.from_weights(self.generator, weights["ema_generator"], device)
+
     def method(self) -> str:
         groups = self.generator.grouping.kind
         if groups != "none":
