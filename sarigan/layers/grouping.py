@@ -196,6 +196,7 @@ class StraightThroughGrouping(SimilarityGrouping):
         return self.membership() + (probabilities - probabilities.detach())
 
     def image_parameters(self) -> list[nn.Parameter]:
+        """Logits, and a learned temperature."""
         return [self.logits, self.temperature_logit] if self.config.learn_temperature else [self.logits]
 
 
@@ -213,6 +214,7 @@ class AdaptiveGrouping(SimilarityGrouping):
         self.number_logit = nn.Parameter(torch.tensor(INITIAL_NUMBER_LOGIT))
 
     def initialize(self, kernel: Tensor) -> None:
+        """Take d from the kernels [c,...]."""
         self.num_weights = kernel[0].numel()
 
     def number(self) -> Tensor:
@@ -220,13 +222,16 @@ class AdaptiveGrouping(SimilarityGrouping):
         return 1 + (self.num_groups - 1) * torch.sigmoid(self.number_logit)
 
     def threshold(self, similarity: Tensor) -> Tensor:
+        """3/sqrt(d), a scalar."""
         return similarity.new_full((), NUM_DEVIATIONS * self.num_weights**-0.5)
 
     def among_used(self, logits: Tensor) -> Tensor:
+        """Logits [c,g], those of groups from n on at minus infinity."""
         unused = torch.arange(self.num_groups, device=logits.device) >= self.number().detach().round()
         return logits.masked_fill(unused, -torch.inf)
 
     def threshold_loss(self, similarity: Tensor, threshold: Tensor) -> Tensor:
+        """(n / (c^2 / sum H(S - r)) - 1)^2, which trains n alone."""
         target = similarity.numel() / hard_step(similarity, threshold).sum()
         return (self.number() / target.clamp(1, self.num_groups) - 1).square()
 

@@ -77,7 +77,7 @@ def test_planted_clusters_are_counted_and_found() -> None:
         adam.step()
         adam.zero_grad()
     member = found.membership()
-    assert round(float(found.number())) == 6
+    assert round(found.number().item()) == 6
     assert all(len(labels[member[:, i] > 0].unique()) == 1 for i in range(6))
 
 
