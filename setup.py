@@ -82,6 +82,7 @@ setup(
         "sarigan.data.avatars": ["atlas/*"],
         "sarigan.models.feature_networks": ["weights/*"],
         "sarigan.visualization.report": ["*.css", "*.js"],
+        "sarigan.editor": ["*.css", "*.js"],
         "ops": ["csrc/*"],
     },
     entry_points={"console_scripts": ["sarigan = sarigan.commands:main"]},
@@ -89,7 +90,9 @@ setup(
     distclass=PlatformDistribution,
     install_requires=[line for line in requirements("requirements.txt") if line not in TEST_RUNNER],
     extras_require={
-        "dev": TEST_RUNNER + requirements("requirements-dev.txt") + requirements("requirements-export.txt"),
+        "dev": TEST_RUNNER + requirements("requirements-dev.txt") + requirements("requirements-export.txt")
+        + requirements("requirements-editor.txt"),
+        "editor": requirements("requirements-editor.txt"),
         "export": requirements("requirements-export.txt"),
         "video": ["imageio-ffmpeg>=0.5"],
     },

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,11 +19,14 @@ from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
 from sarigan.models.generator import Generator
-from sarigan.systems.inpainting.system import InpaintingSystem
+from sarigan.systems.inpainting.completing_system import CompletingSystem
+from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
+from sarigan.systems.single_image.system import SingleImageSystem
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import System
 from sarigan.training.precision import Precision
 
+SystemT = TypeVar("SystemT", bound=System)
 Loader = Callable[[Path, str | torch.device], tuple[Generator, dict[str, Any]]]
 
 
@@ -153,16 +156,39 @@ def load_system(path: str | Path, device: str | torch.device = "cpu") -> tuple[S
     return system, config
 
 
-def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> InpaintingSystem:
+def system_of(source: str | Path) -> str:
+    """The name in `systems/registry.py` of the system that a source holds. InputError as `find_source`."""
+    found = find_source(source)
+    if any(matches(found) for matches, _ in FORMATS):
+        return StyleConfig.system
+    with reading(found, "checkpoint"):
+        return str(_load(found, "cpu")["config"].get("system", StyleConfig.system))
+
+
+def load_inpainting(path: str | Path, device: str | torch.device = "cpu") -> CompletingSystem:
     """The system of an inpainting checkpoint; InputError as `load_system`, and for one of another system."""
+    return _load_kind(path, device, CompletingSystem, "inpainting or two_stage_inpainting, which sees image and mask")
+
+
+def load_semantic_layout(path: str | Path, device: str | torch.device = "cpu") -> SemanticLayoutSystem:
+    """The system of a checkpoint that makes images of layouts; InputError as `load_inpainting`."""
+    return _load_kind(path, device, SemanticLayoutSystem, "semantic_layout, which sees layouts")
+
+
+def load_single_image(path: str | Path, device: str | torch.device = "cpu") -> SingleImageSystem:
+    """The system of a checkpoint that learnt from one picture; InputError as `load_inpainting`."""
+    return _load_kind(path, device, SingleImageSystem, "single_image, which learns from one picture")
+
+
+def _load_kind(path: str | Path, device: str | torch.device, kind: type[SystemT], wanted: str) -> SystemT:
     found = find_source(path)
     held = "an export of a generator"
     if not any(matches(found) for matches, _ in FORMATS):
         system, config = load_system(found, device)
-        if isinstance(system, InpaintingSystem):
+        if isinstance(system, kind):
             return system
         held = f"a system {config.system!r}"
-    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: inpainting, which sees image and mask")
+    raise InputError(f"{path}: holds {held}; this needs a checkpoint of system: {wanted}")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -61,13 +61,15 @@ def test_docstrings(path: Path) -> None:
         return
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "the module has none"
-    # Of `Hook`, `Supervisor`, `System`, `RunConfig`, `Grouping`, `Source`, `Metric`, `ImageSet`, where they are documented.
+    # Of `Hook`, `Supervisor`, `System`, `RunConfig`, `Grouping`, `Source`, `Metric`, `ImageSet`, `Change`: documented there.
     overrides = {"before_training", "after_step", "after_training", "scan", "load", "read", "stamp"}
     overrides |= {"check", "requests", "compute", "add_arguments", "batches", "activations", "weights"}
     overrides |= {"report_position", "report_stop", "roll_back", "resolution", "shard_multiple", "build", "tiny", "method"}
     overrides |= {"separate_parameters", "sample_images", "log_values", "notes", "evaluation_inputs", "report_sections"}
     overrides |= {"report_curves", "loss", "kernel_loss", "statistics"}
-    overrides |= {"class_names", "with_classes", "example_batch", "begin_step"}
+    overrides |= {"class_names", "with_classes", "example_batch", "begin_step", "image_size", "prepare_to_save"}
+    overrides |= {"load_layouts", "load_state_dict"}
+    overrides |= {"amount", "text", "place", "moved", "with_amount", "faded", "target"}
     missing = [
         name
         for name, node in public_definitions(tree)

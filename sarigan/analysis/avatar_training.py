@@ -157,10 +157,11 @@ def _train(
 
 
 def degrade(images: Tensor, share: float) -> Tensor:
-    """A share of the images [N,3,R,R] scaled down (to 3/8 of the size at least) and up again, and with noise."""
-    n, _, size, _ = images.shape
-    small = int(torch.randint(3 * size // 8, size, ()))
-    blurred = F.interpolate(images, size=(small, small), mode="bilinear", antialias=True, align_corners=False)
-    blurred = F.interpolate(blurred, size=(size, size), mode="bilinear", align_corners=False)
+    """A share of the images [N,3,H,W] scaled down (to 3/8 of the size at least) and up again, and with noise."""
+    n, _, height, width = images.shape
+    small = int(torch.randint(3 * height // 8, height, ()))
+    size = (small, max(1, round(small * width / height)))
+    blurred = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+    blurred = F.interpolate(blurred, size=(height, width), mode="bilinear", align_corners=False)
     noisy = blurred + torch.rand(n, 1, 1, 1) * 0.15 * torch.randn_like(images)
     return torch.where(torch.rand(n, 1, 1, 1) < share, noisy, images)

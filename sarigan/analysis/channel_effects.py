@@ -13,6 +13,7 @@ from sarigan.analysis.channel_awareness import ConditionalGenerator
 from sarigan.layers.intervention import ChannelEdit
 
 NOTHING = 1.0  # grey levels of 255, mean over images, pixels and colours
+MIN_SHARE = 0.01  # of the picture: the share of a few pixels, perhaps misread ones, says nothing
 CHUNK = 32
 
 
@@ -57,10 +58,11 @@ def strongest_channels(values: Tensor, count: int) -> list[int]:
 
 
 def part_lift(change: Tensor, masks: Tensor, num_parts: int) -> Tensor:
-    """(share of the change that falls on a part) / (share of the picture that it covers), [K]; NaN for a part that is nowhere.
+    """(share of the change that falls on a part) / (share of the picture that it covers), [K]; NaN for a part below 1% of it.
 
     change [N,R,R], masks int64 [N,R,R]: 1 for a change that is spread evenly.
     """
     weight = torch.nn.functional.one_hot(masks, num_parts).double()
     share = torch.einsum("nhw,nhwk->k", change.double(), weight) / change.double().sum().clamp_min(1e-300)
-    return share / weight.mean(dim=(0, 1, 2))
+    area = weight.mean(dim=(0, 1, 2))
+    return torch.where(area >= MIN_SHARE, share / area, torch.nan)

@@ -19,6 +19,7 @@ COMMANDS = {
     "curves": "draw one value of several runs over training in one figure",
     "attention_maps": "draw what each semantic group responds to",
     "edit_groups": "edit the codes of semantic groups",
+    "editor": "edit semantics in the browser (also: sarigan edit)",
     "edit_directions": "edit along directions of w, or single channels, of any model",
     "style_mixing": "mix the styles of two sets of images",
     "group_locality": "compare the locality of a layer's groups with that of random groups",
@@ -28,14 +29,17 @@ COMMANDS = {
     "export": "write a generator as safetensors and ONNX, or for other people's code",
     "prepare_data": "convert pictures to a prepared data set (LMDB)",
     "inpaint": "complete the holes of images",
+    "synthesize": "make images of a layout",
     "evaluate_inpainting": "compare inpainting models on the same images and masks",
     "prepare_masks": "store a fixed set of masks, one for each image, for inpainting",
+    "single_image": "learn from one picture; sample, enlarge, paint, harmonize, edit, animate",
     "doctor": "check this machine and a configuration before a run",
     "benchmark": "measure speed, or count work and memory",
     "drill": "break a run or a preparation on purpose, and check that nothing is lost",
+    "train_segmenter": "train a segmenter on a set's layouts, to judge images made from layouts",
     "train_avatar_networks": "train the classifier and the segmenter of the built-in avatars",
 }
-SHORT_NAMES = {"import": "import_checkpoint"}  # a keyword of Python is no name of a module
+SHORT_NAMES = {"import": "import_checkpoint", "edit": "editor"}  # `import` is no name of a module in Python
 USAGE_ERROR = 2
 
 

@@ -15,6 +15,7 @@ from sarigan.data.mask_files import WHITES
 from sarigan.device import resolve_device
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder, replace_text
+from sarigan.metrics.discriminative_score import require_enough
 from sarigan.metrics.evaluation import open_network
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
 from sarigan.pretrained import load_inpainting
@@ -29,12 +30,13 @@ MIN_IMAGES = 4
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="run directories or checkpoint files of system: inpainting")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="run directories or checkpoint files of inpainting systems")
     parser.add_argument("--images", help="a prepared set, a folder or a zip file; default: the first model's held_out.path")
     parser.add_argument("--masks", help="a folder with a mask for each image; default: the first model's, with --images drawn")
     parser.add_argument("--white", choices=WHITES, default="auto", help="what white means in --masks; auto: a hole, checked")
     parser.add_argument("--num-images", type=int, metavar="N", help="the first N at most; default: all")
     parser.add_argument("--networks", default="efficientnet", help="of distances, with commas: efficientnet, inception, vgg16")
+    parser.add_argument("--ids", action="store_true", help="with P-IDS and U-IDS, for 10,000 images and more")
     parser.add_argument("--rows", type=int, default=8, help="images of the sheet; default 8")
     parser.add_argument("--seed", type=int, default=0, help="of latents and noise")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -61,8 +63,10 @@ def main() -> None:
         count = len(masked) if options.num_images is None else min(len(masked), options.num_images)
         if count < MIN_IMAGES:
             raise InputError(f"a comparison needs at least {MIN_IMAGES} images, got {count}")
+        if options.ids:
+            require_enough(count, "--ids")
         networks = {name: open_network(name, device) for name in options.networks.split(",")}
-        judge = Judge(masked, count, networks, open_perceptual_distance(device), device, options.batch_size)
+        judge = Judge(masked, count, networks, open_perceptual_distance(device), device, options.batch_size, options.ids)
         masks = f"stored masks of {held_out.masks}" if held_out.masks else f"drawn masks {config.data.mask.kind}"
         protocol = f"{count} of {masked.images.describe()}; {masks}; seed {options.seed}; 8-bit completions"
         found = Comparison(f"{protocol}; distances to the originals, preprocessing {PREPROCESSING}")

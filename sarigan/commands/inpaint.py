@@ -24,7 +24,6 @@ from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
 from sarigan.files.reading import reason_of
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
 from sarigan.pretrained import load_inpainting
-from sarigan.systems.inpainting.completion import draw_latents
 from sarigan.systems.inpainting.diversity import diversity
 from sarigan.visualization.completion_sheet import completion_sheet
 from sarigan.visualization.sheet import pictures
@@ -35,7 +34,7 @@ MAX_ROWS = 16  # of the sheet
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="a run directory or a checkpoint file of system: inpainting")
+    parser.add_argument("checkpoint", type=Path, help="a run directory or a checkpoint file of an inpainting system")
     parser.add_argument("image", type=Path, help="a picture of the model's size, or a folder of them")
     parser.add_argument("mask", type=Path, help="its mask, or a folder of masks")
     parser.add_argument("--seeds", default="0", help="a completion for each, such as 0-9; default 0")
@@ -57,17 +56,20 @@ def main() -> None:
         pairs = pairs_of(options.image, options.mask)
         system = load_inpainting(options.checkpoint, device)
         generator = system.average.module
+        like = next(generator.parameters())
+        if len(seeds) > 1 and not generator.draws_completions:
+            print(f"note: {options.checkpoint} draws nothing, so a hole has one completion; made for seed {seeds[0]} alone")
+            seeds = seeds[:1]
         distance = open_perceptual_distance(device)
         rows = []
         for image_path, mask_path, name in pairs:
             image = read_image(image_path, system.resolution)
             size = (system.resolution, system.resolution)
-            known = torch.from_numpy(read_mask(mask_path, options.white, size))[None].to(generator.mean_latent)
-            original = to_signed_float(image[None]).to(generator.mean_latent)
+            known = torch.from_numpy(read_mask(mask_path, options.white, size))[None].to(like)
+            original = to_signed_float(image[None]).to(like)
             made = []
             for seed in seeds:
-                z, noise = draw_latents(generator, [seed])
-                made.append(generator(original, known, z, noise=noise, truncation_psi=options.truncation).images)
+                made.append(generator.complete(original, known, [seed], options.truncation))
                 path = options.output / f"{name}-{seed}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pictures(made[-1])[0]).save(path)

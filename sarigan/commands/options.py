@@ -8,11 +8,11 @@ from pathlib import Path
 
 from sarigan import load_generator
 from sarigan.device import resolve_device
-from sarigan.editing.edit_file import load_edits
+from sarigan.editing.edit_file import FileEdit, load_edits
 from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import NOISES
 from sarigan.errors import InputError
-from sarigan.layers.intervention import Intervention, check_place
+from sarigan.layers.intervention import check_place
 from sarigan.models.generator import Generator
 
 
@@ -91,6 +91,6 @@ def parse_groups(text: str, layer: str, generator: Generator) -> list[int]:
     return [int(part) for part in parts]
 
 
-def load_all_edits(paths: Sequence[Path], generator: Generator) -> list[Intervention]:
+def load_all_edits(paths: Sequence[Path], generator: Generator) -> list[FileEdit]:
     """The edits of all files, in order."""
     return [edit for path in paths for edit in load_edits(path, generator)]

@@ -8,11 +8,12 @@ import argparse
 import os
 from pathlib import Path
 
+from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.data.lmdb.dataset import LmdbDataset
 from sarigan.data.lmdb.format import CROPS, ENCODINGS, FILTERS, Recipe
 from sarigan.data.prepare.inspection import contact_sheet_path, report_text, save_contact_sheet, verify
 from sarigan.data.prepare.job import Options, prepare
-from sarigan.errors import exit_on_input_error
+from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.picture import ALPHAS
 
 STOPPED = 130  # exit code after Ctrl-C, as shells have it
@@ -31,6 +32,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--encoding", choices=ENCODINGS, default="raw", help="lossless both (default raw)")
     parser.add_argument("--attributes", metavar="FILE", help="CSV or dataset.json; none ignores the source's own")
     parser.add_argument("--labels", choices=("auto", "none"), default="auto", help="none: subfolders are no classes")
+    layouts = parser.add_argument_group("layouts", "of a folder or zip file with images/ and labels/, or of avatars")
+    layouts.add_argument("--num-classes", type=int, metavar="K", help="the set has layouts of K classes (avatars: 10)")
+    layouts.add_argument("--void", type=int, metavar="V", help="value in the files that means no class")
+    layouts.add_argument("--instances", action="store_true", help="with the edges of the objects in instances/")
+    layouts.add_argument("--colors", metavar="FILE", help="labels are colours: a text file with a line R G B name a class")
     parser.add_argument("--num-images", type=int, metavar="N", help="at most N (avatars: N, default 100000)")
     parser.add_argument("--seed", type=int, default=0, help="of avatars")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
@@ -65,7 +71,22 @@ def main() -> None:
             _prepare(arguments)
 
 
+def _layouts(arguments: argparse.Namespace) -> LayoutDataConfig | None:
+    """How layouts are read; InputError for options that have no meaning without them."""
+    if arguments.num_classes is None:
+        for option in ("void", "colors", "instances"):
+            if getattr(arguments, option):
+                raise InputError(f"--{option} is of layouts: it needs --num-classes")
+        return None
+    name = "avatars" if arguments.source == "avatars" else "folder"
+    return LayoutDataConfig(
+        name=name, path=arguments.source, num_classes=arguments.num_classes, void=arguments.void,
+        instances=arguments.instances, colors=arguments.colors,
+    )  # fmt: skip
+
+
 def _prepare(arguments: argparse.Namespace) -> None:
+    layouts = _layouts(arguments)
     recipe = Recipe(
         tuple(arguments.resolution),
         crop=arguments.crop,
@@ -73,6 +94,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         alpha=arguments.alpha,
         enlarge=arguments.enlarge,
         encoding=arguments.encoding,
+        layout=None if layouts is None else layouts.recipe(),
     )
     options = Options(
         num_workers=arguments.workers,
@@ -83,6 +105,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         labels=arguments.labels,
         seed=arguments.seed,
         commit_megabytes=arguments.commit_megabytes,
+        layouts=layouts,
     )
     outcome = prepare(arguments.source, arguments.destination, recipe, options)
     if outcome.header is None:

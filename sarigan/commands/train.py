@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 
 from sarigan import distributed
-from sarigan.config import load_config
+from sarigan.config import Config, load_config
 from sarigan.runs.evaluation_hook import describe_metrics
 from sarigan.runs.resume import resume_summary
 from sarigan.runs.run import train
@@ -35,24 +35,29 @@ def main() -> None:
         if arguments.dry_run:
             with distributed.raise_on_all_ranks():
                 data = data_summary(config, required=arguments.processes is not None)
-                if config.data.labels is not None and not data.startswith("missing"):
-                    config, _ = config.open_data()  # the classes decide the size of the networks
+                if not data.startswith("missing"):
+                    config, _ = config.open_data()  # classes, or one picture, decide the size of the networks
                 state = TrainingState(config, resolve_precision(config.training))
                 resumed = resume_summary(config, run_dir) if distributed.is_main() else None
                 report = dry_run_report(config, state, data, arguments.processes, resumed)
             if distributed.is_main():
                 print(report)
             return
-        try:
-            trainer = train(config, run_dir)
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-        if not distributed.is_main():
-            return
-        done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
-        print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
-        for line in describe_metrics(run_dir):
-            print(line)
-        print(f"samples:     {run_dir / 'samples'}")
-        print(f"checkpoints: {run_dir / 'checkpoints'}")
-        print(f"log:         {run_dir / 'log.jsonl'}, and tensorboard --logdir {run_dir / 'tensorboard'}")
+        train_and_tell(config, run_dir)
+
+
+def train_and_tell(config: Config, run_dir: Path) -> None:
+    """Train, and print where the results are."""
+    try:
+        trainer = train(config, run_dir)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    if not distributed.is_main():
+        return
+    done = "finished" if trainer.state.step >= trainer.total_steps else "stopped"
+    print(f"{done} at {trainer.state.seen_kimg:.1f} kimg after {trainer.state.seconds / 60:.1f} minutes of training")
+    for line in describe_metrics(run_dir):
+        print(line)
+    print(f"samples:     {run_dir / 'samples'}")
+    print(f"checkpoints: {run_dir / 'checkpoints'}")
+    print(f"log:         {run_dir / 'log.jsonl'}, and tensorboard --logdir {run_dir / 'tensorboard'}")

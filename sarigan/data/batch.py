@@ -9,12 +9,16 @@ from torch import Tensor
 
 @dataclass
 class Batch:
-    """N samples. Images are uint8 as they are read, and floating-point numbers in -1..1 on the device of a step."""
+    """N samples. Images are uint8 as they are read, and floating-point numbers in -1..1 on the device of a step.
+
+    Where a system has images that are not square, R x R stands for their height x width.
+    """
 
     images: Tensor  # [N,3,R,R]
     labels: Tensor | None = None  # [N], int64
     layout: Tensor | None = None  # [N,R,R], int64: the class of every pixel
     mask: Tensor | None = None  # [N,1,R,R], 1 where the image is known
+    edges: Tensor | None = None  # [N,R,R], uint8: 1 at the edges of instances in the layout
 
     def __len__(self) -> int:
         return len(self.images)

@@ -147,6 +147,17 @@ class DataConfig:
         """What a run draws for each of its positions beside what the data set has: arrays named as the fields of `Batch`."""
         return no_extras
 
+    def open(self, resolution: int) -> ClassifiedDataset:
+        """The images without their labels at R pixels."""
+        if self.name == "avatars":
+            return AvatarDataset(resolution, self.num_images, self.seed)
+        assert self.path is not None
+        if self.name == "lmdb":
+            return LmdbDataset(self.path, resolution)
+        if is_lmdb(Path(self.path)):
+            raise InputError(f"{self.path}: an LMDB, such as a prepared set; data.name=lmdb reads it, got data.name=folder")
+        return ImageFolderDataset(self.path, resolution, self.crop)
+
 
 def no_extras(position: int) -> dict[str, np.ndarray]:
     """Nothing."""
@@ -155,19 +166,8 @@ def no_extras(position: int) -> dict[str, np.ndarray]:
 
 def open_dataset(config: DataConfig, resolution: int) -> KeyedDataset:
     """The data set of a configuration at R pixels, with labels where it names them; InputError when it cannot be read."""
-    images = _open_images_of(config, resolution)
+    images = config.open(resolution)
     return images if config.labels is None else LabelledDataset(images, config.labels)
-
-
-def _open_images_of(config: DataConfig, resolution: int) -> ClassifiedDataset:
-    if config.name == "avatars":
-        return AvatarDataset(resolution, config.num_images, config.seed)
-    assert config.path is not None
-    if config.name == "lmdb":
-        return LmdbDataset(config.path, resolution)
-    if is_lmdb(Path(config.path)):
-        raise InputError(f"{config.path}: an LMDB, such as a prepared set; data.name=lmdb reads it, got data.name=folder")
-    return ImageFolderDataset(config.path, resolution, config.crop)
 
 
 def open_images(source: str | Path, resolution: int | None = None) -> ImageDataset:
@@ -195,17 +195,21 @@ def open_images(source: str | Path, resolution: int | None = None) -> ImageDatas
 class _Samples(torch.utils.data.Dataset):
     """Samples (index, mirrored, position) as a `Batch` without its dimension N.
 
-    A data set that has more than images has a method `extras(index)`, which returns arrays named as the fields of `Batch`.
+    A data set that has more than images has a method `extras(index)`, which returns arrays named as the fields of `Batch`. One
+    that cuts its images at random has `arrays_at(index, position, seed)`, which returns the images among them.
     """
 
-    def __init__(self, dataset: ImageDataset, drawn: Callable[[int], dict[str, np.ndarray]]) -> None:
-        self.dataset, self.drawn = dataset, drawn
+    def __init__(self, dataset: ImageDataset, drawn: Callable[[int], dict[str, np.ndarray]], seed: int) -> None:
+        self.dataset, self.drawn, self.seed = dataset, drawn, seed
 
     def __getitem__(self, sample: PlacedSample) -> Batch:
         index, mirrored, position = sample
-        arrays = {"images": self.dataset[index]}
-        if hasattr(self.dataset, "extras"):
-            arrays |= self.dataset.extras(index)
+        if hasattr(self.dataset, "arrays_at"):
+            arrays = self.dataset.arrays_at(index, position, self.seed)
+        else:
+            arrays = {"images": self.dataset[index]}
+            if hasattr(self.dataset, "extras"):
+                arrays |= self.dataset.extras(index)
         tensors = {name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()}
         return Batch(**tensors | {name: torch.from_numpy(array) for name, array in self.drawn(position).items()})
 
@@ -231,7 +235,7 @@ def training_batches(
     if config.balanced:
         sampler = BalancedSampler(labels_of(dataset), seed, config.flip)
     loader = DataLoader(
-        _Samples(dataset, config.extras_by_position(dataset.resolution, seed)),
+        _Samples(dataset, config.extras_by_position(dataset.resolution, seed), seed),
         # Endless, so it has no length.
         batch_sampler=StepBatches(sampler, position, batch_size, rank, num_ranks, rounds),  # type: ignore[arg-type]
         num_workers=config.num_workers, collate_fn=stack, worker_init_fn=start_worker,

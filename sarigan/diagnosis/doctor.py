@@ -4,7 +4,6 @@ import dataclasses
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ops.host_memory import available_and_total_bytes
 from sarigan.config import Config
+from sarigan.data.batch import Batch
 from sarigan.data.labels import ClassLabels, LabelledDataset
-from sarigan.data.loader import KeyedDataset, open_dataset
+from sarigan.data.loader import KeyedDataset
 from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.errors import InputError
 from sarigan.metrics.catalogue import metrics_named
@@ -107,10 +108,10 @@ def compilers() -> Iterator[Finding]:
 
 def memory() -> Iterator[Finding]:
     """Host memory, and the shared memory of data workers."""
-    if sys.platform != "linux":
+    found = available_and_total_bytes()
+    if found is None:
         return
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
-    total, free = (int(fields[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    free, total = found
     yield Finding("ok" if free > 4 * GIB else "note", "memory", f"{free / GIB:.1f} of {total / GIB:.1f} GiB available")
     shared = Path("/dev/shm")
     if shared.is_dir():
@@ -178,10 +179,10 @@ def run(config: Config, run_dir: Path) -> Iterator[Finding]:
 
 def data(config: Config) -> Iterator[Finding]:
     """The training images: their description, and a few of them decoded."""
-    dataset = open_dataset(config.data, config.resolution)
+    config, dataset = config.open_data()
+    size = (3, *config.image_size)
     for index in sorted({0, len(dataset) // 2, len(dataset) - 1}):
         image = dataset[index]
-        size = (3, config.resolution, config.resolution)
         if image.shape != size or image.dtype != np.uint8:
             yield Finding("bad", "data", f"image {index} is {image.dtype} {image.shape}, not uint8 {size}")
             return
@@ -189,22 +190,29 @@ def data(config: Config) -> Iterator[Finding]:
 
 
 class _Noise:
-    """Random images, of the classes in turn."""
+    """Random images, of the classes in turn, with what an example of the system has beside its image."""
 
     content_key = "noise"
 
-    def __init__(self, resolution: int, class_names: list[str]) -> None:
-        self.resolution, self.class_names = resolution, class_names
+    def __init__(self, example: Batch, class_names: list[str]) -> None:
+        self.shape, self.class_names = tuple(example.images.shape[1:]), class_names
+        self.resolution = self.shape[2]
+        beside = {"layout": example.layout, "edges": example.edges}
+        self.beside = {name: value[0].numpy() for name, value in beside.items() if value is not None}
 
     def class_labels(self, source: str) -> ClassLabels:
         """The label of every image."""
         return ClassLabels(self.class_names, [index % len(self.class_names) for index in range(len(self))], str)
 
+    def extras(self, index: int) -> dict[str, np.ndarray]:
+        """The example's layout, and its edges."""
+        return self.beside
+
     def __len__(self) -> int:
         return max(64, 2 * len(self.class_names))
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.random.default_rng(index).integers(0, 256, (3, self.resolution, self.resolution), dtype=np.uint8)
+        return np.random.default_rng(index).integers(0, 256, self.shape, dtype=np.uint8)
 
     def describe(self) -> str:
         return "random"
@@ -213,7 +221,7 @@ class _Noise:
 def noise_for(state: TrainingState) -> KeyedDataset:
     """Random images, with labels where the networks have classes."""
     names, labels = state.config.class_names, state.config.data.labels
-    images = _Noise(state.system.resolution, names)
+    images = _Noise(state.system.example_batch(1, torch.device("cpu"), torch.float32), names)
     return LabelledDataset(images, labels) if names and labels else images
 
 
@@ -224,7 +232,8 @@ def tiny_state(config: Config) -> TrainingState:
     training = dataclasses.replace(
         config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
     )
-    tiny = dataclasses.replace(config.tiny(), data=dataclasses.replace(config.data, num_workers=0), training=training)
+    tiny = config.tiny()
+    tiny = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, num_workers=0), training=training)
     return TrainingState(tiny, resolve_precision(tiny.training))
 
 

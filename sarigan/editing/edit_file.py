@@ -3,7 +3,8 @@
 Edits are JSON, and anyone can write them by hand:
 {"format": "sarigan-edits", "version": 1, "architecture": {...}, "edits": [
   {"layer": "8x8.up", "group": 3, "code": "z", "operation": "scale", "amount": 2.0},
-  {"layer": "8x8.up", "group": 3, "code": "z", "operation": "move", "amount": 1.5, "values": [...], "channels": [...]}]}
+  {"layer": "8x8.up", "group": 3, "code": "z", "operation": "move", "amount": 1.5, "values": [...], "channels": [...]},
+  {"layer": "8x8.up", "channel": 7, "operation": "shift", "amount": -2.0}]}
 `architecture` (the generator's configuration) and `channels` (of the group, when values are given for z) may be left out;
 when they are there, they must be the generator's. Numbers are written so that they read back bit by bit.
 
@@ -24,15 +25,17 @@ from torch import Tensor
 from sarigan.editing.seeds import LatentSource
 from sarigan.errors import InputError
 from sarigan.files.reading import read_json, read_npz, reading
-from sarigan.layers.intervention import LARGEST, Intervention, check_place
+from sarigan.layers.intervention import LARGEST, ChannelEdit, Intervention, check_place
 from sarigan.models.generator import Generator
 
 FORMAT, VERSION = "sarigan-edits", 1
 FIELDS = ("layer", "group", "code", "operation", "amount", "values")
-TYPES = {"layer": str, "group": int, "code": str, "operation": str, "amount": (int, float)}
+CHANNEL_FIELDS = ("layer", "channel", "operation", "amount")
+TYPES = {"layer": str, "group": int, "channel": int, "code": str, "operation": str, "amount": (int, float)}
+FileEdit = Intervention | ChannelEdit  # what a file can hold
 
 
-def edits_to_dict(edits: Sequence[Intervention], generator: Generator) -> dict[str, Any]:
+def edits_to_dict(edits: Sequence[FileEdit], generator: Generator) -> dict[str, Any]:
     """The content of an edit file. InputError for an edit that does not fit, or with values of more than one sample."""
     return {
         "format": FORMAT,
@@ -42,20 +45,20 @@ def edits_to_dict(edits: Sequence[Intervention], generator: Generator) -> dict[s
     }
 
 
-def save_edits(edits: Sequence[Intervention], generator: Generator, path: Path) -> None:
+def save_edits(edits: Sequence[FileEdit], generator: Generator, path: Path) -> None:
     """Write an edit file; see `edits_to_dict`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(edits_to_dict(edits, generator), indent=1) + "\n")
 
 
-def load_edits(path: Path, generator: Generator) -> list[Intervention]:
+def load_edits(path: Path, generator: Generator) -> list[FileEdit]:
     """The edits of a file, checked against the generator. InputError naming the file and the field."""
     content = read_json(path)
     with reading(path, "edit file"):
         return edits_from_dict(content, generator)
 
 
-def edits_from_dict(content: Any, generator: Generator) -> list[Intervention]:
+def edits_from_dict(content: Any, generator: Generator) -> list[FileEdit]:
     """The inverse of `edits_to_dict`; InputError naming the field."""
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("edits"), list):
         raise InputError(f'an edit file is {{"format": "{FORMAT}", "version": {VERSION}, "edits": [...]}}')
@@ -74,8 +77,10 @@ def group_channels(generator: Generator, layer: str, group: int) -> list[int]:
     return generator.grouped_layer(layer).grouping.membership()[:, group].nonzero().flatten().tolist()
 
 
-def _edit_to_dict(edit: Intervention, generator: Generator) -> dict[str, Any]:
-    entry: dict[str, Any] = {name: getattr(edit, name) for name in FIELDS[:-1]}
+def _edit_to_dict(edit: FileEdit, generator: Generator) -> dict[str, Any]:
+    entry = edit.fields()
+    if isinstance(edit, ChannelEdit):
+        return entry
     channels = group_channels(generator, edit.layer, edit.group)
     if edit.values is not None:
         if edit.values.ndim != 1:
@@ -86,20 +91,27 @@ def _edit_to_dict(edit: Intervention, generator: Generator) -> dict[str, Any]:
     return entry
 
 
-def _edit_from_dict(entry: Any, index: int, generator: Generator) -> Intervention:
+def _edit_from_dict(entry: Any, index: int, generator: Generator) -> FileEdit:
     where = f"edits[{index}]"
     if not isinstance(entry, dict):
         raise InputError(f"{where} must be an object, got {type(entry).__name__}")
-    unknown = set(entry) - {*FIELDS, "channels"}
+    fields = CHANNEL_FIELDS if "channel" in entry else (*FIELDS, "channels")
+    unknown = set(entry) - set(fields)
     if unknown:
-        raise InputError(f"{where}: unknown field {sorted(unknown)[0]!r}; the fields are {', '.join(FIELDS)}, channels")
+        raise InputError(f"{where}: unknown field {sorted(unknown)[0]!r}; the fields are {', '.join(fields)}")
     for name, kind in TYPES.items():
+        if name not in fields:
+            continue
         if name not in entry:
             if name == "amount":
                 continue
             raise InputError(f"{where}: field {name!r} is missing")
         if not isinstance(entry[name], kind) or isinstance(entry[name], bool):  # type: ignore[arg-type]
             raise InputError(f"{where}: wrong type of {name}: {entry[name]!r}")
+    if "channel" in entry:
+        edit = ChannelEdit(**{**entry, "amount": float(entry.get("amount", 1.0))})
+        generator.synthesis.edits_by_layer([edit])
+        return edit
     channels = group_channels(generator, entry["layer"], entry["group"])
     values = _numbers(entry.get("values"), where)
     if values is not None:

@@ -23,7 +23,7 @@ def style_matrix(generator: Generator, layers: Sequence[str] | None = None) -> T
     """
     synthesis = generator.synthesis
     if not isinstance(synthesis, SkipSynthesis):
-        raise InputError("directions are of StyleGAN2 and SariGAN (generator.synthesis=skip), not of generator.synthesis=adain")
+        raise InputError("directions are of StyleGAN2 and SariGAN alone (system: style, generator.synthesis=skip)")
     found = dict(synthesis.named_layers())
     rows = []
     for name in found if layers is None else layers:

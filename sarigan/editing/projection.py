@@ -18,8 +18,10 @@ from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention, group_code
 from sarigan.models.generator import Generator
 
-SPACES = ("w", "w+", "codes")
+STAGES = {"w": ("w",), "w+": ("w", "w+"), "codes": ("w", "w+", "codes")}
 Distance = Callable[[Tensor, Tensor], Tensor]  # images [1,3,S,S] twice, in -1..1 -> [1]
+SPACES = tuple(STAGES)
+Watch = Callable[[int, int], None]  # (steps done, steps of all stages); what it raises ends the search
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,19 @@ class Projection:
 
 
 def project(
-    generator: Generator, target: Tensor, distance: Distance, config: ProjectionConfig, show_progress: bool = False
-) -> Projection:
-    """Latents (and codes) whose image is nearest to target [1,3,R,R] in -1..1. InputError for `codes` without groups."""
+    generator: Generator, target: Tensor, distance: Distance, config: ProjectionConfig, show_progress: bool = False,
+    watch: Watch = lambda done, total: None,
+) -> Projection:  # fmt: skip
+    """Latents (and codes) whose image is nearest to target [1,3,R,R] in -1..1. InputError for `codes` without groups.
+
+    watch is called before every step.
+    """
     num_groups = generator.synthesis.num_groups()
     if config.space == "codes" and not num_groups:
         raise InputError("this generator has no groups (generator.grouping.kind=none): project into w or w+")
     spread = _latent_spread(generator)
     w = generator.mean_latent.clone()[None]
-    search = _Search(generator, target, distance, config, show_progress)
+    search = _Search(generator, target, distance, config, show_progress, watch)
     w = w.requires_grad_(True)
     search.run("w", [w], lambda noise: (_everywhere(generator, w + noise * spread), []))
     latents = _everywhere(generator, w.detach())
@@ -94,10 +100,11 @@ class _Search:
     """Adam over some tensors; keeps images along the way."""
 
     def __init__(
-        self, generator: Generator, target: Tensor, distance: Distance, config: ProjectionConfig, show_progress: bool
-    ) -> None:
+        self, generator: Generator, target: Tensor, distance: Distance, config: ProjectionConfig, show_progress: bool,
+        watch: Watch,
+    ) -> None:  # fmt: skip
         self.generator, self.target, self.distance, self.config = generator, target, distance, config
-        self.show_progress = show_progress
+        self.show_progress, self.watch = show_progress, watch
         self.progress: list[tuple[str, Tensor]] = []
         self.losses: list[float] = []
 
@@ -111,6 +118,7 @@ class _Search:
         noise_source = torch.Generator().manual_seed(0)
         steps = tqdm(range(config.num_steps), desc=f"projecting into {stage}", unit="step", disable=not self.show_progress)
         for step in steps:
+            self.watch(len(self.losses), len(STAGES[config.space]) * config.num_steps)
             done = step / config.num_steps
             # Up over the first twentieth, down over the last quarter.
             for group in optimizer.param_groups:

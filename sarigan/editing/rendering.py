@@ -1,5 +1,6 @@
 """Images, and the features of their groups, from latents and seeds: truncation, noise, a batch at a time."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ class Sampling:
 
     def batches(
         self, generator: Generator, latents: LatentSource, seeds: Sequence[int] | None = None,
-        interventions: Sequence[Intervention] = (), description: str | None = None,
+        interventions: Sequence[Edit] = (), description: str | None = None,
     ) -> Iterator[Tensor]:  # fmt: skip
         """Images of latents [N,L,w_dim], `batch_size` at a time."""
         return rendered_batches(generator, latents, self.noise, seeds, interventions, self.batch_size, description)
@@ -102,14 +103,17 @@ class Sampling:
 def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """In the block, each call of the generator puts the inputs [N,C,H,W] of these layers' convolutions into the dictionary.
 
-    Codes have not acted on them yet (SariGAN Fig. 3). InputError for a layer without groups.
+    Codes have not acted on them yet (SariGAN Fig. 3). Calls that other threads make meanwhile are not recorded.
+    InputError for a layer without groups.
     """
     for name in layers:
         check_place(name, None, generator.synthesis.num_groups())
     found: dict[str, Tensor] = {}
+    thread = threading.get_ident()
 
     def keep(name: str, module: nn.Module, arguments: tuple) -> None:
-        found[name] = arguments[0].detach()
+        if threading.get_ident() == thread:
+            found[name] = arguments[0].detach()
 
     assert not layers or isinstance(generator.synthesis, SkipSynthesis)
     modules = dict(generator.synthesis.named_layers()) if isinstance(generator.synthesis, SkipSynthesis) else {}

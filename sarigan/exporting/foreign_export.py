@@ -13,7 +13,7 @@ from sarigan.exporting.layouts import nvidia, rosinality
 from sarigan.exporting.layouts.part import to_theirs
 from sarigan.files.paths import replace_file
 from sarigan.models.discriminator import Discriminator, DiscriminatorConfig
-from sarigan.models.generator import Generator, GeneratorConfig
+from sarigan.models.generator import Generator
 
 State = dict[str, Any]
 RELEASE_THRESHOLD_LOGIT = -1.0  # what the release starts its threshold at; generation does not use it
@@ -27,7 +27,7 @@ def rosinality_state(
     InputError when that code has no such network.
     """
     config = average.config
-    _require_skip(config)
+    _require_skip(average)
     if config.class_names:
         raise InputError("that code has no classes; --format nvidia_state writes a StyleGAN2 with classes for NVIDIA's")
     grouped = config.grouping.kind != "none"
@@ -75,7 +75,7 @@ def nvidia_state(
     InputError for a model with groups, which that code does not have.
     """
     config = average.config
-    _require_skip(config)
+    _require_skip(average)
     if config.grouping.kind != "none":
         raise InputError("NVIDIA's code has no groups; --format rosinality writes a SariGAN for its release")
     parts = nvidia.generator_parts(replace(config, stored_noise=True))
@@ -118,8 +118,10 @@ def save_foreign(state: State, path: Path) -> None:
         raise InputError(f"{path}: cannot write the export ({error.strerror})") from None
 
 
-def _require_skip(config: GeneratorConfig) -> None:
-    if config.synthesis != "skip":
+def _require_skip(generator: Generator) -> None:
+    if generator.KIND != Generator.KIND:
+        raise InputError(f"a {generator.KIND} generator, which that code does not have")
+    if generator.config.synthesis != "skip":
         raise InputError("a StyleGAN (generator.synthesis=adain), which that code does not have")
 
 

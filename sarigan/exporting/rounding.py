@@ -35,7 +35,7 @@ def measure_rounding(
 ) -> Rounding:
     """The difference that other weights (`half_weights`) make on the same latents and noise, images clamped to -1..1."""
     widened = {name: value.float() if value.dtype == torch.float16 else value for name, value in weights.items()}
-    rounded = Generator.from_weights(generator.config, widened, generator.mean_latent.device)
+    rounded = type(generator).from_weights(generator.config, widened, generator.mean_latent.device)
     source = torch.Generator().manual_seed(0)
     z = torch.randn(num_images, generator.config.z_dim, generator=source).to(generator.mean_latent)
     differences, same_groups = [], True

@@ -23,8 +23,8 @@ WEIGHTS_NAME = "generator.safetensors"
 CONFIG_NAME = "generator.json"
 EXPORT_VERSION = 3  # 1: float32 or float64 alone; 2: also float16; 3: also other generators than the style-based one
 MAX_BYTES = 8 << 30
-STYLE = "style"  # the kind that an export means which names none
-GENERATORS: dict[str, type[Generator]] = {STYLE: Generator, "class_conditional": ClassConditionalGenerator}
+STYLE = Generator.KIND  # the kind of an export that names none
+GENERATORS: dict[str, type[Generator]] = {made.KIND: made for made in (Generator, ClassConditionalGenerator)}
 
 
 def is_exported(path: Path) -> bool:
@@ -55,7 +55,7 @@ def save_exported(generator: Generator, folder: Path, origin: dict[str, Any], ha
     stored = half_weights(generator) if half else generator.state_dict()
     weights = {name: value.detach().contiguous().cpu() for name, value in stored.items()}
     content = save(weights)
-    kind = next(name for name, made in GENERATORS.items() if type(generator) is made)
+    kind = generator.KIND
     description = {
         "export_version": (2 if half else 1) if kind == STYLE else 3,
         **({} if kind == STYLE else {"kind": kind}),

@@ -7,6 +7,7 @@ ascending order, or h_i: [N,1]; in a layer with biases the scales are followed b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,6 +50,10 @@ class Intervention:
     def place(self) -> str:
         """`z of group 3 in 8x8.up`."""
         return f"{self.code} of group {self.group} in {self.layer}"
+
+    def fields(self) -> dict[str, Any]:
+        """What an edit file holds of it, but for its values."""
+        return {name: getattr(self, name) for name in ("layer", "group", "code", "operation", "amount")}
 
     def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
         """InputError for a layer or a group that is not there."""
@@ -139,6 +144,15 @@ class ChannelEdit:
             raise InputError(f"edit of a channel: operation must be scale or shift, got {self.operation!r}")
         if not abs(self.amount) <= LARGEST:
             raise InputError(f"edit of a channel: amount must be a finite number of 32 bits, got {self.amount}")
+
+    @property
+    def place(self) -> str:
+        """`channel 7 of 8x8.up`."""
+        return f"channel {self.channel} of {self.layer}"
+
+    def fields(self) -> dict[str, Any]:
+        """What an edit file holds of it."""
+        return {name: getattr(self, name) for name in ("layer", "channel", "operation", "amount")}
 
     def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
         """InputError for a layer or a channel that is not there."""

@@ -43,16 +43,20 @@ class SpectralNorm(nn.Module):
 
 
 class SpectralConv2d(nn.Module):
-    """x [N,I,H,W] -> [N,O,H,W]: a spectrally normalised convolution with "same" padding."""
+    """x [N,I,H,W] -> [N,O,h,w]: a spectrally normalised convolution. padding None: "same" padding."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = True, stride: int = 1,
+        padding: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.stride, self.padding = stride, kernel_size // 2 if padding is None else padding
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.spectral = SpectralNorm(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = conv2d(x, self.spectral(self.weight), padding=self.weight.shape[2] // 2)
+        y = conv2d(x, self.spectral(self.weight), self.stride, self.padding)
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
 

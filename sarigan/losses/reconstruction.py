@@ -12,3 +12,12 @@ def hole_l1(completed: Tensor, original: Tensor, known: Tensor) -> Tensor:
     hole = 1 - known
     area = hole.sum(dim=(1, 2, 3)) * completed.shape[1]
     return (((completed - original).abs() * hole).sum(dim=(1, 2, 3)) / area.clamp_min(1)).mean()
+
+
+def weighted_l1(completed: Tensor, original: Tensor, weights: Tensor) -> Tensor:
+    """sum w |a - b| over pixels and channels / (C R^2 / 4), averaged over samples: a scalar. weights [N,1,R,R].
+
+    The mean over a square of half the side, outside of which w is 0 (Yu et al. 2018).
+    """
+    area = completed[0].numel() / 4
+    return ((completed - original).abs() * weights).sum(dim=(1, 2, 3)).mean() / area

@@ -29,6 +29,7 @@ from sarigan.metrics.groups.metric import GroupQuality
 from sarigan.metrics.inception_score import InceptionScore
 from sarigan.metrics.information import CodeInformation
 from sarigan.metrics.kid import KernelDistance
+from sarigan.metrics.layout_fidelity import LayoutFidelity, StyleDiversity, StyleTransfer
 from sarigan.metrics.linear_separability import LinearSeparability
 from sarigan.metrics.perceptual_path_length import PerceptualPathLength
 from sarigan.metrics.precision_recall import PrecisionRecall
@@ -61,6 +62,9 @@ METRICS: dict[str, Metric] = {
         ClassPrecisionRecall("class_precision_recall_efficientnet", "efficientnet", "means over classes, EfficientNet"),
         ClassificationAccuracy(),
         ClassControl(),
+        LayoutFidelity(),
+        StyleDiversity(),
+        StyleTransfer(),
     )
 }
 

@@ -7,7 +7,7 @@ cut into L = blocks + 1 chunks: the first makes the 4x4 features, chunk l enters
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +144,8 @@ class ClassConditionalGenerator(Generator):
     In evaluation mode the batch statistics are those that `refresh` stored. It is called by the first image after
     `is_stale` was set, as the moving average does whenever the weights change.
     """
+
+    KIND: ClassVar[str] = "class_conditional"
 
     config: ClassConditionalGeneratorConfig  # type: ignore[assignment]
     mapping: ClassMapping  # type: ignore[assignment]

@@ -63,7 +63,7 @@ class ClassConditionalSynthesis(nn.Module):
         self, widths: Sequence[int], class_dim: int, z_dim: int, chunk_dim: int, spectral_codes: bool, attention_resolution: int
     ) -> None:
         super().__init__()
-        self.class_dim, self.chunk_dim = class_dim, chunk_dim
+        self.class_dim, self.chunk_dim, self.first_width = class_dim, chunk_dim, widths[0]
         self.num_latents = len(widths)
         self.start = SpectralLinear(chunk_dim or z_dim, widths[0] * 4 * 4)
         self.blocks = nn.ModuleDict()
@@ -124,7 +124,7 @@ class ClassConditionalSynthesis(nn.Module):
         edits = by_layer(interventions, {}, self.num_channels()) if interventions else {}
         first = latents[:, 0, self.class_dim :]
         x = self.start(first[:, : self.chunk_dim] if self.chunk_dim else first)
-        x = x.reshape(len(latents), -1, 4, 4).contiguous(memory_format=_layout_of(self.to_rgb.weight))
+        x = x.reshape(-1, self.first_width, 4, 4).contiguous(memory_format=_layout_of(self.to_rgb.weight))
         codes: dict[str, StyleCodes] = {}
         for index, (name, block) in enumerate(self.named_blocks(), start=1):
             code = self.code(latents, index)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,8 @@ class GeneratorOutput:
 
 class Generator(nn.Module):
     """z [N,z_dim] -> GeneratorOutput."""
+
+    KIND: ClassVar[str] = "style"  # in an export
 
     mean_latent: Tensor
 

@@ -9,7 +9,7 @@ groups are of its *input* channels, by the kernels of the convolution before it.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
@@ -61,6 +61,16 @@ class SynthesisOutput:
 
     images: Tensor  # [N,3,R,R], about -1..1, not clamped
     codes: dict[str, StyleCodes]  # of every grouped layer, by layer name
+
+
+@dataclass(frozen=True)
+class PartialSynthesis:
+    """What is there after some layers; the next one needs nothing else of those before it."""
+
+    x: Tensor  # [N,c,H,W]
+    images: Tensor | None = None  # [N,3,H,W], the sum of the ToRGBs so far
+    codes: Mapping[str, StyleCodes] = field(default_factory=dict)  # of the grouped layers so far
+    num_layers: int = 0
 
 
 @dataclass
@@ -218,27 +228,52 @@ class SkipSynthesis(nn.Module):
         start: Tensor | None = None, features: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> SynthesisOutput:  # fmt: skip
         """start [N,c,4,4]: instead of the constant. features: [N,c,H,W] by the name of the block that they join (`8x8`)."""
-        edits = by_layer(interventions, self.num_groups(), self.num_channels()) if interventions else {}
+        partial = self.begin(latents, start)
+        edits = self.edits_by_layer(interventions)
+        for _ in self.layer_names():
+            partial = self.advance(partial, latents, noise, edits, features)
+        return self.finish(partial)
+
+    def layer_names(self) -> list[str]:
+        """`4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
+        return [name for name, _ in self.named_layers()]
+
+    def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
+        """The edits of every layer, in order; InputError for a layer, group or channel that is not there."""
+        return by_layer(interventions, self.num_groups(), self.num_channels()) if interventions else {}
+
+    def begin(self, latents: Tensor, start: Tensor | None = None) -> PartialSynthesis:
+        """What is there before the first layer; start as in `forward`."""
         if start is None:
             assert self.constant is not None
             start = self.constant.expand(latents.shape[0], -1, -1, -1)
-        x = start
-        images: Tensor | None = None
-        codes: dict[str, StyleCodes] = {}
-        maps = iter(noise)
-        index = 0
-        for name, block in self.named_blocks():
-            if block.up is not None:
-                x, codes[f"{name}.up"] = block.up(x, latents[:, index], next(maps), edits.get(f"{name}.up", ()))
-                index += 1
-                if name in features:
-                    x = (x + features[name]) * math.sqrt(0.5)
-            x, codes[f"{name}.conv"] = block.conv(x, latents[:, index], next(maps), edits.get(f"{name}.conv", ()))
-            index += 1
-            rgb = block.to_rgb(x, latents[:, index])
-            if images is not None:
-                with torch.autocast(rgb.device.type, enabled=False):
-                    rgb = self.upsample(images) + rgb
-            images = rgb
-        assert images is not None
-        return SynthesisOutput(images, {name: code for name, code in codes.items() if code.membership is not None})
+        return PartialSynthesis(start)
+
+    def advance(
+        self, partial: PartialSynthesis, latents: Tensor, noise: Sequence[Tensor | None],
+        edits: Mapping[str, Sequence[Edit]], features: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> PartialSynthesis:  # fmt: skip
+        """One more layer; at the end of a resolution also its ToRGB. `forward` is all of these steps and no more."""
+        index, images = partial.num_layers, partial.images
+        resolution = self.resolutions[(index + 1) // 2]  # 4x4.conv, 8x8.up, 8x8.conv, ...
+        block = self.blocks[f"{resolution}x{resolution}"]
+        assert isinstance(block, SynthesisBlock)
+        is_up = index % 2 == 1
+        layer, name = (block.up, f"{resolution}x{resolution}.up") if is_up else (block.conv, f"{resolution}x{resolution}.conv")
+        assert layer is not None
+        x, code = layer(partial.x, latents[:, index], noise[index], edits.get(name, ()))
+        codes = partial.codes if code.membership is None else {**partial.codes, name: code}
+        if is_up:
+            if f"{resolution}x{resolution}" in features:
+                x = (x + features[f"{resolution}x{resolution}"]) * math.sqrt(0.5)
+            return PartialSynthesis(x, images, codes, index + 1)
+        rgb = block.to_rgb(x, latents[:, index + 1])
+        if images is not None:
+            with torch.autocast(rgb.device.type, enabled=False):
+                rgb = self.upsample(images) + rgb
+        return PartialSynthesis(x, rgb, codes, index + 1)
+
+    def finish(self, partial: PartialSynthesis) -> SynthesisOutput:
+        """The output after the last layer."""
+        assert partial.images is not None
+        return SynthesisOutput(partial.images, dict(partial.codes))

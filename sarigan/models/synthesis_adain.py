@@ -5,7 +5,7 @@ followed by an AdaIN epilogue; 2x upsampling by repetition, the convolution, a [
 Epilogue i takes latent i: [N,L,w_dim], L = 2 log2 R - 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from sarigan.layers.modulation.adain import AdaINEpilogue
 from sarigan.layers.normalization import full_precision
 from sarigan.layers.resample import Resample2d
 from sarigan.layers.style import StyleCodes
-from sarigan.models.synthesis import GroupedLayer, SynthesisOutput, block_resolutions, channels_at
+from sarigan.models.synthesis import GroupedLayer, PartialSynthesis, SynthesisOutput, block_resolutions, channels_at
 
 
 class AdaINLayer(nn.Module):
@@ -75,8 +75,37 @@ class AdaINSynthesis(nn.Module):
     def forward(
         self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
     ) -> SynthesisOutput:
-        by_layer(interventions, self.num_groups(), {})
-        x = self.first_epilogue(self.constant.expand(latents.shape[0], -1, -1, -1), latents[:, 0], noise[0])
-        for index, layer in enumerate(self.layers, start=1):
-            x = layer(x, latents[:, index], noise[index])
-        return SynthesisOutput(bias_act(full_precision(self.to_rgb(x)), self.rgb_bias, "linear"), {})
+        partial = self.begin(latents)
+        edits = self.edits_by_layer(interventions)
+        for _ in self.layer_names():
+            partial = self.advance(partial, latents, noise, edits)
+        return self.finish(partial)
+
+    def num_channels(self) -> dict[str, int]:
+        """Empty: edits of channels act on the styles of StyleGAN2."""
+        return {}
+
+    def layer_names(self) -> list[str]:
+        """`4x4.first`, `4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
+        names = [f"{r}x{r}.{part}" for r in self.resolutions for part in ("up", "conv")]
+        return ["4x4.first", *names[1:]]
+
+    def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
+        """Empty; InputError for any edit, since there is no layer that it fits."""
+        return by_layer(interventions, self.num_groups(), self.num_channels())
+
+    def begin(self, latents: Tensor) -> PartialSynthesis:
+        """What is there before the first epilogue."""
+        return PartialSynthesis(self.constant.expand(latents.shape[0], -1, -1, -1))
+
+    def advance(
+        self, partial: PartialSynthesis, latents: Tensor, noise: Sequence[Tensor | None], edits: Mapping[str, Sequence[Edit]]
+    ) -> PartialSynthesis:
+        """One more layer with its epilogue. `forward` is all of these steps and the ToRGB of `finish`."""
+        index = partial.num_layers
+        layer = self.first_epilogue if index == 0 else self.layers[index - 1]
+        return PartialSynthesis(layer(partial.x, latents[:, index], noise[index]), num_layers=index + 1)
+
+    def finish(self, partial: PartialSynthesis) -> SynthesisOutput:
+        """The output after the last layer."""
+        return SynthesisOutput(bias_act(full_precision(self.to_rgb(partial.x)), self.rgb_bias, "linear"), {})

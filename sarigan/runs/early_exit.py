@@ -34,5 +34,12 @@ def install() -> None:
             signal.signal(number, _leave)
 
 
+def uninstall() -> None:
+    """Back to Python's handlers, for a command that trains nothing after all."""
+    for number, handler in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) is _leave:
+            signal.signal(number, handler)
+
+
 install()
 watch_launcher()

@@ -28,7 +28,7 @@ def data_summary(config: Config, required: bool = False) -> str:
     InputError otherwise.
     """
     try:
-        _, dataset = config.open_data()
+        config, dataset = config.open_data()
     except InputError as error:
         if required or config.data.name != "lmdb" or Path(str(config.data.path)).exists():
             raise
@@ -40,7 +40,8 @@ def data_summary(config: Config, required: bool = False) -> str:
 def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
     """A warning when a small set is shown so often that the discriminator may overfit to it; None otherwise."""
     epochs = total_kimg * 1000 / num_images
-    if num_images >= SMALL_SET or epochs <= LONG_EPOCHS:
+    one_on_purpose = num_images == 1
+    if one_on_purpose or num_images >= SMALL_SET or epochs <= LONG_EPOCHS:
         return None
     return (
         f"warning: {num_images:,} images are few for {total_kimg:g} kimg, which show each {epochs:.0f} times: expect"
@@ -59,6 +60,8 @@ def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str
         num_ranks = num_ranks or distributed.world_size()
         plan = plan_batch(config.training, num_ranks)
     else:
+        if config.training.batch_size == 1:
+            return []  # one sample a step is one process's
         num_ranks = PAPER_RANKS
         try:
             plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)

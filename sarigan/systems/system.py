@@ -57,6 +57,7 @@ class Phase:
     parameters: list[nn.Parameter]  # those that the phase owns: only they are stepped
     optimizer: torch.optim.Optimizer
     interval: int = 1  # steps
+    from_step: int = 0  # not due before this step
     until_step: int | None = None  # not due from this step on
     batch_size: int = 0  # samples to draw for the whole batch; 0: none
     draw: Callable[[str, int, int, int], Draws] | None = None  # (name, step, batch size, attempt) -> draws
@@ -67,7 +68,7 @@ class Phase:
 
     def is_due(self, step: int) -> bool:
         """Whether the phase runs in a step, counted from 0."""
-        return step % self.interval == 0 and (self.until_step is None or step < self.until_step)
+        return step % self.interval == 0 and self.from_step <= step and (self.until_step is None or step < self.until_step)
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,12 @@ class BatchPlan:
         )
 
     def warning(self, shard_multiple: int) -> str | None:
-        """A line when statistics over a pass (the minibatch standard deviation) see other groups than in an uncut batch."""
+        """A line when statistics over a pass (minibatch deviation, batch norm) see other groups than in an uncut batch."""
         if self.batch_size == self.images_per_pass or self.images_per_pass % shard_multiple == 0:
             return None
         return (
-            f"warning: shards of {self.images_per_pass} images are no multiple of {shard_multiple}, the group of the"
-            " discriminator's minibatch statistics: the result depends on the number of processes and rounds"
+            f"warning: shards of {self.images_per_pass} images are no multiple of {shard_multiple}, the group of its"
+            " minibatch statistics: the result depends on the number of processes and rounds"
         )
 
 

@@ -55,7 +55,12 @@ class RunConfig(ABC):
     @property
     @abstractmethod
     def resolution(self) -> int:
-        """Width and height of the images in pixels."""
+        """Width of the images in pixels, and their height unless `image_size` says otherwise."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels; `resolution` is the width."""
+        return self.resolution, self.resolution
 
     @property
     def class_names(self) -> list[str]:

@@ -139,6 +139,11 @@ def load_target(path: Path, resolution: int) -> Tensor:
     """An image file -> [1,3,R,R] in -1..1: centre square, resized. InputError naming the file."""
     with reading(path, "image"):
         picture, _ = decode_picture(read_picture(path))
+    return target_of(picture, resolution)
+
+
+def target_of(picture: Image.Image, resolution: int) -> Tensor:
+    """An RGB picture -> [1,3,R,R] in -1..1: centre square, resized."""
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))

@@ -18,7 +18,7 @@ from PIL import GifImagePlugin, Image
 from sarigan.editing.rendering import Sampling, rendered_batches
 from sarigan.editing.seeds import LatentPath, LatentSource, noise_of_seeds
 from sarigan.errors import InputError
-from sarigan.layers.intervention import Intervention
+from sarigan.layers.intervention import Edit
 from sarigan.models.feature_networks.feature_network import to_uint8
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import make_sheet, pictures, save_grid
@@ -92,7 +92,7 @@ def save_samples(
     sampling: Sampling,
     latents: LatentSource,
     seeds: Sequence[int] | None,
-    edits: Sequence[Intervention],
+    edits: Sequence[Edit],
     folder: Path,
     num_columns: int | None = None,
     grid_only: bool = False,
@@ -132,7 +132,7 @@ def whole_columns(count: int) -> int | None:
 
 
 def truncation_sheet(
-    generator: Generator, sampling: Sampling, seeds: Sequence[int], psis: Sequence[float], edits: Sequence[Intervention] = ()
+    generator: Generator, sampling: Sampling, seeds: Sequence[int], psis: Sequence[float], edits: Sequence[Edit] = ()
 ) -> Image.Image:
     """A row a seed, a column a psi, all with the same noise."""
     columns = []
@@ -170,7 +170,7 @@ def save_interpolation(
     seeds: Sequence[int],
     space: str,
     frames_per_seed: int,
-    edits: Sequence[Intervention],
+    edits: Sequence[Edit],
     path: Path,
 ) -> None:
     """A film through the seeds and back to the first. The noise stays that of the first seed, or it would flicker."""

@@ -117,6 +117,9 @@ def test_lift_of_a_change() -> None:
     assert part_lift((masks == 1).double(), masks, 2).tolist() == [0, 4]
     assert part_lift(torch.ones(1, 4, 4), masks, 2).tolist() == pytest.approx([1, 1])
     assert part_lift(torch.ones(1, 4, 4), masks, 3)[2].isnan()
+    speck = torch.zeros(1, 11, 11, dtype=torch.int64)
+    speck[0, 0, 0] = 1
+    assert part_lift((speck == 1).double(), speck, 2)[1].isnan()  # 1 of 121 pixels
 
 
 def test_report_of_all_layers(generator: ClassConditionalGenerator) -> None:

@@ -34,9 +34,16 @@ SETTINGS = (
 )  # fmt: skip
 
 
+TWO_STAGES = (
+    "system=two_stage_inpainting", "data.num_workers=0", "data.name=folder", "data.mask.kind=box", "generator.resolution=16",
+    "generator.width=4", "discriminator.width=4", "objective.critic_steps=1",
+    *(setting for setting in SETTINGS if setting.startswith("training.")),
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, png_folder: Path) -> Path:
-    """Two models of two steps, stored masks, a picture with its mask."""
+    """Three models of two steps, stored masks, a picture with its mask."""
     folder = tmp_path_factory.mktemp("inpainting")
     names = [f"{index:03d}.png" for index in range(24)]
     prepare(folder / "masks", names, MaskSource(MaskConfig("center"), 16, 0))
@@ -47,6 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, png_folder: Path) -> Path:
     }
     for name, kind in kinds.items():
         train(load_config(None, [*SETTINGS, *paths, *kind]), folder / name)
+    train(load_config(None, [*TWO_STAGES, *paths]), folder / "ca")
     shutil.copy(png_folder / "003.png", folder / "photo.png")
     shutil.copy(folder / "masks" / "003.png", folder / "mask.png")
     return folder
@@ -93,6 +101,17 @@ def test_several_completions_of_one_hole(place: Path, tmp_path: Path, run: Run) 
     assert np.array_equal(pixels(tmp_path / "c" / "photo-2.png"), made[2])
 
 
+def test_a_model_that_draws_nothing_says_so(place: Path, tmp_path: Path, run: Run) -> None:
+    model, image, mask = place / "ca", place / "photo.png", place / "mask.png"
+    out = run(inpaint, model, image, mask, "--seeds", "4-9", "--output", tmp_path)
+    assert f"note: {model} draws nothing, so a hole has one completion; made for seed 4 alone\n" in out
+    assert [path.name for path in tmp_path.glob("photo-*.png")] == ["photo-4.png"] and "pairs differ" not in out
+    original, hole, made = pixels(image), pixels(mask) == 255, pixels(tmp_path / "photo-4.png")
+    assert np.array_equal(made[~hole], original[~hole]) and not np.array_equal(made[hole], original[hole])
+    error = run(inpaint, model, image, mask, "--truncation", "0.5", "--output", tmp_path / "out", fails=True)
+    assert "truncation must be 1 for a model without latents, got 0.5" in error
+
+
 def test_folders_of_pairs(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
     run(inpaint, place / "sg2", png_folder, place / "masks", "--output", tmp_path)
     assert len(list(tmp_path.glob("*-0.png"))) == 24 and (tmp_path / "sheet.png").exists()
@@ -103,45 +122,58 @@ def test_folders_of_pairs(place: Path, tmp_path: Path, run: Run, png_folder: Pat
     assert not (tmp_path / "none").exists()
 
 
-def test_bad_input_is_one_line(place: Path, tmp_path: Path, run: Run) -> None:
-    model, image, mask = place / "sari", place / "photo.png", place / "mask.png"
+@pytest.mark.parametrize("model", ["sari", "ca"])
+def test_bad_input_is_one_line(model: str, place: Path, tmp_path: Path, run: Run) -> None:
+    image, mask = place / "photo.png", place / "mask.png"
 
     def error(*arguments: object) -> str:
         return run(inpaint, *arguments, "--output", tmp_path / "out", fails=True)
 
     for size, line in (((8, 8), "is 8x8, smaller than the 16x16 of the model"), ((32, 16), "not completed tile by tile")):
         Image.new("RGB", size).save(tmp_path / "other.png")
-        assert line in error(model, tmp_path / "other.png", mask)
+        assert line in error(place / model, tmp_path / "other.png", mask)
     Image.new("L", (8, 8)).save(tmp_path / "small.png")
-    assert "the mask is 8x8, the image 16x16" in error(model, image, tmp_path / "small.png")
-    assert "got mode RGB" in error(model, image, image)
-    assert "two files or two folders" in error(model, image, place / "masks")
-    assert "no such file or folder" in error(model, tmp_path / "absent.png", mask)
-    assert "seeds are numbers and ranges" in error(model, image, mask, "--seeds", "x")
-    assert "--truncation must be a number" in error(model, image, mask, "--truncation", "nan")
+    assert "the mask is 8x8, the image 16x16" in error(place / model, image, tmp_path / "small.png")
+    assert "got mode RGB" in error(place / model, image, image)
+    assert "two files or two folders" in error(place / model, image, place / "masks")
+    assert "no such file or folder" in error(place / model, tmp_path / "absent.png", mask)
+    assert "seeds are numbers and ranges" in error(place / model, image, mask, "--seeds", "x")
+    assert "--truncation must be a number" in error(place / model, image, mask, "--truncation", "nan")
+    for value, line in ((0, "all"), (255, "all")):
+        Image.new("L", (16, 16), value).save(tmp_path / "flat.png")
+        assert line in error(place / model, image, tmp_path / "flat.png")
+    Image.fromarray(255 - pixels(mask)).save(tmp_path / "inverted.png")
+    assert "white" in error(place / model, image, tmp_path / "inverted.png")
 
 
 def test_an_unconditional_checkpoint_is_named(tmp_path: Path, tiny_config: Callable[..., Any], png_folder: Path) -> None:
     trainer = train(tiny_config("data.name=folder", f"data.path={png_folder}", "training.total_kimg=0.008"), tmp_path / "run")
-    with pytest.raises(InputError, match="holds a system 'style'; this needs a checkpoint of system: inpainting"):
+    with pytest.raises(
+        InputError, match="holds a system 'style'; this needs a checkpoint of system: inpainting or two_stage_inpainting"
+    ):
         load_inpainting(tmp_path / "run")
     save_exported(trainer.system.generator, tmp_path / "export", {})
-    with pytest.raises(InputError, match="holds an export of a generator; this needs a checkpoint of system: inpainting"):
+    with pytest.raises(
+        InputError,
+        match="holds an export of a generator; this needs a checkpoint of system: inpainting or two_stage_inpainting",
+    ):
         load_inpainting(tmp_path / "export")
 
 
 def test_a_comparison(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
-    out = run(evaluate_inpainting, place / "sari", place / "sg2", "--rows", "3", "--num-images", "12", "--output", tmp_path)
+    models = [place / name for name in ("sari", "sg2", "ca")]
+    out = run(evaluate_inpainting, *models, "--rows", "3", "--num-images", "12", "--output", tmp_path)
     assert (
         "12 of image_folder: 24 images" in out
         and "sg2 minus sari" in out
+        and "ca minus sari" in out
         and out.startswith((tmp_path / "table.txt").read_text())
     )
     held = json.loads((tmp_path / "scores.json").read_text())
     names = {"relative_mae", "mae", "hole_mae", "psnr", "ssim", "efficientnet_distance"}
     distances = set(held["floors"])
     assert held["scores"]["sari"].keys() == names | distances and len(distances) == 4
-    for model in ("sari", "sg2"):
+    for model in ("sari", "sg2", "ca"):
         errors = held["errors_of_images"][model]
         assert errors.keys() == names and all(len(values) == 12 for values in errors.values())
         assert held["scores"][model]["ssim"] == pytest.approx(np.mean(errors["ssim"]))
@@ -159,6 +191,14 @@ def test_a_comparison(place: Path, tmp_path: Path, run: Run, png_folder: Path) -
     assert pixels(tmp_path / "sheet.png").ndim == 3
 
 
+def test_discriminative_scores_of_many_images(place: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sarigan.metrics.discriminative_score.MIN_IMAGES", 12)
+    run(evaluate_inpainting, place / "sari", "--ids", "--num-images", "12", "--output", tmp_path)
+    held = json.loads((tmp_path / "scores.json").read_text())
+    # So few images are told apart whatever they show.
+    assert held["scores"]["sari"]["u_ids_efficientnet"] == held["scores"]["sari"]["p_ids_efficientnet"] == 0
+
+
 def test_comparisons_that_cannot_be_made(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
     def error(*arguments: object) -> str:
         return run(evaluate_inpainting, *arguments, "--output", tmp_path / "out", fails=True)
@@ -167,6 +207,7 @@ def test_comparisons_that_cannot_be_made(place: Path, tmp_path: Path, run: Run, 
     assert "at least 4 images, got 3" in error(place / "sari", "--num-images", "3")
     assert "--batch-size must be at least 1, got 0" in error(place / "sari", "--batch-size", "0")
     assert "feature network must be one of" in error(place / "sari", "--networks", "resnet")
+    assert "--ids: P-IDS and U-IDS need at least 10,000 images, got 24: of fewer" in error(place / "sari", "--ids")
     assert "no such folder of masks" in error(place / "sari", "--masks", tmp_path / "absent")
 
 

@@ -25,17 +25,17 @@ def test_there_are_configurations() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_dry_run(name: str) -> None:
     config = load_config(FOLDER / name, CPU)
-    if config.data.name == "folder":
+    if config.data.name in ("folder", "picture"):
         pytest.skip("needs images of the user's")
     data = data_summary(config)
     # As scripts/train.py --dry-run does, except that weights are not drawn: they are counted, not used.
-    undrawn = config
-    if config.system != "class_conditional":  # which has no thresholds to start from
-        start = {"initial_threshold": config.generator.grouping.initial_threshold or 0.25}
-        grouping = dataclasses.replace(config.generator.grouping, **start)
-        undrawn = dataclasses.replace(config, generator=dataclasses.replace(config.generator, grouping=grouping))
+    generator = config.generator
     with torch.device("meta"):
-        state = TrainingState(undrawn, Precision(torch.device("meta"), "float32"))
+        if hasattr(generator, "grouping"):
+            start = {"initial_threshold": generator.grouping.initial_threshold or 0.25}
+            generator = dataclasses.replace(generator, grouping=dataclasses.replace(generator.grouping, **start))
+        precision = Precision(torch.device("meta"), "float32")
+        state = TrainingState(dataclasses.replace(config, generator=generator), precision)
     report = dry_run_report(config, state, data)
     assert f"resolution: {config.generator.resolution}" in report and f"\ndata: {data}\n" in report
     if config.data.name == "lmdb":

@@ -1,9 +1,12 @@
 """Freed memory is used again rather than asked of the system anew, seen in the page faults of a fresh process."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from ops.host_memory import available_and_total_bytes
 
 PROBE = """
 import resource, sys
@@ -35,3 +38,11 @@ def test_large_blocks_are_reused() -> None:
         pytest.skip("not glibc's allocator")
     pages = (48 << 20) // 4096
     assert kept < pages / 10 < pages <= page_faults("leave")
+
+
+def test_available_memory_is_a_part_of_all() -> None:
+    """All of it is what the C library counts, in pages."""
+    found = available_and_total_bytes()
+    assert (found is None) == (not sys.platform.startswith("linux"))
+    if found is not None:
+        assert 0 < found[0] <= found[1] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

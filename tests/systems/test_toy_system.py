@@ -216,7 +216,7 @@ def test_evaluated_and_reported(config: Callable[..., RunConfig], tmp_path: Path
 
 
 def test_unknown_systems_and_foreign_sections(config: Callable[..., RunConfig]) -> None:
-    names = "style, inpainting, class_conditional, palette"
+    names = "style, inpainting, two_stage_inpainting, class_conditional, semantic_layout, single_image, palette"
     with pytest.raises(InputError, match=f"system=none.: system must be one of {names}, got .none."):
         load_config(None, ["system=palette", "system=none"])
     with pytest.raises(InputError, match="generator"):

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from sarigan.data.layouts.files import resized_numbers
 from sarigan.data.lmdb.format import Recipe
 from sarigan.files.picture import BrokenPicture
 
@@ -57,6 +59,17 @@ def fit_picture(picture: Image.Image, recipe: Recipe, resolution: int) -> Image.
     canvas = Image.new("RGB", (resolution, resolution))  # zeros
     canvas.paste(picture, ((resolution - fit.size[0]) // 2, (resolution - fit.size[1]) // 2))
     return canvas
+
+
+def fit_numbers(numbers: np.ndarray, recipe: Recipe, resolution: int, outside: int) -> np.ndarray:
+    """Numbers of any size [H,W] -> [R,R] by the same rectangle as the picture, the nearest ones; `outside` beside it."""
+    fit = plan_fit(numbers.shape[1], numbers.shape[0], recipe.crop, resolution)
+    cut = numbers[fit.top : fit.top + fit.cut[1], fit.left : fit.left + fit.cut[0]]
+    width, height = fit.size
+    found = np.full((resolution, resolution), outside, dtype=np.int64)
+    left, top = (resolution - width) // 2, (resolution - height) // 2
+    found[top : top + height, left : left + width] = resized_numbers(cut, (height, width))
+    return found
 
 
 def _scaled(length: int, resolution: int, longest: int) -> int:

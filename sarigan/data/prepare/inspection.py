@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from sarigan.data.lmdb.dataset import LmdbDataset, LmdbFile
-from sarigan.data.lmdb.format import DIGEST_HEAD, EMPTY_CHAIN, Header, extend_chain, image_key, info_key
+from sarigan.data.lmdb.format import DIGEST_HEAD, EMPTY_CHAIN, Header, extend_chain, image_key, info_key, layout_key
 from sarigan.errors import InputError
 
 REPORT_NAME = "report.txt"
@@ -68,16 +68,18 @@ def _verified(path: Path) -> Header:
     records = ((key, record) for key, record in LmdbFile(path).items() if not key.startswith(b"."))
     chain = EMPTY_CHAIN
     for index in tqdm(range(header.num_images), desc="verifying", unit="img", dynamic_ncols=True, mininterval=0.5):
-        heads = []
-        for wanted in [*(image_key(index, r) for r in resolutions), info_key(index)]:
+        heads = {}
+        of_images = [image_key(index, r) for r in resolutions]
+        of_layouts = [layout_key(index, r) for r in resolutions] if header.recipe.layout is not None else []
+        for wanted in [*sorted([*of_images, *of_layouts]), info_key(index)]:
             key, record = next(records, (b"the end", b""))
             if key != wanted:
                 raise InputError(f"{path}: record {wanted.decode()} is missing (found {key.decode()}); prepare the set again")
             digest = hashlib.sha256(record)
             chain = extend_chain(chain, key, digest.digest())
-            heads.append(digest.hexdigest()[:DIGEST_HEAD])
+            heads[wanted] = digest.hexdigest()[:DIGEST_HEAD]
             if wanted == info_key(index):
-                _check_info(path, record, resolutions, index, heads[:-1])
+                _check_info(path, record, index, {"sha256": of_images, "layout_sha256": of_layouts}, heads)
     surplus = next(records, None)
     if surplus is not None:
         raise InputError(f"{path}: record {surplus[0].decode()} is one too many; prepare the set again")
@@ -86,18 +88,18 @@ def _verified(path: Path) -> Header:
     return header
 
 
-def _check_info(path: Path, record: bytes, resolutions: tuple[int, ...], index: int, heads: list[str]) -> None:
+def _check_info(path: Path, record: bytes, index: int, keys: dict[str, list[bytes]], heads: dict[bytes, str]) -> None:
     try:
         info = json.loads(record)
-        name, expected = info["name"], info["sha256"]
-        if len(expected) != len(heads):
+        name, expected = info["name"], {field: info.get(field, []) for field in keys}
+        if any(len(expected[field]) != len(wanted) for field, wanted in keys.items()):
             raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: record {info_key(index).decode()} is damaged; prepare the set again") from None
-    for resolution, head, wanted in zip(resolutions, heads, expected, strict=True):
-        if head != wanted:
-            key = image_key(index, resolution).decode()
-            raise InputError(f"{path}: record {key} ({name}) is damaged; prepare the set again")
+    for field, wanted in keys.items():
+        for key, head in zip(wanted, expected[field], strict=True):
+            if heads[key] != head:
+                raise InputError(f"{path}: record {key.decode()} ({name}) is damaged; prepare the set again")
 
 
 def report_text(header: Header, report: dict[str, Any], skipped: list[dict[str, str]]) -> str:

@@ -19,10 +19,12 @@ import PIL
 from tqdm import tqdm
 
 from sarigan.data.avatars.dataset import RESOLUTIONS as AVATAR_RESOLUTIONS
+from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.data.lmdb.dataset import LmdbFile, is_lmdb, partial_path
 from sarigan.data.lmdb.format import HEADER_KEY, MAX_IMAGES, STATE_KEY, Header, Recipe
 from sarigan.data.prepare.destination import LISTING_NAME, check_destination, destination_lock, discard_if_empty, publish
 from sarigan.data.prepare.listing import Listing
+from sarigan.data.prepare.sources.layouts import LayoutSource
 from sarigan.data.prepare.sources.lmdb import LsunSource, PreparedSource
 from sarigan.data.prepare.sources.source import AvatarSource, FolderSource, Source, ZipSource
 from sarigan.data.prepare.sources.tar import TarSource, is_tar
@@ -50,6 +52,7 @@ class Options:
     labels: str = "auto"  # auto | none
     seed: int = 0  # of avatars
     commit_megabytes: float = 16.0  # of records that a kill can cost, at most
+    layouts: LayoutDataConfig | None = None  # how layouts are read; None: the set has none
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.commit_megabytes) and self.commit_megabytes > 0):
@@ -139,8 +142,12 @@ def _open(source_path: str, workspace: Path, recipe: Recipe, options: Options) -
         for resolution in recipe.resolutions:
             if resolution not in AVATAR_RESOLUTIONS:
                 raise InputError(f"--resolution of avatars must be in {AVATAR_RESOLUTIONS}, got {resolution}")
-        recipe = Recipe(recipe.resolutions, crop="none", resize_filter="box", alpha="drop", encoding=recipe.encoding)
+        recipe = Recipe(
+            recipe.resolutions, crop="none", resize_filter="box", alpha="drop", encoding=recipe.encoding, layout=recipe.layout
+        )
         return AvatarSource(options.num_images or 100_000, options.seed, recipe), recipe
+    if options.layouts is not None:
+        return LayoutSource(Path(source_path), options.layouts), recipe
     source = open_source(Path(source_path), workspace)
     return source, source.adapt(recipe) if isinstance(source, PreparedSource) else recipe
 
@@ -167,6 +174,8 @@ def _task(recipe: Recipe, options: Options, listing: Listing) -> dict[str, Any]:
     """The settings that must not change when an interrupted preparation goes on."""
     settings = {**asdict(recipe), "resolutions": list(recipe.resolutions)}
     settings |= {"num_images": options.num_images, "labels": options.labels}
+    if options.layouts is not None:
+        settings |= {"layout": asdict(options.layouts)}
     return {"settings": settings, "fingerprint": listing.fingerprint}
 
 

@@ -34,11 +34,12 @@ _CHUNKS_AHEAD = 4  # a worker's finished chunks that may wait for an earlier one
 
 
 class Prepared(NamedTuple):
-    """By resolution, ascending: the records of one entry and their SHA-256; and what was converted."""
+    """By resolution, ascending: the records of one entry and their SHA-256; what was converted; records of layouts."""
 
     records: dict[int, bytes]
     digests: dict[int, bytes]
     notes: list[str]
+    layouts: dict[int, bytes] = {}
 
 
 class Skipped(NamedTuple):
@@ -234,6 +235,7 @@ def _work(pipe: ResultPipe, source: Source, recipe: Recipe, inherited: list[Pipe
 def _prepare(source: Source, locator: bytes, recipe: Recipe) -> _Answer:
     try:
         images, notes = source.load(locator, recipe)
+        layouts = source.load_layouts(locator, recipe) if recipe.layout is not None else []
     except BrokenPicture as error:
         return Skipped("broken", str(error))
     except UnfitPicture as error:
@@ -249,4 +251,4 @@ def _prepare(source: Source, locator: bytes, recipe: Recipe) -> _Answer:
     for resolution, image in zip(recipe.resolutions, images, strict=True):
         record = encode(image, recipe.encoding)
         records[resolution], digests[resolution] = PickleBuffer(record), hashlib.sha256(record).digest()
-    return Prepared(records, digests, notes)
+    return Prepared(records, digests, notes, dict(zip(recipe.resolutions, layouts, strict=False)))

@@ -24,6 +24,7 @@ from sarigan.data.lmdb.format import (
     image_key,
     info_key,
     json_object,
+    layout_key,
     to_json,
 )
 from sarigan.data.prepare.listing import Item
@@ -100,10 +101,16 @@ class SetWriter:
     def _append_records(self, transaction: lmdb.Transaction, item: Item, prepared: Prepared) -> None:
         index, chain = self.state.num_images, bytes.fromhex(self.state.chain)
         heads = [digest.hex()[:DIGEST_HEAD] for digest in prepared.digests.values()]
-        info = to_json({**item.info, "sha256": heads})
-        keys = [*(image_key(index, resolution) for resolution in prepared.records), info_key(index)]
-        digests = [*prepared.digests.values(), hashlib.sha256(info).digest()]
-        for key, record, digest in zip(keys, [*prepared.records.values(), info], digests, strict=True):
+        of_layouts = {resolution: hashlib.sha256(record).digest() for resolution, record in prepared.layouts.items()}
+        beside = {"layout_sha256": [digest.hex()[:DIGEST_HEAD] for digest in of_layouts.values()]} if of_layouts else {}
+        info = to_json({**item.info, "sha256": heads, **beside})
+        records: list[tuple[bytes, bytes, bytes]] = []
+        for resolution, record in prepared.records.items():
+            records.append((image_key(index, resolution), record, prepared.digests[resolution]))
+            if resolution in prepared.layouts:
+                records.append((layout_key(index, resolution), prepared.layouts[resolution], of_layouts[resolution]))
+        records.append((info_key(index), info, hashlib.sha256(info).digest()))
+        for key, record, digest in records:
             if not transaction.put(key, record, append=True):
                 raise InputError(f"{self.folder}: no place after the last record for {key.decode()}; delete it to start over")
             chain = extend_chain(chain, key, digest)

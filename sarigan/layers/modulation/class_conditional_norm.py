@@ -45,7 +45,8 @@ class BatchNorm(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             full = full_precision(x)
             if not self.training:
-                return F.batch_norm(full, self.test_mean, self.test_var, training=False, eps=EPSILON)
+                # Written out: ONNX's batch norm wants to know the number of channels beforehand.
+                return (full - self.test_mean[:, None, None]) * torch.rsqrt(self.test_var + EPSILON)[:, None, None]
             mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
             if distributed.world_size() > 1 and self.collected is None:
                 mean, var, y = _normalized_over_ranks(full)

@@ -63,7 +63,7 @@ class AvatarSegmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         # Blocks of 2x2 pixels as channels, in and out: a third of the work of convolutions at full size.
-        x = F.pixel_unshuffle(resize_images(images, RESOLUTION), 2)
+        x = F.pixel_unshuffle(self.resized(images), 2)
         skips: list[Tensor] = []
         for block in self.encoder:
             x = block(x)
@@ -76,6 +76,10 @@ class AvatarSegmenter(nn.Module):
         if images.shape[-2:] == logits.shape[-2:]:
             return logits
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
+
+    def resized(self, images: Tensor) -> Tensor:
+        """At the size that the network works at."""
+        return resize_images(images, RESOLUTION)
 
     @torch.no_grad()
     def parts(self, images: Tensor) -> Tensor:
@@ -127,9 +131,16 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: Path, kind: str, maker: str = "scripts/train_avatar_networks.py") -> dict[str, Tensor]:
+    """The weights of a network of a kind, checked against their record; InputError that names the script that makes one."""
+    return _read(path, kind, maker)[0]
+
+
+def _read(
+    path: Path, kind: str, maker: str = "scripts/train_avatar_networks.py"
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file; scripts/train_avatar_networks.py makes one")
+        raise InputError(f"{path}: no such file; {maker} makes one")
     record = read_record(path)
     if record["kind"] != kind:
         raise InputError(f"{path}: holds an {record['kind']}, an {kind} was asked for")

@@ -100,6 +100,10 @@ class EfficientNet(FeatureNetwork):
         features = self.head(x).mean(dim=(2, 3))
         return Features(features, self.classifier(features))
 
+    def extract_local(self, x: Tensor) -> Tensor:
+        """The last features at a quarter of the size: [N,24,H/4,W/4]."""
+        return self.stages[1](self.stages[0](self.stem(x)))  # type: ignore[no-any-return]
+
     def activations(self, x: Tensor) -> list[Tensor]:
         """Of every scale the last features [N,C,H,W], C = 16, 24, 40, 112, 320 at 1/2 .. 1/32; gradients flow to x."""
         x = self.stem(x)

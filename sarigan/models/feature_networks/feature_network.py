@@ -136,15 +136,26 @@ class FeatureNetwork(nn.Module, ABC):
     def extract(self, x: Tensor) -> Features:
         """From the normalised input float32 [N,3,S,S]."""
 
+    @torch.inference_mode()
+    def local_features(self, images: Tensor) -> Tensor:
+        """Of images rounded to 8 bits, in their own size: float32 [N,C,about H/4,about W/4]."""
+        return self.extract_local(self.normalize(to_uint8(images).float(), TF))
+
+    def extract_local(self, x: Tensor) -> Tensor:
+        """From the normalised input [N,3,H,W]; InputError where a network has none."""
+        raise InputError(f"{self.name} has no local features; inception and efficientnet have")
+
 
 # Names that belong to published weights: `<metric name>` there, `<name in other features>_<network>` elsewhere.
 _NAMES = {"fid": ("inception", "fd"), "class_fid": ("inception", "class_fd"), "kid": ("inception", "kid"),
+          "sifid": ("inception", "single_image_fd"),
           "inception_score": ("inception", "classifier_score"),
           "class_kid": ("inception", "class_kid"),
           "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall"),
           "class_precision": ("vgg16", "class_precision"), "class_recall": ("vgg16", "class_recall"),
           "density": ("vgg16", "density"), "coverage": ("vgg16", "coverage"),
-          "sliced_wasserstein": ("", "sliced_wasserstein")}  # fmt: skip
+          "sliced_wasserstein": ("", "sliced_wasserstein"),
+          "p_ids": ("inception", "p_ids"), "u_ids": ("inception", "u_ids")}  # fmt: skip
 
 
 def metric_name(metric: str, network: FeatureNetwork) -> str:

@@ -21,6 +21,8 @@ WEIGHTS = PublishedFile(
     instead="without it run fd_efficientnet, kid_efficientnet and precision_recall, which need no download",
 )
 
+NUM_LAYERS_BEFORE_SECOND_POOLING = 6  # three convolutions, a pooling, two convolutions
+
 
 class InceptionV3(FeatureNetwork):
     """Features: the 2048 averages of the last pooling; logits without bias of the 1008 classes, as Inception score wants.
@@ -61,6 +63,12 @@ class InceptionV3(FeatureNetwork):
         """From float32 [N,3,299,299]."""
         features = self.trunk(x).flatten(start_dim=1)
         return Features(features, features @ self.class_weight.T)
+
+    def extract_local(self, x: Tensor) -> Tensor:
+        """The features before the second pooling: [N,192,h,w]."""
+        for layer in list(self.trunk.children())[:NUM_LAYERS_BEFORE_SECOND_POOLING]:
+            x = layer(x)
+        return x
 
 
 class _ConvolutionReLU(nn.Module):

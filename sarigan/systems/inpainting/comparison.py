@@ -21,12 +21,14 @@ from sarigan.data.batch import to_signed_float
 from sarigan.data.loader import ImageDataset
 from sarigan.files.paths import replace_text
 from sarigan.metrics.completion_errors import ERRORS, paired_difference
+from sarigan.metrics.discriminative_score import discriminative_scores
 from sarigan.metrics.feature_statistics import DatasetImages, FeatureRequest, FeatureStatistics, collect
 from sarigan.metrics.frechet import frechet_distance
 from sarigan.metrics.kid import kernel_distance
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name, preprocessing_named, to_uint8
 from sarigan.models.feature_networks.perceptual import PerceptualDistance
 from sarigan.systems.inpainting.completion import Completions, MaskedImages
+from sarigan.systems.inpainting.windows import hole_windows
 
 PREPROCESSING = "tf"
 
@@ -44,17 +46,6 @@ class StoredImages:
         """Images of the positions on the device."""
         for batch in positions:
             yield self.images[list(batch)].to(device)
-
-
-def hole_windows(images: Tensor, known: Tensor) -> Tensor:
-    """[N,3,R/2,R/2]: of every image [N,3,R,R] the window around the middle of its hole, moved inside the image."""
-    size = images.shape[3]
-    side, found = size // 2, []
-    for image, mask in zip(images, known, strict=True):
-        middle = (mask[0] == 0).nonzero().double().mean(dim=0)
-        top, left = (int((middle - side / 2).round().clamp(0, size - side)[axis]) for axis in (0, 1))
-        found.append(image[:, top : top + side, left : left + side])
-    return torch.stack(found)
 
 
 @dataclass
@@ -98,13 +89,13 @@ class Comparison:
 
 
 class Judge:
-    """Measures completions of the first `count` held-out images."""
+    """Measures completions of the first `count` held-out images; `ids`: with P-IDS and U-IDS of whole images."""
 
     def __init__(
         self, masked: MaskedImages, count: int, networks: Mapping[str, FeatureNetwork], distance: PerceptualDistance,
-        device: torch.device, batch_size: int,
+        device: torch.device, batch_size: int, ids: bool = False,
     ) -> None:  # fmt: skip
-        self.networks, self.distance, self.device, self.batch_size = networks, distance, device, batch_size
+        self.networks, self.distance, self.device, self.batch_size, self.ids = networks, distance, device, batch_size, ids
         self.batches = [range(start, min(start + batch_size, count)) for start in range(0, count, batch_size)]
         self.originals = torch.from_numpy(np.stack([masked.images[index] for index in range(count)]))
         self.known = torch.from_numpy(np.stack([masked.mask(index) for index in range(count)]))
@@ -133,6 +124,10 @@ class Judge:
             assert of.features is not None and real.features is not None
             found[metric_name("fid", self.networks[network]) + part] = frechet_distance(of.moments, real.moments)
             found[metric_name("kid", self.networks[network]) + part] = kernel_distance(of.features, real.features)[0]
+            if self.ids and not part:
+                p_ids, u_ids = discriminative_scores(real.features.double().cpu().numpy(), of.features.double().cpu().numpy())
+                found[metric_name("p_ids", self.networks[network])] = p_ids
+                found[metric_name("u_ids", self.networks[network])] = u_ids
         return found
 
     def floors(self, training: ImageDataset) -> dict[str, float]:

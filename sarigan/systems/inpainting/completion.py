@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sarigan.data.batch import to_signed_float
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.data.mask_files import WHITES, MaskFolder, image_names
 from sarigan.data.masks import MaskedDataConfig, MaskSource
-from sarigan.device import to_device
 from sarigan.errors import InputError, require_one_of
 from sarigan.seeding import derive_seed
-from sarigan.systems.inpainting.generator import InpaintingGenerator
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,22 @@ class MaskedImages:
         return to_signed_float(images.to(like.device), like.dtype), known.to(like.device, like.dtype)
 
 
-class Completions:
-    """One completion of every held-out image: an `ImageSet`. `seed` gives other latents and noise."""
+class CompletingNetwork(Protocol):
+    """The generator of a system of this room."""
 
-    def __init__(self, generator: InpaintingGenerator, masked: MaskedImages, seed: int = 0) -> None:
+    draws_completions: bool  # whether completions of one hole differ by seed
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Of an `nn.Module`: their device and type are those of its inputs."""
+
+    def complete(self, images: Tensor, known: Tensor, seeds: Sequence[int], truncation_psi: float = 1.0) -> Tensor:
+        """images [N,3,R,R], known [N,1,R,R] -> completions [N,3,R,R]; what sample n draws follows from seeds[n]."""
+
+
+class Completions:
+    """One completion of every held-out image: an `ImageSet`. `seed` gives other random inputs where the network has some."""
+
+    def __init__(self, generator: CompletingNetwork, masked: MaskedImages, seed: int = 0) -> None:
         self.generator, self.masked, self.seed = generator, masked, seed
         self.title, self.resolution = f"completions of {masked.images.describe()}", masked.resolution
 
@@ -76,20 +87,6 @@ class Completions:
     @torch.no_grad()
     def complete(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Originals [N,3,R,R] in -1..1, masks [N,1,R,R], completions [N,3,R,R]."""
-        images, known = self.masked.tensors(indices, self.generator.mean_latent)
-        z, noise = draw_latents(self.generator, [derive_seed(self.seed, "completion", index) for index in indices])
-        return images, known, self.generator(images, known, z, noise=noise).images
-
-
-def draw_latents(generator: InpaintingGenerator, seeds: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-    """z [N,z_dim] and one noise [N,1,H,W] a layer, each sample from a seed of its own."""
-    drawn: list[list[Tensor]] = []
-    source = torch.Generator()
-    for seed in seeds:
-        source.manual_seed(seed)
-        shapes = [(generator.config.z_dim,), *((1, h, w) for h, w in generator.synthesis.noise_shapes())]
-        drawn.append([torch.randn(shape, generator=source) for shape in shapes])
-    z, *noise = to_device(
-        [torch.stack(parts) for parts in zip(*drawn, strict=True)], generator.mean_latent.device, generator.mean_latent.dtype
-    )
-    return z, noise
+        images, known = self.masked.tensors(indices, next(self.generator.parameters()))
+        seeds = [derive_seed(self.seed, "completion", index) for index in indices]
+        return images, known, self.generator.complete(images, known, seeds)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sarigan.device import to_device
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.intervention import Edit
 from sarigan.layers.linear import EqualizedLinear
@@ -27,6 +28,7 @@ class InpaintingGenerator(Generator):
     """images [N,3,R,R], known [N,1,R,R], z [N,z_dim] -> GeneratorOutput whose images equal the given ones where known."""
 
     synthesis: SkipSynthesis
+    draws_completions = True
 
     def __init__(self, config: GeneratorConfig, encoder: EncoderConfig) -> None:
         super().__init__(config)
@@ -77,6 +79,18 @@ class InpaintingGenerator(Generator):
         output = self.synthesis(self.co_modulated(latents, code), noise, interventions, start, features)
         # A choice, not a product with the mask: known pixels keep all of their bits.
         return GeneratorOutput(torch.where(known > 0.5, images, output.images), latents, output.codes)
+
+    def complete(self, images: Tensor, known: Tensor, seeds: Sequence[int], truncation_psi: float = 1.0) -> Tensor:
+        """Completions [N,3,R,R]: latent and noise of sample n are drawn by seeds[n]."""
+        drawn: list[list[Tensor]] = []
+        source = torch.Generator()
+        for seed in seeds:
+            source.manual_seed(seed)
+            shapes = [(self.config.z_dim,), *((1, h, w) for h, w in self.synthesis.noise_shapes())]
+            drawn.append([torch.randn(shape, generator=source) for shape in shapes])
+        stacked = [torch.stack(parts) for parts in zip(*drawn, strict=True)]
+        z, *noise = to_device(stacked, self.mean_latent.device, self.mean_latent.dtype)
+        return self(images, known, z, noise=noise, truncation_psi=truncation_psi).images
 
     def co_modulated(self, latents: Tensor, code: Tensor) -> Tensor:
         """[w, g], or with groups [w_h, g, w_z, g]: latents [N,L,w_dim], code [N,global_dim]."""

@@ -18,6 +18,8 @@ def sections(completions: Completions) -> list[Callable[[], Section]]:
 def completions_section(completions: Completions, seeds: Sequence[int]) -> Section:
     """A row an image, a column a seed of latents and noise."""
     indices = range(min(NUM_IMAGES, len(completions)))
+    if not completions.generator.draws_completions:
+        seeds = seeds[:1]
     made = {seed: Completions(completions.generator, completions.masked, seed).complete(indices) for seed in seeds}
     images, known, _ = made[seeds[0]]
     sheet = completion_sheet(images, known, {f"seed {seed}": completed for seed, (*_, completed) in made.items()})

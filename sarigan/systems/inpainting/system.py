@@ -1,22 +1,20 @@
 """Inpainting by a co-modulated style-based generator: SariGAN with an encoder, and StyleGAN2 with the same one (no groups)."""
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sarigan.data.batch import Batch
 from sarigan.data.masks import MaskConfig, MaskedDataConfig
 from sarigan.errors import InputError
 from sarigan.models.discriminator import DiscriminatorConfig
 from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.models.generator import GeneratorConfig
 from sarigan.seeding import derive_seed
-from sarigan.systems.inpainting.completion import Completions, HeldOutConfig, MaskedImages
+from sarigan.systems.inpainting.completing_system import CompletingSystem
+from sarigan.systems.inpainting.completion import HeldOutConfig
 from sarigan.systems.inpainting.draws import InpaintingRandomness
 from sarigan.systems.inpainting.encoder import EncoderConfig
 from sarigan.systems.inpainting.generator import InpaintingDiscriminator, InpaintingGenerator
@@ -28,7 +26,6 @@ from sarigan.systems.style.system import TINY_RESOLUTION, StyleSystem
 from sarigan.systems.system import Curves, count_parameters
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
-from sarigan.visualization.completion_sheet import with_holes
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ class InpaintingConfig(RunConfig):
         return "inpainting by " + ("StyleGAN2" if groups == "none" else f"SariGAN, {groups} groups")
 
 
-class InpaintingSystem(StyleSystem):
+class InpaintingSystem(CompletingSystem, StyleSystem):
     """Co-modulated generator with its encoder, discriminator with its Q head, and the averaged generator."""
 
     GENERATOR_SEES_IMAGES: ClassVar[bool] = True
@@ -125,28 +122,6 @@ class InpaintingSystem(StyleSystem):
         self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
 
-    def example_batch(self, num_images: int, device: torch.device, dtype: torch.dtype) -> Batch:
-        """A batch of grey images whose left half is known."""
-        batch = super().example_batch(num_images, device, dtype)
-        half = self.resolution // 2
-        known = torch.cat([torch.ones(half, device=device, dtype=dtype), torch.zeros(half, device=device, dtype=dtype)])
-        batch.mask = known.expand(num_images, 1, self.resolution, self.resolution)
-        return batch
-
-    @functools.cached_property
-    def completions(self) -> Completions:
-        """Of the held-out images by the averaged generator. InputError when the images or their masks cannot be read."""
-        config = self.config
-        masked = MaskedImages(config.data, config.held_out, config.resolution, config.training.seed)
-        return Completions(self.average.module, masked)
-
-    def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
-        """Pairs: a held-out image with its hole, and its completion; half as many images as are asked for."""
-        indices = range(min(max(1, num_images // 2), len(self.completions)))
-        for start in range(0, len(indices), batch_size):
-            images, known, completed = self.completions.complete(indices[start : start + batch_size])
-            yield torch.stack([with_holes(images, known), completed], dim=1).flatten(0, 1)
-
     def describe(self) -> list[tuple[str, int, str]]:
         generator, discriminator = self.generator, self.discriminator
         rows: list[tuple[str, nn.Module, str]] = [
@@ -165,20 +140,14 @@ class InpaintingSystem(StyleSystem):
             rows.append(("  Q head", head, f"{head.linear.weight.shape[0]} codes"))
         return [(name, count_parameters(module), text) for name, module, text in rows]
 
-    def evaluation_inputs(self) -> dict[str, Any]:
-        return {"samples": self.completions}
-
-    def report_sections(self) -> list[Callable[[], Any]]:
-        from sarigan.systems.inpainting.report import sections  # seconds of imports that training does without
-
-        return sections(self.completions)
-
     def report_curves(self) -> list[Curves]:
         return [
             Curves("Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "completed": "logits/fake"}),
-            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
-                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
+            Curves(
+                "How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                {"mean sign": "logits/real_sign", "p": "augmentation/p"},
+            ),
             Curves("Mean absolute error in the hole (-1..1)", {"training batches": "loss/hole_l1"}),
             Curves("R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
             Curves("Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),

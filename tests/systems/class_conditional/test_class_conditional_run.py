@@ -14,14 +14,20 @@ from sarigan.config import load_config
 from sarigan.data.loader import open_dataset
 from sarigan.diagnosis import doctor
 from sarigan.diagnosis.scaling import count_step
+from sarigan.editing.factorization import style_matrix
+from sarigan.editing.group_editing import latent_range, mix_halves
 from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import LatentPath
 from sarigan.errors import InputError
-from sarigan.exporting.safetensors_export import load_exported, save_exported
+from sarigan.exporting.foreign_export import FORMATS
+from sarigan.exporting.rounding import measure_rounding
+from sarigan.exporting.safetensors_export import half_weights, load_exported, save_exported
 from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.layers.modulation.class_conditional_norm import batch_norms
+from sarigan.layers.spectral_norm import spectral_modules
 from sarigan.models.class_conditional_generator import ClassConditionalGenerator
+from sarigan.models.discriminator import DiscriminatorConfig
 from sarigan.pretrained import load_generator, load_system
 from sarigan.runs.run import train
 from sarigan.runs.summary import dry_run_report
@@ -99,6 +105,24 @@ def test_the_generator_is_trained_in_every_second_step(config: Build) -> None:
     assert seen == [True, False] * 5
 
 
+def test_a_step_makes_one_power_iteration_and_a_forward_pass_none(config: Build) -> None:
+    full, _ = config("generator.initialization=normal", "discriminator.initialization=normal").open_data()
+    system = TrainingState(full, resolve_precision(full.training)).system
+    system.generator(torch.randn(4, 8), labels=torch.tensor([0, 1, 2, 0]))
+    for network in system.networks.values():
+        norm, weight = next(spectral_modules(network))
+        with torch.no_grad():
+            weight.normal_()
+        v = torch.nn.functional.normalize(weight.detach().flatten(start_dim=1).t() @ norm.u, dim=0)
+        system.begin_step(0.0)
+        torch.testing.assert_close(norm.v, v)
+    average = system.average.module
+    norm, weight = next(spectral_modules(average))
+    v = torch.nn.functional.normalize(weight.detach().flatten(start_dim=1).t() @ norm.u, dim=0)
+    system.average.update(1.0)
+    torch.testing.assert_close(norm.v, v)
+
+
 class StopAt(Hook):
     """Asks for an end after a step, as a signal would."""
 
@@ -149,10 +173,27 @@ def test_checkpoint_and_export_hold_the_same_generator(run: Path, tmp_path: Path
     torch.testing.assert_close(generator(z, labels=labels).images, images)
     save_exported(generator, tmp_path / "half", {}, half=True)
     assert (load_exported(tmp_path / "half")(z, labels=labels).images - images).abs().max() < 0.05
+    assert 0 < measure_rounding(generator, half_weights(generator), 4).largest < 10
     text = (tmp_path / "export" / "generator.json").read_text()
     (tmp_path / "export" / "generator.json").write_text(text.replace('"class_conditional"', '"diffusion"'))
     with pytest.raises(InputError, match="kind must be one of style, class_conditional, got 'diffusion'"):
         load_exported(tmp_path / "export")
+
+
+def test_onnx_equals_pytorch(run: Path, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX graphs are run with onnxruntime")
+    pytest.importorskip("onnx", reason="ONNX export needs the package onnx")
+    from sarigan.exporting.onnx_export import export_onnx
+
+    generator = load_generator(run)
+    export_onnx(generator, tmp_path / "generator.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "generator.onnx"), providers=["CPUExecutionProvider"])
+    z, labels = torch.randn(3, 8), torch.tensor([0, 1, 2])
+    for psi in (1.0, 0.5):
+        given = {"z": z.numpy(), "truncation_psi": np.array(psi, np.float32), "labels": labels.numpy()}
+        (images,) = session.run(["images"], given)
+        expected = generator(z, labels=labels, truncation_psi=psi).images
+        torch.testing.assert_close(torch.from_numpy(images), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_images_of_classes_and_ways_between_them(run: Path) -> None:
@@ -167,6 +208,19 @@ def test_images_of_classes_and_ways_between_them(run: Path) -> None:
     torch.testing.assert_close(path[0:4], torch.stack([ends[0], (ends[0] + ends[1]) / 2, ends[1], (ends[0] + ends[1]) / 2]))
     with pytest.raises(InputError, match="an interpolation in z stays in one class"):
         LatentPath(generator, [4, 4], 2, "z", labels=sampling.labels(generator, [4, 4]))
+
+
+def test_what_it_does_not_have_is_refused_in_one_line(run: Path) -> None:
+    generator = load_generator(run)
+    latents = Sampling().latents(generator, [0, 1])
+    with pytest.raises(InputError, match="directions are of StyleGAN2 and SariGAN alone"):
+        style_matrix(generator)
+    with pytest.raises(InputError, match="this generator has no groups .*, so its w has no halves to mix"):
+        mix_halves(generator, latents, latents, "h")
+    for write in FORMATS.values():
+        with pytest.raises(InputError, match="a class_conditional generator, which that code does not have"):
+            write(generator, generator, None, DiscriminatorConfig())
+    assert [*latent_range(generator, "coarse"), *latent_range(generator, "0-1")] == [0, 0, 1]
 
 
 def test_evaluated_and_reported(config: Build, tmp_path: Path) -> None:

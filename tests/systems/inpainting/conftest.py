@@ -1,4 +1,4 @@
-"""A tiny co-modulated SariGAN at 16 px, every phase of which is due within a few steps."""
+"""A tiny co-modulated SariGAN, CA and AN at 16 px, every phase of which is due within a few steps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +18,30 @@ TINY = (
     "training.device=cpu", "training.precision=float32", "training.num_samples=4",
     "training.tick_kimg=0.04", "training.sample_kimg=100", "training.checkpoint_kimg=100",
 )  # fmt: skip
+
+
+TWO_STAGES = (
+    "system=two_stage_inpainting", "data.num_workers=0", "data.mask.kind=box",
+    "generator.resolution=16", "generator.width=4", "discriminator.width=4", "objective.critic_steps=2",
+    *(setting for setting in TINY if setting.startswith("training.")),
+)  # fmt: skip
+METHODS = {
+    "ca": (),
+    "an": (
+        "generator.refinement=attentive_normalization", "generator.num_regions=3", "discriminator.kind=self_attention",
+        "objective.weighting=confidence", "objective.orthogonality_weight=0.0002",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def two_stage_config(png_folder: Path) -> Callable[..., Config]:
+    """two_stage_config("ca" or "an", "section.key=value", ...): a run of ten steps on 24 random images."""
+
+    def build(method: str, *overrides: str) -> Config:
+        return load_config(None, [*TWO_STAGES, *METHODS[method], "data.name=folder", f"data.path={png_folder}", *overrides])
+
+    return build
 
 
 @pytest.fixture(scope="session")

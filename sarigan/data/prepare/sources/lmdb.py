@@ -62,6 +62,8 @@ class PreparedSource(Source):
         self._dataset = LmdbDataset(path)
         self.description = f"prepared set {path}"
         self.header = self._dataset.header
+        if self.header.recipe.layout is not None:
+            raise InputError(f"{path}: a prepared set with layouts; make the smaller one from the same pictures and labels")
         self.label_names, self.attributes = self.header.label_names, self.header.attributes
 
     def scan(self) -> Iterator[Entry]:

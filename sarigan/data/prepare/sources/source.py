@@ -13,8 +13,9 @@ from PIL import Image
 from sarigan.data.avatars.attributes import AvatarAttributes
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.image_folder import files_below
-from sarigan.data.lmdb.format import Recipe
+from sarigan.data.lmdb.format import Recipe, encode_layout
 from sarigan.data.prepare.fit import fit_picture
+from sarigan.errors import InputError
 from sarigan.files.picture import BrokenPicture, ZipPictures, decode_picture, read_picture
 
 
@@ -47,6 +48,12 @@ class Source(ABC):
     @abstractmethod
     def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
         """RGB images, one a resolution of the recipe, and what was converted."""
+
+    def load_layouts(self, locator: bytes, recipe: Recipe) -> list[bytes]:
+        """The records of an entry's layouts, one a resolution, where the recipe has layouts. InputError for a wrong value."""
+        raise InputError(
+            f"{self.description}: has no layouts; --num-classes needs a folder with images/ and labels/, or avatars"
+        )
 
     def read(self, locator: bytes) -> bytes:
         """The bytes of a file, for attribute tables."""
@@ -129,6 +136,9 @@ class AvatarSource(Source):
     def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
         pictures = [self._datasets[r][int(locator)].transpose(1, 2, 0) for r in recipe.resolutions]
         return [Image.fromarray(picture) for picture in pictures], []
+
+    def load_layouts(self, locator: bytes, recipe: Recipe) -> list[bytes]:
+        return [encode_layout(self._datasets[r].mask(int(locator))) for r in recipe.resolutions]
 
     def stamp(self) -> str:
         return self._any.content_key

@@ -1,0 +1,167 @@
+"""Make images of a layout (docs/layouts.md).
+
+sarigan synthesize runs/avatars_64_spade layout.png --seeds 0-7
+sarigan synthesize runs/avatars_64_spade layout.png --style reference.png    in the style of a picture
+sarigan synthesize runs/camvid_256_spade LAYOUTS --seeds 0                   a folder of layouts
+A layout is a PNG of class numbers, or of colours where the model was trained with a table of them. Writes for every layout
+NAME-SEED.png, with --style NAME-REFERENCE.png, and one sheet.png.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sarigan.data.batch import Batch
+from sarigan.data.image_folder import files_below, is_image_name
+from sarigan.data.layouts.edges import instance_edges
+from sarigan.data.layouts.files import ColorTable, LayoutReader, read_numbers, resized_numbers
+from sarigan.device import resolve_device
+from sarigan.editing.seeds import parse_seeds
+from sarigan.errors import InputError, exit_on_input_error
+from sarigan.files.paths import kind_of, output_folder
+from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
+from sarigan.files.reading import read_bytes, reading, reason_of
+from sarigan.pretrained import load_semantic_layout
+from sarigan.systems.semantic_layout.synthesis import draw_styles, paint, region_noise
+from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
+from sarigan.visualization.layout_sheet import layout_sheet
+from sarigan.visualization.sheet import pictures
+
+MAX_ROWS = 16  # of the sheet
+MAX_TABLE_BYTES = 1 << 20
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, help="a run directory or a checkpoint file of system: semantic_layout")
+    parser.add_argument("layout", type=Path, help="a PNG of class numbers or colours, or a folder of them")
+    parser.add_argument("--style", type=Path, nargs="+", default=[], metavar="FILE", help="pictures whose style is taken")
+    parser.add_argument("--seeds", help="a style for each, such as 0-7; default 0, with --style none")
+    parser.add_argument("--instances", type=Path, metavar="FILE", help="numbers of instances, where the model has edges")
+    parser.add_argument("--colors", type=Path, metavar="FILE", help="table of colours; default: the model's data.colors")
+    parser.add_argument("--by-region", action="store_true", help="of a model with 3D noise: other noise for every class")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--output", type=Path, default=Path("out/synthesize"), metavar="DIR")
+    return parser.parse_args()
+
+
+@torch.no_grad()
+def main() -> None:
+    options = parse()
+    with exit_on_input_error(), output_folder(options.output):
+        seeds = parse_seeds(options.seeds or "0") if options.seeds or not options.style else []
+        device = resolve_device(options.device, "--device")
+        system = load_semantic_layout(options.checkpoint, device)
+        check_options(options, system)
+        styles = {path.stem: read_style(path) for path in options.style}
+        if len(styles) < len(options.style):
+            raise InputError("--style: two pictures have one name; rename one of them")
+        rows: list[tuple[Tensor | None, dict[str, Tensor]]] = []
+        names: list[str] = []
+        for path, name in layouts_at(options.layout):
+            batch = read_layout(path, options, system)
+            made = make_images(system, batch, seeds, styles, options.by_region)
+            for label, image in made.items():
+                target = options.output / f"{name}-{label}.png"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pictures(image)[0]).save(target)
+            if len(rows) < MAX_ROWS:
+                rows.append((batch.layout, made))
+                names.append(name)
+            print(f"{options.output / name}-*.png")
+        columns = {label: torch.cat([made[label] for _, made in rows]) for label in rows[0][1]}
+        layouts = torch.cat([layout for layout, _ in rows if layout is not None])
+        layout_sheet(layouts, columns, names if len(names) > 1 else ()).save(options.output / "sheet.png")
+        print(options.output / "sheet.png")
+
+
+def check_options(options: argparse.Namespace, system: SemanticLayoutSystem) -> None:
+    """InputError for an option that the model has no use for, or needs."""
+    style = system.config.generator.style
+    if options.style and style != "encoder":
+        raise InputError(f"--style: the model has no image encoder (generator.style={style})")
+    if options.by_region and style != "noise":
+        raise InputError(f"--by-region: the model has no 3D noise (generator.style={style})")
+    if options.instances is not None and not system.channels.has_edges:
+        raise InputError("--instances: the model has no edges (data.instances=false)")
+    if system.channels.has_edges and (options.instances is None or kind_of(options.layout) == "folder"):
+        raise InputError("the model was trained with the edges of instances: give one layout, and its --instances")
+
+
+def layouts_at(path: Path) -> list[tuple[Path, str]]:
+    """(file, name) of a layout, or of all in a folder. InputError when there is none."""
+    kind = kind_of(path)
+    if kind is None:
+        raise InputError(f"{path}: no such file or folder")
+    if kind == "file":
+        return [(path, path.stem)]
+    names = sorted(filter(is_image_name, files_below(path)))
+    if not names:
+        raise InputError(f"{path}: holds no layout")
+    return [(path / name, Path(name).with_suffix("").as_posix()) for name in names]
+
+
+def read_layout(path: Path, options: argparse.Namespace, system: SemanticLayoutSystem) -> Batch:
+    """A layout as training reads it, resized nearest to the model's size, whose aspect it must have."""
+    data = system.config.data
+    source = options.colors or data.colors
+    colors = None
+    if source is not None:
+        with reading(source, "table of colours"):
+            colors = ColorTable.parse(read_bytes(Path(source), MAX_TABLE_BYTES).decode(), str(source))
+    reader = LayoutReader(data.num_classes, data.void, colors)
+    size = system.config.image_size
+    layout = fitted(reader.read(picture_bytes(path), str(path)), size, path)
+    edges = None
+    if options.instances is not None:
+        numbers = read_numbers(picture_bytes(options.instances), str(options.instances))
+        edges = torch.from_numpy(instance_edges(fitted(numbers, size, options.instances)))[None]
+    return Batch(torch.zeros(1, 3, *size, dtype=torch.uint8), layout=torch.from_numpy(layout)[None], edges=edges)
+
+
+def fitted(numbers: np.ndarray, size: tuple[int, int], path: Path) -> np.ndarray:
+    """Resized nearest; InputError for another aspect than that of `size` (height, width)."""
+    height, width = numbers.shape
+    if height * size[1] != width * size[0]:
+        raise InputError(f"{path}: is {width}x{height}, the model makes {size[1]}x{size[0]}; a layout must have that aspect")
+    return resized_numbers(numbers, size)
+
+
+def picture_bytes(path: Path) -> bytes:
+    """The bytes of a file; InputError naming it."""
+    try:
+        return read_picture(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (BrokenPicture, OSError) as error:
+        raise InputError(f"{path}: not a readable layout ({reason_of(error)})") from None
+
+
+def read_style(path: Path) -> Tensor:
+    """A picture uint8 [1,3,h,w]. InputError naming the file."""
+    data = picture_bytes(path)
+    try:
+        picture, _ = decode_picture(data)
+    except BrokenPicture as error:
+        raise InputError(f"{path}: not a readable image ({reason_of(error)})") from None
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+
+
+def make_images(
+    system: SemanticLayoutSystem, batch: Batch, seeds: list[int], styles: dict[str, Tensor], by_region: bool
+) -> dict[str, Tensor]:
+    """Images [1,3,H,W] by seed and by the name of a style."""
+    made: dict[str, Tensor] = {}
+    generator, channels = system.average.module, system.channels
+    assert batch.layout is not None
+    for seed in seeds:
+        noise = region_noise(generator, batch.layout, seed) if by_region else None
+        made[str(seed)] = paint(generator, channels, batch, draw_styles(generator, [seed]), noise_map=noise)
+    for name, reference in styles.items():
+        made[name] = paint(generator, channels, batch, draw_styles(generator, [0]), reference)
+    return made

@@ -1,0 +1,92 @@
+"""Several pictures of one session: the way between two states, and the present edits on a sheet of seeds."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sarigan.editing.edit_file import FileEdit
+from sarigan.editing.rendering import rendered_batches
+from sarigan.editor.changes import Change
+from sarigan.editor.recipe import Recipe
+from sarigan.editor.session import Session
+from sarigan.errors import InputError
+from sarigan.models.generator import Generator
+from sarigan.visualization.samples import save_video
+from sarigan.visualization.sheet import make_sheet, pictures
+
+MAX_FRAMES = 240
+NUM_SHEET_SEEDS, SHEET_COLUMNS = 16, 8
+
+
+def between(generator: Generator, first: Recipe, last: Recipe, share: float) -> tuple[Tensor, list[FileEdit]]:
+    """Latents [1,L,w_dim] and edits of a state on the way, exact at both ends (0 and 1).
+
+    Latents before the edits go along a line. The first state's edits fade out, the last one's fade in; a change that both have
+    goes from its first amount to its last one.
+    """
+    changes = _faded(first.changes, last.changes, share)
+    latents = torch.lerp(first.base_latents(generator), last.base_latents(generator), share)
+    for change in changes:
+        latents = change.moved(generator, last.sampling, latents)
+    return latents, [edit for change in changes for edit in change.edits]
+
+
+def _faded(first: list[Change], last: list[Change], share: float) -> list[Change]:
+    if [change.place for change in first] == [change.place for change in last]:
+        pairs = zip(first, last, strict=True)
+        return [b if share == 1.0 else a.with_amount(a.amount + (b.amount - a.amount) * share) for a, b in pairs]
+    ends = [change.faded(1 - share) for change in first] if share < 1 else []
+    return ends + ([change.faded(share) for change in last] if share > 0 else [])
+
+
+def frames(session: Session, count: int) -> Iterator[Tensor]:
+    """Images [1,3,R,R] from the kept state to the present one, under the noise of the first. InputError without a state."""
+    if session.kept is None:
+        raise InputError("keep a state first: it is where the film starts, the present picture is where it ends")
+    if not 2 <= count <= MAX_FRAMES:
+        raise InputError(f"a film has 2 to {MAX_FRAMES} pictures, got {count}")
+    generator, first, last = session.model.generator, session.kept, session.recipe
+    noise = first.noise_maps(generator)
+    for index in range(count):
+        latents, edits = between(generator, first, last, index / (count - 1))
+        yield from rendered_batches(generator, latents, noise, None, edits)
+
+
+def strip(session: Session, count: int = 8) -> Image.Image:
+    """The way as one row of pictures."""
+    row = [picture for image in frames(session, count) for picture in pictures(image)]
+    return make_sheet([row], [f"{index / (count - 1):.2f}" for index in range(count)])
+
+
+def film(session: Session, suffix: str, count: int) -> bytes:
+    """The way there and back as a film (`.gif` or `.mp4`). InputError for another suffix, and for MP4 without ffmpeg."""
+    there = [picture for image in frames(session, count) for picture in pictures(image)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"film{suffix}"
+        save_video([*there, *there[-2:0:-1]], path, frames_per_second=20)
+        return path.read_bytes()
+
+
+def seeds_sheet(session: Session, first_seed: int) -> Image.Image:
+    """The present edits on 16 seeds: rows of pictures as they are, each above a row of the same seeds edited."""
+    generator, recipe = session.model.generator, session.recipe
+    seeds = list(range(first_seed, first_seed + NUM_SHEET_SEEDS))
+    Recipe(seed=seeds[-1])  # checks the seeds
+    before: list[Tensor] = []
+    after: list[Tensor] = []
+    for seed in seeds:
+        other = replace(recipe, seed=seed, given=None)
+        noise = other.noise_maps(generator)
+        for found, state in ((before, other.without_edits()), (after, other)):
+            found += rendered_batches(generator, state.latents(generator), noise, None, state.edits)
+    rows, names = [], []
+    for start in range(0, NUM_SHEET_SEEDS, SHEET_COLUMNS):
+        part = slice(start, start + SHEET_COLUMNS)
+        rows += [pictures(torch.cat(before[part])), pictures(torch.cat(after[part]))]
+        names += [f"seeds {seeds[part][0]} to {seeds[part][-1]}", "edited"]
+    return make_sheet(rows, (), names, separate_rows=[1])

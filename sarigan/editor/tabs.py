@@ -1,0 +1,198 @@
+"""The tabs beside that of the groups: mixing, directions, photograph, film, sheet of seeds, files."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from sarigan.editing.group_editing import HALVES
+from sarigan.editor.films import film, seeds_sheet, strip
+from sarigan.editor.markup import command_markup, data_url, download_markup, image_markup, message_markup, picture_url
+from sarigan.editor.projecting import Cancelled, project_photograph, read_upload
+from sarigan.editor.requests import answered, whole
+from sarigan.editor.saving import EDITS_NAME, LATENTS_NAME, command_line, edit_file, latents_file, load_edit_file, png_bytes
+from sarigan.editor.session import Session
+from sarigan.editor.wiring import WIDGETS, Wiring
+
+ALL_LAYERS = "all layers"
+
+
+def mixing_tab(page: Wiring) -> None:
+    """Style mixing by layers and by halves; by groups it is the slider toward another seed."""
+    ranges = page.model.ranges()
+    with gr.Tab("Mix", id="mix"):
+        gr.Markdown("Part of the picture's control comes from a second seed. A single group: slider *Toward another seed*.")
+        seed = gr.Number(1, label="Second seed", precision=0, minimum=0)
+        amount = gr.Slider(0, 1, 1, step=0.05, label="How far toward it")
+        layers = gr.Radio(ranges, value=ranges[0], label="Layers")
+        mix_layers = gr.Button("Mix these layers")
+        half = gr.Radio([("h, strength of groups", "h"), ("z, look of groups", "z")], value=HALVES[0], label="Half of w",
+                        visible=page.model.has_groups)  # fmt: skip
+        mix_half = gr.Button("Mix this half in all layers", visible=page.model.has_groups)
+    page.on(mix_layers.click, [seed, layers, amount],
+            lambda session, seed, layers, amount: session.mix_layers(whole(seed, "second seed"), layers, amount))  # fmt: skip
+    page.on(mix_half.click, [seed, half, amount],
+            lambda session, seed, half, amount: session.mix_half(whole(seed, "second seed"), half, amount))  # fmt: skip
+
+
+def directions_tab(page: Wiring) -> None:
+    """What needs no groups: directions of w in closed form, and single channels of a style."""
+    channels = page.model.generator.synthesis.num_channels()
+    if not channels:
+        return
+    with gr.Tab("Directions", id="directions"):
+        gr.Markdown("Directions of w in closed form (SeFa), and single entries of a layer's style vector (StyleSpace).")
+        layer = gr.Dropdown([ALL_LAYERS, *channels], value=ALL_LAYERS, label="Layers that move")
+        number = gr.Number(0, label="Direction of w (0 is the strongest)", precision=0, minimum=0)
+        amount = gr.Slider(-6, 6, 0, step=0.1, label="Along it, in deviations of w")
+        channel_layer = gr.Dropdown(list(channels), value=[*channels][len(channels) // 2], label="Layer of the channel")
+        channel = gr.Number(0, label="Channel", precision=0, minimum=0)
+        shift = gr.Slider(-10, 10, 0, step=0.1, label="Added to the channel's style")
+
+    def move(session: Session, layer: str, number: float, amount: float) -> None:
+        session.move_direction(whole(number, "direction"), amount, None if layer == ALL_LAYERS else (layer,))
+
+    def shift_channel(session: Session, layer: str, channel: float, amount: float) -> None:
+        session.shift_channel(layer, whole(channel, "channel"), amount)
+
+    page.slide(amount, amount.release, [layer, number, amount], move)
+    page.slide(shift, shift.release, [channel_layer, channel, shift], shift_channel)
+
+
+def photograph_tab(page: Wiring) -> None:
+    """Projection, which runs beside the other actions and can be cancelled."""
+    cancels: dict[str, threading.Event] = {}
+    spaces = [("one w", "w"), ("a w for each layer", "w+")]
+    spaces += [("and the codes of all groups", "codes")] if page.model.has_groups else []
+    with gr.Tab("Photograph", id="photograph"):
+        gr.Markdown("Finds the model's picture that is nearest to a photograph; its centre square is used. Then edit it.")
+        photograph = gr.File(label="Photograph (PNG, JPEG, WebP, at most 24 MB)", type="filepath")
+        space = gr.Radio(spaces, value="w+", label="What is searched")
+        steps = gr.Slider(10, 500, 100, step=10, label="Steps in each space")
+        with gr.Row():
+            start = gr.Button("Project", variant="primary")
+            stop = gr.Button("Cancel")
+        state = gr.HTML(message_markup(""), elem_classes="sar-message")
+
+    def search(request: gr.Request, path: str | None, space: str, steps: float, progress: gr.Progress = gr.Progress()) -> Any:  # noqa: B008
+        session, name = page.session_of(request), request.session_hash or ""
+        cancel = cancels[name] = threading.Event()
+
+        def find() -> str:
+            upload = read_upload(path)
+            progress(0, desc="starting")
+            try:
+                found = project_photograph(
+                    page.model, upload, space, whole(steps, "steps"), lambda done, total: progress((done, total), unit="steps"),
+                    cancel,
+                )  # fmt: skip
+            except Cancelled:
+                return "Cancelled; the picture stays as it was."
+            with session.lock:
+                session.settle()
+                session.set_projection(found.latents, found.edits)
+            return f"Found {upload.name}. The list of edits acts on it; a seed brings pictures of seeds back."
+
+        answer = message_markup(*answered(find))
+        cancels.pop(name, None)
+        return answer
+
+    def give_up(request: gr.Request) -> None:
+        if (cancel := cancels.get(request.session_hash or "")) is not None:
+            cancel.set()
+
+    found = start.click(search, [photograph, space, steps], [state], concurrency_limit=2)
+    found.then(page.acting(lambda session: None), page.choice, page.everything).then(*page.cards_event())
+    stop.click(give_up, None, None, queue=False)
+
+
+def films_tab(page: Wiring) -> None:
+    """The way from a kept state to the present one."""
+    with gr.Tab("Film", id="film"):
+        gr.Markdown("Keep the present state, change the picture, then see the way from there to here.")
+        keep = gr.Button("Keep this state as the start")
+        count = gr.Slider(4, 60, 16, step=1, label="Pictures from the first state to the last")
+        with gr.Row():
+            show, gif, mp4 = gr.Button("Strip"), gr.Button("GIF"), gr.Button("MP4")
+        state = gr.HTML(message_markup(""), elem_classes="sar-message")
+        result = gr.HTML(elem_classes="sar-wide sar-downloads", label="Film")
+
+    def keep_state(session: Session) -> tuple[str, str]:
+        session.kept = session.recipe
+        return "", "This state is kept as the start."
+
+    def make_gif(session: Session, count: float) -> tuple[str, str]:
+        content = film(session, ".gif", whole(count, "pictures"))
+        return image_markup(data_url(content, "image/gif"), "the way from the kept state and back", "film.gif"), ""
+
+    def make_strip(session: Session, count: float) -> tuple[str, str]:
+        url = picture_url(strip(session, min(whole(count, "pictures"), 16)))
+        return image_markup(url, "the way from the kept state to this one", "strip.png"), ""
+
+    def make_mp4(session: Session, count: float) -> tuple[str, str]:
+        return download_markup([("film.mp4", film(session, ".mp4", whole(count, "pictures")), "video/mp4")]), ""
+
+    outputs = [result, state]
+    keep.click(making(page, keep_state), None, outputs)
+    for button, make in ((show, make_strip), (gif, make_gif), (mp4, make_mp4)):
+        button.click(making(page, make), [count], outputs)
+
+
+def sheet_tab(page: Wiring) -> None:
+    """The present edits on other seeds."""
+    with gr.Tab("Sheet", id="sheet"):
+        gr.Markdown("The present edits on 16 seeds: each row as it is, and below it edited.")
+        first = gr.Number(0, label="First seed", precision=0, minimum=0)
+        make = gr.Button("Make the sheet")
+        state = gr.HTML(message_markup(""), elem_classes="sar-message")
+        result = gr.HTML(elem_classes="sar-wide", label="Sheet")
+
+    def sheet(session: Session, seed: float) -> tuple[str, str]:
+        url = picture_url(seeds_sheet(session, whole(seed, "first seed")))
+        return image_markup(url, "16 seeds, each as it is and edited", "sheet.png"), ""
+
+    make.click(making(page, sheet), [first], [result, state])
+
+
+def files_tab(page: Wiring) -> None:
+    """What can be saved and loaded."""
+    with gr.Tab("Save and load", id="files"):
+        make = gr.Button("Make the files of this picture")
+        links = gr.HTML(elem_classes="sar-downloads", label="Files")
+        line = gr.HTML(elem_classes="sar-command", js_on_load=WIDGETS, label="Command")
+        state = gr.HTML(message_markup(""), elem_classes="sar-message")
+        upload = gr.File(label="An edit file (JSON), saved here or by edit_groups --save", type="filepath")
+
+    def files(session: Session) -> tuple[str, str, str]:
+        command = command_line(session)
+        found = [("edited.png", png_bytes(session.pictures().edited), "image/png"),
+                 (EDITS_NAME, edit_file(session), "application/json")]  # fmt: skip
+        if LATENTS_NAME in command:
+            found.append((LATENTS_NAME, latents_file(session), "application/octet-stream"))
+        return download_markup(found), command_markup(command), ""
+
+    def load_edits(session: Session, path: str | None) -> str:
+        found = read_upload(path)
+        load_edit_file(session, found.name, found.content)
+        return f"Loaded {found.name}."
+
+    make.click(making(page, files, 3), None, [links, line, state])
+    page.on(upload.upload, [upload], load_edits)
+
+
+def making(page: Wiring, make: Callable[..., tuple[str, ...]], num_outputs: int = 2) -> Callable[..., Any]:
+    """A handler that shows what `make` returns, whose last value is a line for the person."""
+
+    def handler(request: gr.Request, *values: Any) -> tuple[str, ...]:
+        session, made = page.session_of(request), [""] * num_outputs
+
+        def run() -> str:
+            with session.lock:
+                made[:] = make(session, *values)
+            return made[-1]
+
+        line = message_markup(*answered(run))
+        return (*made[:-1], line)
+
+    return handler
