@@ -1,4 +1,6 @@
-"""What a process has of its launcher (torchrun or scripts/launch.py): where it meets the others, and a watch for its end.
+"""What a process has of its launcher: where it meets the others, and a watch for its end.
+
+Launchers are torchrun, scripts/launch.py and the runner of a study.
 
 *Meeting.* The processes of one start find each other, and none of an earlier start. After a failure torchrun starts all
 processes again with the same store (pytorch/pytorch#135712). It still holds addresses of processes that have ended; a process
@@ -29,7 +31,7 @@ T = TypeVar("T")
 WRITE_SECONDS = 5.0
 POLL_SECONDS = 0.02  # of the store
 STORE_SECONDS = 10.0  # for one request
-VARIABLE = "SARIGAN_LAUNCHER"  # scripts/launch.py's process number: it may be gone before its processes can look
+VARIABLE = "SARIGAN_LAUNCHER"  # process number of `launch` or of a study's runner: it may be gone before its processes look
 WATCH_SECONDS = 1.0
 END_SECONDS = 300.0  # for an orderly end
 _PR_SET_PDEATHSIG = 1
@@ -123,7 +125,7 @@ def _ask(place: Any, rank: int, timeout: datetime.timedelta) -> str:
 def watch_launcher() -> None:
     """Start the check, once. Without a launcher there is none: a training that was started by hand may outlive its shell."""
     global _started
-    if _started or "TORCHELASTIC_RUN_ID" not in os.environ:
+    if _started or not {"TORCHELASTIC_RUN_ID", VARIABLE} & os.environ.keys():
         return
     _started = True
     if sys.platform == "linux":

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a generator, or go on with a stopped run",
     "launch": "start a training on several processes: torchrun that checks the input first",
     "evaluate": "compute metrics of a checkpoint, or of any set of images",
+    "study": "train, evaluate and compare several configurations with several seeds",
     "generate": "make images: files, a grid, a truncation sweep, a film",
     "report": "write one HTML page that shows a run",
     "compare": "compare runs on one HTML page: settings, curves, metrics, the same seeds",

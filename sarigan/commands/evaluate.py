@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from sarigan import distributed, load_generator
+from sarigan import distributed, launcher, load_generator
 from sarigan.config import Config
 from sarigan.data.avatars.dataset import are_avatars
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
-    options = parse()
+    options = parser().parse_args()
+    launcher.watch_launcher()
     try:
         with distributed.exit_on_input_error(), distributed.process_group():
             run(options)
@@ -147,7 +148,18 @@ def default_output(options: argparse.Namespace) -> Path:
     return results_folder(options.checkpoint) / "evaluation" / f"{find_source(options.checkpoint).stem}-{now}.json"
 
 
-def parse() -> argparse.Namespace:
+def unknown_options(arguments: Sequence[str]) -> str | None:
+    """What of these options the command line does not take, in argparse's words; None when all are right."""
+    parsed = parser()
+    parsed.exit_on_error = False
+    try:
+        _, left = parsed.parse_known_args(["--images", ".", *arguments])
+    except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
+        return str(error)
+    return " ".join(left) or None
+
+
+def parser() -> argparse.ArgumentParser:
     """The command line."""
     listed = "\n".join(f"  {metric.name:30}{metric.summary}" for metric in METRICS.values())
     parser = argparse.ArgumentParser(
@@ -172,4 +184,4 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory")
     for metric in METRICS.values():
         metric.add_arguments(parser.add_argument_group(metric.name).add_argument)
-    return parser.parse_args()
+    return parser

@@ -22,6 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = "lock.json"
+IN_USE = "in use by another job"
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +67,7 @@ def require_unlocked(run_dir: Path) -> None:
 
 def _in_use(run_dir: Path) -> InputError:
     return InputError(
-        f"{run_dir}: in use by another job ({_holder(run_dir / LOCK_NAME)}); wait for it or choose another --run-dir"
+        f"{run_dir}: {IN_USE} ({_holder(run_dir / LOCK_NAME)}); wait for it or choose another --run-dir"
     )
 
 

@@ -6,7 +6,6 @@ for itself: `membership()` -> [c,g] with one-hot rows, its initialisation, its l
 of `Grouping` and a line in `GROUPINGS`.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_most, require_one_of
+from sarigan.layers.base_grouping import Grouping, GroupingLoss
+from sarigan.layers.kernel_similarity import (
+    block_diagonal_loss,
+    hard_step,
+    kernel_similarity,
+    similarity_error,
+    similarity_quantile,
+    soft_step,
+    threshold_loss,
+)
 from sarigan.seeding import check_seed
 
 # 1/t = 5 sigmoid(theta), so t > 0.2; theta = -2 at the start.
@@ -22,8 +31,8 @@ INVERSE_TEMPERATURE_MAX = 5.0
 INITIAL_TEMPERATURE_LOGIT = -2.0
 # round(softmax(500 P)): the release's almost-argmax.
 ROUND_SHARPNESS = 500.0
-
-SOFT_STEP_SLOPE = 50.0
+INITIAL_NUMBER_LOGIT = 3.0  # of a learned number of groups: it starts at 95% of the most
+NUM_DEVIATIONS = 3.0  # the cosine of two random kernels of d weights has the deviation 1/sqrt(d)
 
 CHOICES = {
     "step": ("hard", "soft"),
@@ -38,7 +47,8 @@ CHOICES = {
 class GroupingConfig:
     """How channels are grouped. Defaults are the paper's preset; docs/reproduction.md sets them beside the release's."""
 
-    kind: str = "similarity"  # none | similarity (the paper) | contiguous | random | block_diagonal (DBT)
+    # none | similarity (the paper) | straight_through | adaptive (learned number) | contiguous | random | block_diagonal (DBT)
+    kind: str = "similarity"
     num_groups: int = 16  # g, in every layer
     max_group_share: float | None = None  # groups of a layer <= share * channels; None leaves num_groups as given
     step: str = "hard"  # H of Eq. 2: unit step, or soft: sigmoid(50 (S - r))
@@ -67,6 +77,13 @@ class GroupingConfig:
         check_seed("generator.grouping.random_seed", self.random_seed)
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
             raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
+        if self.kind == "adaptive" and self.threshold != "quantile":
+            raise InputError(f"generator.grouping.threshold is fixed with kind adaptive; leave it out, got {self.threshold!r}")
+        if self.freeze_kimg is not None and self.kind == "straight_through":
+            raise InputError(
+                f"generator.grouping.freeze_kimg must be null with kind straight_through, got {self.freeze_kimg}: images would"
+                " go on training the groups"
+            )
 
     def groups_for(self, num_channels: int, layer: str) -> int:
         """The number of groups of a layer with c channels; InputError when there are more groups than channels."""
@@ -80,27 +97,6 @@ class GroupingConfig:
         return max(1, min(self.num_groups, int(self.max_group_share * num_channels)))
 
 
-def kernel_similarity(kernel: Tensor) -> Tensor:
-    """Eq. 1: cosine similarity S [c,c] of the kernels [c,...] that produce c channels."""
-    rows = F.normalize(kernel.flatten(start_dim=1), dim=1)
-    return rows @ rows.t()
-
-
-def similarity_quantile(similarity: Tensor, num_groups: int) -> Tensor:
-    """The (1 - 1/g)-quantile of all c*c entries: c^2/g of them reach it, so a channel has c/g similar ones on average."""
-    count = similarity.numel()
-    rank = count - round(count / num_groups) + 1
-    return kth_smallest(similarity.flatten(), min(rank, count), sort=similarity.device.type != "cpu")
-
-
-def kth_smallest(values: Tensor, k: int, sort: bool) -> Tensor:
-    """The k-th smallest of values [n], counted from 1; NaN is the largest. Sorting and kthvalue give the same number.
-
-    On a GPU sorting is faster: PyTorch's kthvalue uses one thread block there. On a CPU kthvalue is ten times as fast.
-    """
-    return values.sort().values[k - 1] if sort else values.kthvalue(k).values
-
-
 def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:
     """floor(j g / c) for channel j: [c]."""
     return torch.arange(num_channels) * num_groups // num_channels
@@ -109,73 +105,6 @@ def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:
 def one_hot(groups: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
     """Group indices [c] -> [c,g]. Unlike `F.one_hot` it does not look at the values, so the device is never waited for."""
     return (groups[:, None] == torch.arange(num_groups, device=groups.device)).to(dtype)
-
-
-@dataclass
-class GroupingLoss:
-    """The terms of one layer's loss, before weights are applied."""
-
-    similarity: Tensor  # Eq. 2, reduced as configured: a scalar
-    threshold: Tensor | None  # of a learned r: a scalar
-    mean_squared_error: Tensor  # Eq. 2 averaged over c*c whatever the reduction; detached
-
-
-def soft_step(similarity: Tensor, threshold: Tensor) -> Tensor:
-    """sigmoid(50 (S - r)), the release's H: [c,c]."""
-    return torch.sigmoid(SOFT_STEP_SLOPE * (similarity - threshold))
-
-
-def hard_step(similarity: Tensor, threshold: Tensor) -> Tensor:
-    """H(S - r), the paper's unit step: [c,c] of zeros and ones."""
-    return (similarity >= threshold).to(similarity.dtype)
-
-
-def similarity_error(probabilities: Tensor, target: Tensor) -> Tensor:
-    """(P P^T - H)^2 entry by entry, no gradient to the target: [c,c]."""
-    return (probabilities @ probabilities.t() - target.detach()).square()
-
-
-def threshold_loss(similarity: Tensor, threshold: Tensor, num_groups: int) -> Tensor:
-    """(sum S~ / (c^2/g) - 1)^2 with the soft step S~: zero when a channel has c/g similar channels on average.
-
-    The release's (c^2/g - sum S~)^2 divided by (c^2/g)^2: the same minimum. A hard step would have no gradient to r.
-    """
-    target = similarity.numel() / num_groups
-    return (soft_step(similarity.detach(), threshold).sum() / target - 1).square()
-
-
-def block_diagonal_loss(kernel: Tensor, groups: Tensor) -> Tensor:
-    """mean (S(W) - B)^2, B one inside a group: gradient to the kernels [c,...] (Zheng et al. 2019, kernel form). groups [c]."""
-    with torch.autocast(kernel.device.type, enabled=False):
-        target = (groups[:, None] == groups[None, :]).to(kernel.dtype)
-        return (kernel_similarity(kernel) - target).square().mean()
-
-
-class Grouping(nn.Module, ABC):
-    """Assigns c channels to g groups. kernel: the weights [c,...] that produce the channels."""
-
-    def __init__(self, num_channels: int, num_groups: int) -> None:
-        super().__init__()
-        self.num_channels, self.num_groups = num_channels, num_groups
-
-    @abstractmethod
-    def membership(self) -> Tensor:
-        """[c,g], one-hot rows."""
-
-    def initialize(self, kernel: Tensor) -> None:
-        """Called once, before training, with the initial kernels."""
-
-    def loss(self, kernel: Tensor) -> GroupingLoss | None:
-        """The loss of the grouping's own parameters; None when it has none. No gradient reaches the kernels."""
-        return None
-
-    def kernel_loss(self, kernel: Tensor) -> Tensor | None:
-        """A scalar loss of the kernels, added to the generator's loss; None when there is none."""
-        return None
-
-    def statistics(self, kernel: Tensor) -> dict[str, Tensor]:
-        """Scalars to log of the layer, by name; on the device."""
-        return {}
 
 
 class SimilarityGrouping(Grouping):
@@ -217,14 +146,18 @@ class SimilarityGrouping(Grouping):
 
     def probabilities(self) -> Tensor:
         """N(G/t) [c,g]: softmax over the groups."""
-        return F.softmax(self.logits / self.temperature(), dim=1)
+        return F.softmax(self.among_used(self.logits / self.temperature()), dim=1)
+
+    def among_used(self, logits: Tensor) -> Tensor:
+        """Logits [c,g] with those of groups that are not in use at minus infinity; here all are."""
+        return logits
 
     @torch.no_grad()
     def membership(self) -> Tensor:
         """[c,g], one-hot rows; with `assignment: round`, a tied channel's row may be all zero, as in the release."""
         if self.config.assignment == "round":
             return torch.round(F.softmax(ROUND_SHARPNESS * self.probabilities(), dim=1))
-        return one_hot(self.logits.argmax(dim=1), self.num_groups, self.logits.dtype)
+        return one_hot(self.among_used(self.logits).argmax(dim=1), self.num_groups, self.logits.dtype)
 
     def loss(self, kernel: Tensor) -> GroupingLoss:
         """Eq. 2 and the learned threshold's loss. Gradient goes to the logits, the temperature and a learned threshold."""
@@ -233,16 +166,78 @@ class SimilarityGrouping(Grouping):
             threshold = self.threshold(similarity)
             step = hard_step if self.config.step == "hard" else soft_step
             error = similarity_error(self.probabilities(), step(similarity, threshold))
-            learned = self.config.threshold == "learned"
             return GroupingLoss(
                 similarity=error.mean() if self.config.loss_reduction == "mean" else error.sum(),
-                threshold=threshold_loss(similarity, threshold, self.num_groups) if learned else None,
+                threshold=self.threshold_loss(similarity, threshold),
                 mean_squared_error=error.detach().mean(),
             )
+
+    def threshold_loss(self, similarity: Tensor, threshold: Tensor) -> Tensor | None:
+        """The loss of what makes a channel have c/g similar ones: a learned r. similarity [c,c]."""
+        if self.config.threshold != "learned":
+            return None
+        return threshold_loss(similarity, threshold, self.num_groups)
 
     @torch.no_grad()
     def statistics(self, kernel: Tensor) -> dict[str, Tensor]:
         return {"temperature": self.temperature(), "threshold": self.threshold(kernel_similarity(kernel))}
+
+
+class StraightThroughGrouping(SimilarityGrouping):
+    """Learned groups that images train, too: one-hot forwards, the gradient of the softmax backwards (Bengio et al. 2013).
+
+    So a channel can leave its group because the images, or what Q reads in them, become better. Neither the paper nor its code
+    has this: there a grouping cannot be rewarded for what it does.
+    """
+
+    def trained_membership(self) -> Tensor:
+        """[c,g]: the values of `membership`, the gradient of N(G/t)."""
+        probabilities = self.probabilities()
+        return self.membership() + (probabilities - probabilities.detach())
+
+    def image_parameters(self) -> list[nn.Parameter]:
+        """Logits, and a learned temperature."""
+        return [self.logits, self.temperature_logit] if self.config.learn_temperature else [self.logits]
+
+
+class AdaptiveGrouping(SimilarityGrouping):
+    """Learned groups of a learned number n of them; `num_groups` is the most there can be (the paper's first future work).
+
+    The paper chooses r so that a channel has c/g similar ones. Here r is what few pairs of random kernels of d weights reach,
+    3/sqrt(d), and n is fitted to c^2 / sum H(S - r), so that a channel has c/n similar ones. Groups from n on hold no channel.
+    """
+
+    num_weights: int  # d
+
+    def __init__(self, config: GroupingConfig, num_channels: int, num_groups: int) -> None:
+        super().__init__(config, num_channels, num_groups)
+        self.number_logit = nn.Parameter(torch.tensor(INITIAL_NUMBER_LOGIT))
+
+    def initialize(self, kernel: Tensor) -> None:
+        """Take d from the kernels [c,...]."""
+        self.num_weights = kernel[0].numel()
+
+    def number(self) -> Tensor:
+        """n between 1 and g, a scalar; rounded it is the number of groups in use."""
+        return 1 + (self.num_groups - 1) * torch.sigmoid(self.number_logit)
+
+    def threshold(self, similarity: Tensor) -> Tensor:
+        """3/sqrt(d), a scalar."""
+        return similarity.new_full((), NUM_DEVIATIONS * self.num_weights**-0.5)
+
+    def among_used(self, logits: Tensor) -> Tensor:
+        """Logits [c,g], those of groups from n on at minus infinity."""
+        unused = torch.arange(self.num_groups, device=logits.device) >= self.number().detach().round()
+        return logits.masked_fill(unused, -torch.inf)
+
+    def threshold_loss(self, similarity: Tensor, threshold: Tensor) -> Tensor:
+        """(n / (c^2 / sum H(S - r)) - 1)^2, which trains n alone."""
+        target = similarity.numel() / hard_step(similarity, threshold).sum()
+        return (self.number() / target.clamp(1, self.num_groups) - 1).square()
+
+    @torch.no_grad()
+    def statistics(self, kernel: Tensor) -> dict[str, Tensor]:
+        return super().statistics(kernel) | {"number": self.number()}
 
 
 class FixedGrouping(Grouping):
@@ -272,6 +267,8 @@ class BlockDiagonalGrouping(FixedGrouping):
 # (configuration, channels, groups) -> grouping, by `generator.grouping.kind`.
 GROUPINGS: dict[str, Callable[[GroupingConfig, int, int], Grouping]] = {
     "similarity": SimilarityGrouping,
+    "straight_through": StraightThroughGrouping,
+    "adaptive": AdaptiveGrouping,
     "contiguous": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups),
     "random": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups, config.random_seed),
     "block_diagonal": lambda config, num_channels, num_groups: BlockDiagonalGrouping(num_channels, num_groups),

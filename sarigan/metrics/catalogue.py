@@ -22,6 +22,7 @@ from sarigan.files.run_record import git_commit
 from sarigan.metrics.class_control import ClassControl
 from sarigan.metrics.class_distance import ClassFrechetDistance, ClassKernelDistance, ClassPrecisionRecall
 from sarigan.metrics.classification_accuracy import ClassificationAccuracy
+from sarigan.metrics.density_coverage import DensityCoverage
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.frechet import FrechetDistance
 from sarigan.metrics.groups.metric import GroupQuality
@@ -32,6 +33,7 @@ from sarigan.metrics.layout_fidelity import LayoutFidelity, StyleDiversity, Styl
 from sarigan.metrics.linear_separability import LinearSeparability
 from sarigan.metrics.perceptual_path_length import PerceptualPathLength
 from sarigan.metrics.precision_recall import PrecisionRecall
+from sarigan.metrics.sliced_wasserstein import SlicedWasserstein
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -44,6 +46,10 @@ METRICS: dict[str, Metric] = {
         KernelDistance("kid_efficientnet", "efficientnet", "kernel distance of EfficientNet features"),
         InceptionScore("classifier_score_efficientnet", "efficientnet", "Inception score's formula with EfficientNet"),
         PrecisionRecall("precision_recall_efficientnet", "efficientnet", "precision and recall of EfficientNet features"),
+        DensityCoverage("density_coverage", "", "density and coverage, in VGG16 where its weights are"),
+        DensityCoverage("density_coverage_efficientnet", "efficientnet", "density and coverage of EfficientNet features"),
+        SlicedWasserstein("sliced_wasserstein", "inception", "sliced Wasserstein distance of Inception features"),
+        SlicedWasserstein("sliced_wasserstein_efficientnet", "efficientnet", "the same of EfficientNet features"),
         PerceptualPathLength(),
         LinearSeparability(),
         CodeInformation(),

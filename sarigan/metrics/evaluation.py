@@ -37,6 +37,7 @@ from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_
 from sarigan.models.generator import Generator
 from sarigan.progress import progress_bar
 
+HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "inception_score")
 NETWORKS = ("inception", "efficientnet", "vgg16")
 
 
@@ -283,7 +284,7 @@ class FeatureMetric(Metric):
         mode = f"preprocessing {evaluation.preprocessing.name}"
         return Result(
             metric_name(metric, network), value, f"{protocol}, {counts}, {mode}", spread, network.name, network.sha256,
-            higher_is_better=metric in ("precision", "recall", "inception_score"),
+            higher_is_better=metric in HIGHER_IS_BETTER,
         )  # fmt: skip
 
     def require_images(self, evaluation: Evaluation, count: int, what: str) -> None:

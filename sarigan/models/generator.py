@@ -170,8 +170,13 @@ class Generator(nn.Module):
         return draw_labels(self.config.class_shares, count, seed).to(self.mean_latent.device)
 
     def grouping_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the groupings; no adversarial or information gradient ever reaches them."""
+        """Parameters of the groupings, which the grouping loss trains."""
         return [p for layer in self.grouped_layers() for p in layer.grouping.parameters()]
+
+    def separate_parameters(self) -> list[nn.Parameter]:
+        """Those of them that no adversarial or information gradient ever reaches."""
+        reached = {id(p) for layer in self.grouped_layers() for p in layer.grouping.image_parameters()}
+        return [p for p in self.grouping_parameters() if id(p) not in reached]
 
     def forward(
         self,

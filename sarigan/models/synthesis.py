@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from ops import bias_act
 from sarigan.errors import InputError
 from sarigan.layers.activation import BiasLeakyReLU, NoiseInjection
+from sarigan.layers.base_grouping import Grouping
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.grouping import Grouping, GroupingConfig, build_grouping
+from sarigan.layers.grouping import GroupingConfig, build_grouping
 from sarigan.layers.intervention import Edit, by_layer
 from sarigan.layers.modulation.forms import ActivationModulation, WeightModulation
 from sarigan.layers.normalization import full_precision, wide_range
@@ -104,7 +105,7 @@ class SynthesisLayer(nn.Module):
     def forward(
         self, x: Tensor, latent: Tensor, noise: Tensor | None, interventions: Sequence[Edit] = ()
     ) -> tuple[Tensor, StyleCodes]:
-        codes = self.style(latent, None if self.grouping is None else self.grouping.membership())
+        codes = self.style(latent, None if self.grouping is None else self.grouping.trained_membership())
         for intervention in interventions:
             codes = intervention(codes)
         x = self.modulation(x, codes, self.convolution)

@@ -19,10 +19,8 @@ from sarigan.layers.grouping import (
     GroupingLoss,
     SimilarityGrouping,
     build_grouping,
-    kernel_similarity,
-    kth_smallest,
-    similarity_quantile,
 )
+from sarigan.layers.kernel_similarity import kernel_similarity, kth_smallest, similarity_quantile
 from sarigan.models.generator import GeneratorConfig
 from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import Shard

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping, block_diagonal_loss, threshold_loss
+from sarigan.layers.grouping import GroupingConfig, SimilarityGrouping
+from sarigan.layers.kernel_similarity import block_diagonal_loss, threshold_loss
 
 C, G = 10, 3
 

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.layers.grouping import kernel_similarity
+from sarigan.layers.kernel_similarity import kernel_similarity
 from sarigan.metrics.groups.metric import churn, group_stability, partition_stability
 from sarigan.metrics.groups.quality import (
     cluster_quality,

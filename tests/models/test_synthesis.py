@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sarigan.errors import InputError
-from sarigan.layers.grouping import GroupingConfig, kernel_similarity, similarity_quantile
+from sarigan.layers.grouping import GroupingConfig
+from sarigan.layers.kernel_similarity import kernel_similarity, similarity_quantile
 from sarigan.layers.modulation.forms import ActivationModulation
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.models.synthesis import SkipSynthesis

@@ -15,7 +15,7 @@ from torch import Tensor
 from sarigan import distributed
 from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import require_at_least_1
-from sarigan.layers.grouping import kernel_similarity
+from sarigan.layers.kernel_similarity import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.groups.quality import grouped_layers
 from sarigan.metrics.latent_sampling import broadcast_latent, latent_batches

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError
-from sarigan.layers.grouping import kernel_similarity
+from sarigan.layers.kernel_similarity import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.latent_sampling import all_latents, broadcast_latent
 from sarigan.models.generator import Generator

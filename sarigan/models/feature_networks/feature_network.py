@@ -153,6 +153,8 @@ _NAMES = {"fid": ("inception", "fd"), "class_fid": ("inception", "class_fd"), "k
           "class_kid": ("inception", "class_kid"),
           "precision": ("vgg16", "precision"), "recall": ("vgg16", "recall"),
           "class_precision": ("vgg16", "class_precision"), "class_recall": ("vgg16", "class_recall"),
+          "density": ("vgg16", "density"), "coverage": ("vgg16", "coverage"),
+          "sliced_wasserstein": ("", "sliced_wasserstein"),
           "p_ids": ("inception", "p_ids"), "u_ids": ("inception", "u_ids")}  # fmt: skip
 
 

@@ -115,8 +115,8 @@ class InpaintingSystem(CompletingSystem, StyleSystem):
         )  # fmt: skip
         self.randomness = InpaintingRandomness(style, self.generator, config.encoder.dropout)
         self.grouping_parameters = self.generator.grouping_parameters()
-        grouping = {id(p) for p in self.grouping_parameters}
-        self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
+        separate = {id(p) for p in self.generator.separate_parameters()}
+        self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in separate]
         self.optimizers = self._build_optimizers(config.optimizer, config.objective)
         names = ("generator_optimizer", "discriminator_optimizer")
         self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay

@@ -126,8 +126,8 @@ class StyleSystem(System):
             config.training.seed, self.generator, *mixing, precision.device, precision.parameter_dtype
         )
         self.grouping_parameters = self.generator.grouping_parameters()
-        grouping = {id(p) for p in self.grouping_parameters}
-        self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in grouping]
+        separate = {id(p) for p in self.generator.separate_parameters()}
+        self.generator_parameters = [p for p in self.generator.parameters() if id(p) not in separate]
         self.optimizers = self._build_optimizers(config.optimizer, config.objective)
         names = ("generator_optimizer", "discriminator_optimizer")
         self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
@@ -200,7 +200,7 @@ class StyleSystem(System):
         return phases
 
     def separate_parameters(self, network: str) -> list[nn.Parameter]:
-        return self.grouping_parameters if network == "generator" else []
+        return self.generator.separate_parameters() if network == "generator" else []
 
     def example_batch(self, num_images: int, device: torch.device, dtype: torch.dtype) -> Batch:
         batch = super().example_batch(num_images, device, dtype)

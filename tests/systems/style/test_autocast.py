@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.layers.conv import EqualizedConv2d
-from sarigan.layers.grouping import block_diagonal_loss
+from sarigan.layers.kernel_similarity import block_diagonal_loss
 from sarigan.layers.modulation.demodulation import channel_affine
 from sarigan.layers.modulation.forms import WeightModulation
 from sarigan.layers.modulation.group_adagn import group_adagn

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.data.batch import Batch
-from sarigan.layers.grouping import block_diagonal_loss
+from sarigan.layers.kernel_similarity import block_diagonal_loss
 from sarigan.systems.system import Shard
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
