@@ -1,5 +1,4 @@
 """What a metric is, and what all metrics of one evaluation share: images, networks, statistics, cache, progress.
-
 A new metric is a subclass of `Metric` in a file of its own and a line in catalogue.py.
 """
 
@@ -108,7 +107,9 @@ class Evaluation:
         return None if self.data is None else content_hash(self.data, self.config.num_workers, self.progress)
 
     def network(self, name: str) -> FeatureNetwork:
-        """A feature network on the device, opened once."""
+        """A feature network on the device, opened once. InputError for one whose features the images were trained to match."""
+        if name == getattr(self.samples, "training_network", None):
+            raise InputError(f"{name} took part in the training of this model (a perceptual loss): it is no judge of it")
         if name not in self.networks:
             self.networks[name] = open_network(name, self.device, self.config.inception_weights)
         return self.networks[name]
@@ -180,8 +181,8 @@ class Evaluation:
 
     def _pass(self, images: ImageSet, requests: dict[str, FeatureRequest], title: str) -> dict[str, FeatureStatistics]:
         networks = {self.network(name): request for name, request in requests.items()}
-        advance = self.progress(len(images), title)
-        found = collect(images, networks, self.preprocessing, self.config.batch_size, self.device, advance)
+        size, advance = self.config.batch_size, self.progress(len(images), title)
+        found = collect(images, networks, self.preprocessing, size, self.device, advance)
         return {request.network: found[network] for network, request in networks.items()}
 
     def _key(self, request: FeatureRequest) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from sarigan.data.batch import Batch
 from sarigan.data.layouts.config import AvatarLayouts
 from sarigan.errors import InputError
-from sarigan.metrics.catalogue import evaluate
+from sarigan.metrics.catalogue import evaluate, metrics_named
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.layout_fidelity import class_ious, confusion_matrix, pixel_accuracy
@@ -83,8 +83,7 @@ def test_styles() -> None:
     for field in ("skin_color", "hair_color"):
         assert moved[f"style_transfer_{field}"].value == 1
         assert ignored[f"style_transfer_{field}"].value == ignored[f"style_transfer_{field}"].details["chance"] < 0.8
-    name = "style_diversity_efficientnet"
-    varied, same = (values(["style_diversity"], Copies(shift=s))[name].value for s in (0, 1))
+    varied, same = (values(["style_diversity"], Copies(shift=s))["style_diversity"].value for s in (0, 1))
     assert varied > 0.001 and same < 1e-6
 
 
@@ -113,3 +112,11 @@ def test_what_the_metrics_need() -> None:
     other.segmenter = "nowhere.npz"
     with pytest.raises(InputError, match="nowhere.npz: no such file; scripts/train_segmenter.py makes one"):
         values(["layout_fidelity"], other)
+
+
+def test_a_network_that_took_part_in_training_is_no_judge() -> None:
+    judged = Copies()
+    judged.training_network = "efficientnet"
+    evaluation = Evaluation(EvaluationConfig(), torch.device("cpu"), samples=judged)
+    with pytest.raises(InputError, match=r"efficientnet took part in the training of this model \(a perceptual loss\)"):
+        metrics_named(["kid_efficientnet"])[0].check(evaluation)

@@ -64,8 +64,9 @@ class SynthesizedImages:
 
     def __init__(
         self, generator: LayoutGenerator, channels: LayoutChannels, held_out: HeldOutLayouts,
-        refresh: Callable[[], None] = lambda: None, seed: int = 0,
+        refresh: Callable[[], None] = lambda: None, seed: int = 0, training_network: str | None = None,
     ) -> None:  # fmt: skip
+        self.training_network = training_network  # of the perceptual loss: it may not judge these images
         self.generator, self.channels, self.held_out = generator, channels, held_out
         self.refresh, self.seed = refresh, seed
         self.title, self.resolution = f"images of the layouts of {held_out.images.describe()}", held_out.size[1]

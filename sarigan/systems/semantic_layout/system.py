@@ -201,7 +201,11 @@ class SemanticLayoutSystem(System):
     def synthesized(self) -> SynthesizedImages:
         """Of the held-out layouts by the averaged generator. InputError when the layouts cannot be read."""
         held_out = HeldOutLayouts(self.config.data, self.config.held_out, self.config.resolution)
-        return SynthesizedImages(self.average.module, self.channels, held_out, self.refresh_average)
+        objective = self.config.objective
+        network = objective.perceptual_network if objective.perceptual_weight else None
+        return SynthesizedImages(
+            self.average.module, self.channels, held_out, self.refresh_average, training_network=network
+        )  # fmt: skip
 
     def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
         """For each held-out layout four images: itself in colours, two styles, and the image that it is of."""
