@@ -113,7 +113,7 @@ def problem(path: Path | None, overrides: list[str]) -> str:
         ("generator.synthesis=stylegan3", ["generator.synthesis", "skip, adain", "'stylegan3'"]),
         ("generator.synthesis=adain", ["generator.grouping.kind must be none", "'similarity'"]),
         ("generator.mapping_learning_rate_multiplier=0", ["mapping_learning_rate_multiplier must be positive"]),
-        ("generator.grouping.kind=simlarity", ["generator.grouping.kind", "similarity, contiguous", "'simlarity'"]),
+        ("generator.grouping.kind=simlarity", ["generator.grouping.kind", "none, similarity, ", "'simlarity'"]),
         ("objective.mixing_probability=2", ["objective.mixing_probability must be at most 1", "2.0"]),
         ("objective.r1_gamma=-1", ["objective.r1_gamma must not be negative", "-1.0"]),
         ("objective.r1_gamma=nan", ["objective.r1_gamma must be a finite number", "nan"]),

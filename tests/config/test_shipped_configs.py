@@ -31,7 +31,7 @@ def test_dry_run(name: str) -> None:
     # As scripts/train.py --dry-run does, except that weights are not drawn: they are counted, not used.
     generator = config.generator
     with torch.device("meta"):
-        if hasattr(generator, "grouping"):
+        if any(field.name == "grouping" for field in dataclasses.fields(generator)):
             start = {"initial_threshold": generator.grouping.initial_threshold or 0.25}
             generator = dataclasses.replace(generator, grouping=dataclasses.replace(generator.grouping, **start))
         precision = Precision(torch.device("meta"), "float32")
