@@ -21,7 +21,7 @@ MAX_NAME = 60  # letters of one setting in the name of a folder
 
 def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7) -> None:
     """The checkpoint and how images are sampled from it."""
-    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_64")
+    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_32")
     parser.add_argument("--truncation", type=float, default=psi, metavar="PSI", help=f"of w to its mean; default {psi}, 1: off")
     parser.add_argument("--truncation-cutoff", type=int, metavar="N", help="truncate the first N latents only")
     parser.add_argument("--noise", choices=NOISES, default=noise, help="the same for all images, new by seed, or none")

@@ -71,16 +71,16 @@ def test_what_is_here_is_not_asked_for(hub: list[Any], generator: Generator, tmp
 
 def test_a_model_of_the_package(hub: list[Any], generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sarigan.exporting.shipped, "SHIPPED_FOLDER", tmp_path / "shipped")
-    with pytest.raises(InputError, match="^avatars_64: this installation of sarigan has no weights of it"):
-        from_pretrained("avatars_64")
-    save_exported(generator, tmp_path / "shipped" / "avatars_64", {}, half=True)
-    assert same(from_pretrained("avatars_64"), generator) and hub == []
+    with pytest.raises(InputError, match="^avatars_32: this installation of sarigan has no weights of it"):
+        from_pretrained("avatars_32")
+    save_exported(generator, tmp_path / "shipped" / "avatars_32", {}, half=True)
+    assert same(from_pretrained("avatars_32"), generator) and hub == []
 
 
 def test_what_is_wrong_is_one_line(hub: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     cases = {
         "owner/other": "owner/other: not a readable model on the Hugging Face hub (404 Client Error. Repository Not Found)",
-        "faces": "faces: does not exist; give a folder that sarigan export wrote, a model of the package (avatars_64), or",
+        "faces": "faces: does not exist; give a folder that sarigan export wrote, a model of the package (avatars_32), or",
         "/owner/faces": "/owner/faces: does not exist",
         "../faces": "../faces: does not exist",
         "a/b/c": "a/b/c: does not exist",

@@ -27,7 +27,7 @@ from sarigan.models.generator import Generator
 from sarigan.pretrained import data_name, find_source, load_generator_and_record, results_folder
 
 Build = Callable[..., Any]
-NAME = "avatars_64"
+NAME = "avatars_32"
 MAX_BYTES = 6_000_000
 Main = Callable[..., tuple[int, str, list[str]]]
 
@@ -181,8 +181,9 @@ def test_the_files_of_the_package(name: str) -> None:
         pytest.skip(f"the weights of {name} are not in this checkout ({folder})")
     assert (folder / WEIGHTS_NAME).stat().st_size <= MAX_BYTES
     generator, origin = load_exported_and_origin(folder)
-    assert generator.config.resolution == 64 and data_name(origin) == "avatars" and without_folders(origin) == origin
+    size = generator.config.resolution
+    assert name.endswith(f"_{size}") and data_name(origin) == "avatars" and without_folders(origin) == origin
     images = generator(torch.randn(4, generator.config.z_dim), truncation_psi=0.7).images
-    assert images.shape == (4, 3, 64, 64) and 0.2 < images.std() < 1.5
+    assert images.shape == (4, 3, size, size) and 0.2 < images.std() < 1.5
     card = (folder / CARD_NAME).read_text()
     assert card.startswith("---\nlicense: apache-2.0\n") and f'from_pretrained("{name}")' in card

@@ -96,8 +96,8 @@ def careless() -> Iterator[tuple[bool, bool, str, bool]]:
     torch.set_float32_matmul_precision(before[1])
 
 
-# Those of classes need a generator that has some: tests/metrics/test_class_metrics.py.
-@pytest.mark.parametrize("name", [name for name in METRICS if not name.startswith("class_")])
+# Those of classes and of layouts need a generator that has some: test_class_metrics.py, test_layout_fidelity.py.
+@pytest.mark.parametrize("name", [name for name in METRICS if not name.startswith(("class_", "layout_", "style_"))])
 def test_every_metric_is_gathered_and_computed_in_full_precision(
     name: str, state: TrainingState, small_network: FeatureNetwork, smooth_images: Callable, as_dataset: type,
     careless: tuple[bool, bool, str, bool], monkeypatch: pytest.MonkeyPatch,
