@@ -9,6 +9,7 @@ Legend: N images, C channels, G groups, K parts, P = N*S*S positions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -190,12 +191,24 @@ def layer_part_iou(
     )
 
 
-def best_labels(result: PartIoU, names: Sequence[str]) -> dict[int, str]:
-    """`hair 0.31` for every group that holds channels, `hair 0.31 (as random groups)` where they do as well (p > 0.05)."""
+class PartLabel(NamedTuple):
+    """The part that a group matches best."""
+
+    text: str  # `hair 0.31`
+    above_chance: bool  # random groups match their best part worse (p <= 0.05)
+
+
+def best_parts(result: PartIoU, names: Sequence[str]) -> dict[int, PartLabel]:
+    """The label of every group that holds channels."""
     labels = {}
     for group, test in enumerate(result.group_best):
         if test is not None:
             best = int(result.iou[group].argmax())
-            chance = "" if test.above_chance else " (as random groups)"
-            labels[group] = f"{names[best]} {float(result.iou[group, best]):.2f}{chance}"
+            labels[group] = PartLabel(f"{names[best]} {float(result.iou[group, best]):.2f}", test.above_chance)
     return labels
+
+
+def best_labels(result: PartIoU, names: Sequence[str]) -> dict[int, str]:
+    """`hair 0.31` for every group that holds channels, `hair 0.31 (as random groups)` where they do as well."""
+    found = best_parts(result, names)
+    return {group: f"{text}{'' if above else ' (as random groups)'}" for group, (text, above) in found.items()}

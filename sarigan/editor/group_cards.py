@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sarigan.analysis.part_iou import PartLabel
 from sarigan.editing.rendering import group_responses
 from sarigan.editor.session import Session
 from sarigan.layers.intervention import check_place
@@ -15,7 +16,7 @@ THUMBNAIL_SIDE = 64
 
 @dataclass(frozen=True)
 class GroupCard:
-    """One group of a layer. The part is that of `best_labels` (`hair 0.31`), None where there is no label."""
+    """One group of a layer. The part is that of `best_parts` (`hair 0.31`), None where there is no label."""
 
     group: int
     thumbnail: np.ndarray  # uint8 [S,S,3]: the mean feature over the picture
@@ -25,7 +26,7 @@ class GroupCard:
     beats_chance: bool | None  # whether random groups fit their best part worse (p <= 0.05)
 
 
-def group_cards(session: Session, layer: str, labels: dict[int, str] | None = None) -> list[GroupCard]:
+def group_cards(session: Session, layer: str, labels: dict[int, PartLabel] | None = None) -> list[GroupCard]:
     """A card for each group that holds channels. labels: of `EditedModel.labels`. InputError for a layer without groups."""
     generator = session.model.generator
     check_place(layer, None, generator.synthesis.num_groups())
@@ -43,7 +44,6 @@ def group_cards(session: Session, layer: str, labels: dict[int, str] | None = No
     cards = []
     for group, size in enumerate(sizes):
         if size:
-            text = None if labels is None else labels.get(group)
-            part, chance = (None, None) if text is None else (text.rstrip("*"), not text.endswith("*"))
+            part, chance = (labels or {}).get(group, (None, None))
             cards.append(GroupCard(group, heat_overlay(grey, maps[group]), size, shares[group], part, chance))
     return cards

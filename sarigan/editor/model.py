@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sarigan.analysis.part_iou import PartMasks, best_labels, layer_features, layer_part_iou, masks_of
+from sarigan.analysis.part_iou import PartLabel, PartMasks, best_parts, layer_features, layer_part_iou, masks_of
 from sarigan.editing.factorization import factorized_directions, latent_deviation
 from sarigan.editing.group_editing import RANGES, latent_range, principal_directions
 from sarigan.editing.rendering import Sampling, render
@@ -28,7 +28,7 @@ class Loaded:
     generator: Generator
     file: Path
     is_of_avatars: bool
-    labels: dict[str, dict[int, str]] = field(default_factory=dict)  # of the layers that were asked for
+    labels: dict[str, dict[int, PartLabel]] = field(default_factory=dict)  # of the layers that were asked for
 
     __hash__ = object.__hash__
 
@@ -140,12 +140,12 @@ class EditedModel:
         """Whether there is a segmenter of what the model shows: for avatars there is."""
         return self.loaded.is_of_avatars
 
-    def known_labels(self, layer: str) -> dict[int, str] | None:
+    def known_labels(self, layer: str) -> dict[int, PartLabel] | None:
         """`labels` of a layer that were made before; None where they were not."""
         return self.loaded.labels.get(layer)
 
-    def labels(self, layer: str) -> dict[int, str]:
-        """The part that each group of a layer matches best, as `best_labels` says it. The first call takes seconds."""
+    def labels(self, layer: str) -> dict[int, PartLabel]:
+        """The part that each group of a layer matches best, as `best_parts` says it. The first call takes seconds."""
         loaded = self.loaded
         with self._lock:
             if layer not in loaded.labels:
@@ -176,10 +176,10 @@ def _part_examples(loaded: Loaded) -> tuple[Tensor, PartMasks]:
     return latents, masks_of("avatars", render(loaded.generator, latents, "fixed"))
 
 
-def _labels(loaded: Loaded, layer: str) -> dict[int, str]:
+def _labels(loaded: Loaded, layer: str) -> dict[int, PartLabel]:
     latents, masks = _part_examples(loaded)
     features = layer_features(loaded.generator, [layer], latents)[layer]
-    return best_labels(layer_part_iou(loaded.generator, layer, features, masks, NUM_LABEL_PERMUTATIONS), masks.names)
+    return best_parts(layer_part_iou(loaded.generator, layer, features, masks, NUM_LABEL_PERMUTATIONS), masks.names)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from sarigan.analysis.part_iou import PartLabel
 from sarigan.editor.group_cards import group_cards
 from sarigan.editor.markup import cards_markup, edits_markup, message_markup, pictures_markup
 from sarigan.editor.model import EditedModel
@@ -115,7 +116,7 @@ class Wiring:
             yield self._cards_of(session, layer, group, self.model.labels(layer))
 
     def _cards_of(
-        self, session: Session, layer: str, group: int, labels: dict[int, str] | None, labels_come: bool = False
+        self, session: Session, layer: str, group: int, labels: dict[int, PartLabel] | None, labels_come: bool = False
     ) -> str:
         try:
             with session.lock:

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from upload_pictures import bomb, photograph
 
+from sarigan.analysis.part_iou import PartLabel
 from sarigan.editor.films import between, film, seeds_sheet, strip
 from sarigan.editor.group_cards import group_cards
 from sarigan.editor.model import EditedModel
@@ -45,7 +46,7 @@ def test_cards_show_what_the_sheet_of_responses_shows(session: Session) -> None:
 
 
 def test_labels_stand_on_cards(session: Session) -> None:
-    cards = group_cards(session, LAYER, {0: "hair 0.31", 1: "skin 0.10*"})
+    cards = group_cards(session, LAYER, {0: PartLabel("hair 0.31", True), 1: PartLabel("skin 0.10", False)})
     assert [(card.part, card.beats_chance) for card in cards if card.group < 3] == [
         ("hair 0.31", True), ("skin 0.10", False), (None, None),
     ][: sum(card.group < 3 for card in cards)]  # fmt: skip
