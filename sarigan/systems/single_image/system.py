@@ -226,9 +226,9 @@ class SingleImageSystem(System):
         if step == level * plan.iterations:
             self._begin_scale(level)
         self.generator.train_only(plan.trained(level))
-        for optimizer in (self.optimizers[f"{kind}_optimizer_{level}"] for kind in ("generator", "critic")):
+        for name, optimizer in self.optimizers.items():  # also of other scales: a rate is a function of the step alone
             for group in optimizer.param_groups:
-                group["lr"] = group["full_rate"] * plan.decay(step, level)
+                group["lr"] = group["full_rate"] * plan.decay(step, int(name.rpartition("_")[2]))
 
     def _begin_scale(self, level: int) -> None:
         """Weights of the scale before, where the widths agree; the amplitude of the noise; the old optimisers are emptied."""
