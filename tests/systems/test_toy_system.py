@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stopped_runs import stopped_at
 from torch import Tensor, nn
 
 from sarigan.config import load_config
@@ -29,7 +30,6 @@ from sarigan.systems.system import Curves, Phase, Scalars, Shard, System
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.report.page import Section
 from sarigan.visualization.report.run_sections import write_report
 
@@ -172,26 +172,11 @@ def test_trains_logs_samples_and_is_described(config: Callable[..., RunConfig], 
     assert checkpoint_size(config()) == 4 * (3 * 9 + 9)
 
 
-class StopAt(Hook):
-    """Asks for an end after a step, as a signal would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == self.step
-
-
-def test_stopped_and_resumed_it_is_bit_identical(
-    config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_and_resumed_it_is_bit_identical(config: Callable[..., RunConfig], tmp_path: Path) -> None:
     train(config(), tmp_path / "whole")
-    build = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, state, data, hooks, *rest: build(
-        self, state, data, [StopAt(9), *hooks], *rest))  # fmt: skip
-    stopped = train(config(), tmp_path / "parts")
-    assert 9 <= stopped.state.step < 20
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(9):
+        stopped = train(config(), tmp_path / "parts")
+        assert 9 <= stopped.state.step < 20
     train(config(), tmp_path / "parts")
     one, two = (load_checkpoint(list_checkpoints(tmp_path / name / "checkpoints")[-1]) for name in ("whole", "parts"))
     assert one["step"] == two["step"] == 20 and one["steps"] == two["steps"] == 20

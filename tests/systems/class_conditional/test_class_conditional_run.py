@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stopped_runs import stopped_at
 from torch import Tensor
 
 from sarigan.config import load_config
@@ -123,28 +124,15 @@ def test_a_step_makes_one_power_iteration_and_a_forward_pass_none(config: Build)
     torch.testing.assert_close(norm.v, v)
 
 
-class StopAt(Hook):
-    """Asks for an end after a step, as a signal would."""
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == 5
-
-
 @pytest.mark.parametrize("name", ["hierarchical", "tables", "running", "ada", "rounds"])
-def test_stopped_and_resumed_it_is_bit_identical(
-    name: str, config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_and_resumed_it_is_bit_identical(name: str, config: Build, tmp_path: Path) -> None:
     """Singular vectors, batch statistics and their averages included. More is saved and sampled on the way in one of them."""
     full = config(*VARIANTS[name])
     train(full, tmp_path / "whole")
     more = dataclasses.replace(full.training, checkpoint_kimg=0.016, sample_kimg=0.008)
-    build = Trainer.__init__
-    monkeypatch.setattr(
-        Trainer, "__init__", lambda self, state, data, hooks, *rest: build(self, state, data, [StopAt(), *hooks], *rest)
-    )
-    stopped = train(dataclasses.replace(full, training=more), tmp_path / "parts")
-    assert 4 < stopped.state.step < 10
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(5):
+        stopped = train(dataclasses.replace(full, training=more), tmp_path / "parts")
+        assert 4 < stopped.state.step < 10
     train(dataclasses.replace(full, training=more), tmp_path / "parts")
     files = [load_checkpoint(list_checkpoints(tmp_path / part / "checkpoints")[-1]) for part in ("whole", "parts")]
     for file in files:

@@ -10,57 +10,33 @@ import pytest
 import torch
 from PIL import Image
 from process_tools import ROOT, run_ranks
-from torch import Tensor
+from stopped_runs import stopped_at, stored_weights
 
 from sarigan.config import load_config
 from sarigan.data.mask_files import prepare
 from sarigan.data.masks import MaskConfig, MaskSource
 from sarigan.diagnosis.scaling import count_step
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.models.feature_networks.feature_network import to_uint8
 from sarigan.pretrained import load_generator, load_system
 from sarigan.runs.run import train
 from sarigan.runs.summary import dry_run_report
-from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.report.run_sections import write_report
 
 Build = Callable[..., Any]
 JOBS = ROOT / "tests" / "training" / "process_group_jobs.py"
 
 
-def weights(run_dir: Path) -> dict[str, Tensor]:
-    state = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
-    assert state["step"] == 10
-    parts = ("generator", "discriminator", "ema_generator")
-    return {f"{part}.{name}": value for part in parts for name, value in state[part].items()}
-
-
-class StopAt(Hook):
-    """Asks for an end after a step, as a signal would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == self.step
-
-
 @pytest.mark.parametrize("kind", ["similarity", "none"])
-def test_a_resumed_run_is_bit_identical(
-    kind: str, inpainting_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_is_bit_identical(kind: str, inpainting_config: Build, tmp_path: Path) -> None:
     overrides = [f"generator.grouping.kind={kind}"] + ["objective.information_weight=0"] * (kind == "none")
     config = inpainting_config(*overrides)
     train(config, tmp_path / "whole")
-    build = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, state, data, hooks, *rest: build(
-        self, state, data, [StopAt(5), *hooks], *rest))  # fmt: skip
-    assert 5 <= train(config, tmp_path / "parts").state.step < 10
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(5):
+        assert 5 <= train(config, tmp_path / "parts").state.step < 10
     train(config, tmp_path / "parts")
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    whole, parts = stored_weights(tmp_path / "whole", 10), stored_weights(tmp_path / "parts", 10)
     assert [name for name, value in whole.items() if not torch.equal(value, parts[name])] == []
     averaged = [name for name, _ in load_system(tmp_path / "whole")[0].generator.named_parameters()]
     assert all(not torch.equal(whole[f"generator.{n}"], whole[f"ema_generator.{n}"]) for n in averaged if "conv" in n)
@@ -82,9 +58,9 @@ def test_two_processes_and_two_rounds_equal_one(inpainting_config: Build, tmp_pa
         (tmp_path / f"{name}.json").write_text(json.dumps([job]))
         for ended in run_ranks(tmp_path / f"{name}-output", *[[JOBS, tmp_path / f"{name}.json"]] * num_ranks):
             assert ended.code == 0, ended.errors
-    expected = weights(tmp_path / "one")
+    expected = stored_weights(tmp_path / "one", 10)
     for name in ("ranks", "rounds"):
-        found = weights(tmp_path / name)
+        found = stored_weights(tmp_path / name, 10)
         for key, value in expected.items():
             assert (found[key] - value).abs().max() <= 1e-9 * value.abs().max().clamp_min(1), (name, key)
 

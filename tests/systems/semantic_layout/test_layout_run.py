@@ -9,20 +9,18 @@ import numpy as np
 import pytest
 import torch
 from process_tools import ROOT, run_ranks
-from torch import Tensor
+from stopped_runs import stopped_at, stored_weights
 
 from sarigan.config import load_config
 from sarigan.diagnosis.doctor import dry_run
 from sarigan.diagnosis.scaling import count_step
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.layers.modulation.spade import WeightlessNorm
 from sarigan.layers.spectral_norm import SpectralConv2d
 from sarigan.pretrained import load_generator, load_system
 from sarigan.runs.run import train
 from sarigan.runs.summary import dry_run_report
-from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.layout_sheet import layout_images, palette
 from sarigan.visualization.report.run_sections import write_report
 
@@ -30,36 +28,14 @@ Build = Callable[..., Any]
 JOBS = ROOT / "tests" / "training" / "process_group_jobs.py"
 
 
-def weights(run_dir: Path) -> dict[str, Tensor]:
-    state = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
-    assert state["step"] == 10
-    parts = ("generator", "discriminator", "ema_generator")
-    return {f"{part}.{name}": value for part in parts for name, value in state[part].items()}
-
-
-class StopAt(Hook):
-    """Asks for an end after a step, as a signal would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == self.step
-
-
 @pytest.mark.parametrize("style", ["encoder", "noise"])
-def test_a_resumed_run_is_bit_identical(
-    style: str, layout_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_is_bit_identical(style: str, layout_config: Build, tmp_path: Path) -> None:
     config = layout_config(f"generator.style={style}", "data.load_resolution=30")
     train(config, tmp_path / "whole")
-    build = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, state, data, hooks, *rest: build(
-        self, state, data, [StopAt(5), *hooks], *rest))  # fmt: skip
-    assert 5 <= train(config, tmp_path / "parts").state.step < 10
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(5):
+        assert 5 <= train(config, tmp_path / "parts").state.step < 10
     train(config, tmp_path / "parts")
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    whole, parts = stored_weights(tmp_path / "whole", 10), stored_weights(tmp_path / "parts", 10)
     assert [name for name, value in whole.items() if not torch.equal(value, parts[name])] == []
     convs = [n for n in whole if n.startswith("generator.") and n.endswith("conv0.weight")]
     assert convs and all(not torch.equal(whole[n], whole[f"ema_{n}"]) for n in convs)
@@ -106,9 +82,9 @@ def test_two_processes_equal_one(norm: str, layout_config: Build, tmp_path: Path
         num_ranks = 2 if name == "ranks" else 1
         for ended in run_ranks(tmp_path / f"{name}-output", *[[JOBS, tmp_path / f"{name}.json"]] * num_ranks):
             assert ended.code == 0, ended.errors
-    expected = weights(tmp_path / "one")
+    expected = stored_weights(tmp_path / "one", 10)
     for name in files:
-        found = weights(tmp_path / name)
+        found = stored_weights(tmp_path / name, 10)
         for key, value in expected.items():
             if key.startswith("generator.") and key.endswith((".mean", ".variance")):
                 continue  # of the trained network, which has none

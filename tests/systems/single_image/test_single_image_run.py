@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from process_tools import ROOT, running, wait_until
+from stopped_runs import stopped_at
 from torch import Tensor
 
 from sarigan.config import load_config
@@ -29,21 +30,11 @@ from sarigan.systems.single_image.system import SingleImageConfig, SingleImageSy
 from sarigan.systems.system import Shard
 from sarigan.training.precision import Precision
 from sarigan.training.state import TrainingState
-from sarigan.training.trainer import Hook, Trainer
+from sarigan.training.trainer import Trainer
 from sarigan.visualization.report.run_sections import write_report
 
 BuildConfig = Callable[..., SingleImageConfig]
 BuildSystem = Callable[..., SingleImageSystem]
-
-
-class StopAt(Hook):
-    """Asks for an end after a step, as a signal would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == self.step
 
 
 def state_of(run_dir: Path) -> dict[str, Any]:
@@ -69,15 +60,12 @@ def same_state(one: dict[str, Any], two: dict[str, Any]) -> None:
 @pytest.mark.parametrize("plan", [(), ("plan.joint_scales=3", "plan.generator_steps=1")], ids=["original", "joint"])
 @pytest.mark.parametrize("stop", [6, 8], ids=["middle", "boundary"])
 def test_stopped_in_a_scale_and_resumed_it_is_bit_identical(
-    plan: tuple[str, ...], stop: int, single_image_config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: tuple[str, ...], stop: int, single_image_config: BuildConfig, tmp_path: Path
 ) -> None:
     config = single_image_config(*plan)
     train(config, tmp_path / "whole")
-    build = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, state, data, hooks, *rest: build(
-        self, state, data, [StopAt(stop), *hooks], *rest))  # fmt: skip
-    assert stop <= train(config, tmp_path / "parts").state.step <= stop + 1
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(stop):
+        assert stop <= train(config, tmp_path / "parts").state.step <= stop + 1
     train(config, tmp_path / "parts")
     whole, parts = state_of(tmp_path / "whole"), state_of(tmp_path / "parts")
     assert whole["step"] == parts["step"] == 12 and whole["generators"]["num_begun"] == 3

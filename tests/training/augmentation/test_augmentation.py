@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stopped_runs import stopped_at, stored_weights
 from torch import Tensor, nn
 
 from sarigan.config import Config, load_config
@@ -20,7 +21,6 @@ from sarigan.systems.style.system import StyleConfig
 from sarigan.systems.system import Phase, Shard
 from sarigan.training.augmentation.augmentation import Augmentation
 from sarigan.training.augmentation.config import ADA, AugmentationConfig
-from sarigan.training.trainer import Hook, Trainer
 
 Build = Callable[..., Any]
 CPU = torch.device("cpu")
@@ -79,20 +79,9 @@ def test_p_moves_by_the_published_rule() -> None:
     assert Augmentation(AugmentationConfig("diffaugment"), 0, 8, CPU).state[0] == 1
 
 
-class StopAt(Hook):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == self.step
-
-
 def weights(folder: Path) -> dict[str, Tensor]:
     state = load_checkpoint(list_checkpoints(folder / "checkpoints")[-1])
-    assert state["step"] == 20
-    networks = [state[name] for name in ("generator", "discriminator", "ema_generator")]
-    found = {f"{i}.{name}": value for i, network in enumerate(networks) for name, value in network.items()}
-    return found | ({"augmentation": state["augmentation"]} if "augmentation" in state else {})
+    return stored_weights(folder, 20) | ({"augmentation": state["augmentation"]} if "augmentation" in state else {})
 
 
 @pytest.fixture
@@ -106,17 +95,12 @@ def folder_config(tiny_config: Build, png_folder: Path, tmp_path: Path) -> Build
 
 
 @pytest.mark.parametrize("overrides", [ADAPTIVE, FIXED, DIFFAUGMENT], ids=["ada", "fixed", "diffaugment"])
-def test_resumed_it_is_bit_identical(
-    overrides: tuple[str, ...], folder_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_it_is_bit_identical(overrides: tuple[str, ...], folder_config: Build, tmp_path: Path) -> None:
     """Stopped after 10 of 20 steps, between two adjustments of p; fresh objects go on."""
     config: Config = folder_config(*overrides)
     whole = train(config, tmp_path / "whole")
-    build = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, state, data, hooks, *rest: build(
-        self, state, data, [StopAt(9), *hooks], *rest))  # fmt: skip
-    assert train(config, tmp_path / "parts").state.step % 4 != 0
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(9):
+        assert train(config, tmp_path / "parts").state.step % 4 != 0
     train(config, tmp_path / "parts")
     one, two = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert one.keys() == two.keys() and ("augmentation" in one) == (overrides == ADAPTIVE)

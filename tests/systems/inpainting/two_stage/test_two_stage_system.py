@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from process_tools import ROOT, run_ranks
+from stopped_runs import stopped_at, stored_weights
 from torch import Tensor, nn
 
 from sarigan.config import load_config
 from sarigan.data.batch import Batch, to_signed_float
 from sarigan.diagnosis.scaling import count_step
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import list_checkpoints, load_checkpoint
 from sarigan.files.run_record import read_run
 from sarigan.losses.reconstruction import hole_l1
 from sarigan.pretrained import load_generator, load_inpainting, load_system
@@ -29,7 +29,6 @@ from sarigan.systems.inpainting.two_stage.weighting import WEIGHTINGS
 from sarigan.systems.inpainting.windows import hole_windows
 from sarigan.systems.system import Shard, count_parameters
 from sarigan.training.precision import Precision, resolve_precision
-from sarigan.training.trainer import Hook, Trainer
 from sarigan.visualization.report.run_sections import write_report
 
 Build = Callable[..., Any]
@@ -224,36 +223,14 @@ def test_the_local_critic_sees_the_window_alone(two_stage_config: Build) -> None
     assert torch.equal(values[:, 1], other[:, 1]) and not torch.isclose(values[:, 0], other[:, 0]).any()
 
 
-def weights(run_dir: Path) -> dict[str, Tensor]:
-    state = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
-    assert state["step"] == 10
-    parts = ("generator", "discriminator", "ema_generator")
-    return {f"{part}.{name}": value for part in parts for name, value in state[part].items()}
-
-
-class StopAt(Hook):
-    """Asks for an end after a step, as a signal would."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def after_step(self, trainer: Trainer) -> None:
-        trainer.stop_requested |= trainer.state.step == self.step
-
-
 @pytest.mark.parametrize("method", ["ca", "an"])
-def test_a_resumed_run_is_bit_identical(
-    method: str, two_stage_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_is_bit_identical(method: str, two_stage_config: Build, tmp_path: Path) -> None:
     config = two_stage_config(method)
     train(config, tmp_path / "whole")
-    build = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, state, data, hooks, *rest: build(
-        self, state, data, [StopAt(5), *hooks], *rest))  # fmt: skip
-    assert 5 <= train(config, tmp_path / "parts").state.step < 10
-    monkeypatch.setattr(Trainer, "__init__", build)
+    with stopped_at(5):
+        assert 5 <= train(config, tmp_path / "parts").state.step < 10
     train(config, tmp_path / "parts")
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    whole, parts = stored_weights(tmp_path / "whole", 10), stored_weights(tmp_path / "parts", 10)
     assert [name for name, value in whole.items() if not torch.equal(value, parts[name])] == []
     first = "coarse.0.0.convolution.weight"
     assert not torch.equal(whole[f"generator.{first}"], whole[f"ema_generator.{first}"])
@@ -283,9 +260,9 @@ def test_two_processes_and_two_rounds_equal_one(method: str, two_stage_config: B
         (tmp_path / f"{name}.json").write_text(json.dumps([job]))
         for ended in run_ranks(tmp_path / f"{name}-output", *[[JOBS, tmp_path / f"{name}.json"]] * num_ranks):
             assert ended.code == 0, ended.errors
-    expected = weights(tmp_path / "one")
+    expected = stored_weights(tmp_path / "one", 10)
     for name in ("ranks", "rounds"):
-        found = weights(tmp_path / name)
+        found = stored_weights(tmp_path / name, 10)
         for key, value in expected.items():
             assert (found[key] - value).abs().max() <= 1e-8 * value.abs().max().clamp_min(1), (name, key)
 
