@@ -4,6 +4,7 @@ A kind is a frozen class with `amount`; 0 to 1 is from nothing to all of a mixin
 change itself (1), for films between two states.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -81,8 +82,8 @@ class CodeChange:
 
 
 @dataclass(frozen=True, eq=False)
-class LatentChange:
-    """Base of the changes of latents, which touch no code: `amount` of the way to `target`."""
+class LatentChange(ABC):
+    """Base of the changes of latents, which touch no code."""
 
     amount: float
     edits = ()
@@ -93,51 +94,62 @@ class LatentChange:
     def faded(self, share: float) -> "LatentChange":
         return replace(self, amount=self.amount * share)
 
-    def moved(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.lerp(latents, self.target(generator, sampling, latents), self.amount)  # exact at both ends
-
-    def target(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
-        """Latents [1,L,w_dim] at amount 1."""
-        raise NotImplementedError
-
     @property
+    @abstractmethod
     def text(self) -> str:
-        raise NotImplementedError
+        """For a person, without the amount."""
 
     @property
     def place(self) -> str:
         return self.text
 
+    @abstractmethod
+    def moved(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
+        """Latents [1,L,w_dim] after the change."""
+
 
 @dataclass(frozen=True, eq=False)
-class LayerMixing(LatentChange):
-    """The latents of a range of resolutions from a second seed (Karras et al. 2019). layers: as `latent_range` takes them."""
+class Mixing(LatentChange):
+    """`amount` of the way to the latents of a second seed, as far as `target` takes them over."""
 
     seed: int
+
+    def moved(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
+        with torch.no_grad():
+            other = sampling.latents(generator, [self.seed])
+            return torch.lerp(latents, self.target(generator, latents, other), self.amount)  # exact at both ends
+
+    @abstractmethod
+    def target(self, generator: Generator, latents: Tensor, other: Tensor) -> Tensor:
+        """Latents [1,L,w_dim] at amount 1; `other` are those of the second seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMixing(Mixing):
+    """The latents of a range of resolutions from a second seed (Karras et al. 2019). layers: as `latent_range` takes them."""
+
     layers: str
 
     @property
     def text(self) -> str:
         return f"style of seed {self.seed} in {self.layers} layers"
 
-    def target(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
-        return mix_layers(latents, sampling.latents(generator, [self.seed]), latent_range(generator, self.layers))
+    def target(self, generator: Generator, latents: Tensor, other: Tensor) -> Tensor:
+        return mix_layers(latents, other, latent_range(generator, self.layers))
 
 
 @dataclass(frozen=True, eq=False)
-class HalfMixing(LatentChange):
+class HalfMixing(Mixing):
     """w_h or w_z of all layers from a second seed (SariGAN sec. 4.2)."""
 
-    seed: int
     half: str
 
     @property
     def text(self) -> str:
         return f"w_{self.half} of seed {self.seed} in all layers"
 
-    def target(self, generator: Generator, sampling: Sampling, latents: Tensor) -> Tensor:
-        return mix_halves(generator, latents, sampling.latents(generator, [self.seed]), self.half)
+    def target(self, generator: Generator, latents: Tensor, other: Tensor) -> Tensor:
+        return mix_halves(generator, latents, other, self.half)
 
 
 @dataclass(frozen=True, eq=False)
