@@ -66,23 +66,15 @@ class Lpips(PerceptualDistance):
     def __init__(self, vgg16_path: Path, lpips_path: Path) -> None:
         super().__init__()
         self.sha256 = f"{file_sha256(vgg16_path)}+{file_sha256(lpips_path)}"
-        layers = list(vgg16.load_vgg16(vgg16_path).features.children())
-        ends = (0, 4, 9, 16, 23, 30)
-        # relu_: VGG's own ReLUs write into their input, which the normalisation's gradient still needs.
-        layers = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in layers]
-        self.slices = nn.ModuleList(nn.Sequential(*layers[a:b]) for a, b in zip(ends, ends[1:], strict=False))
+        self.maps = vgg16.Vgg16Maps(vgg16_path, (4, 9, 16, 23, 30))
         state = torch.load(lpips_path, map_location="cpu", weights_only=True)
         for index in range(5):
             self.register_buffer(f"weight{index}", state[f"lin{index}.model.1.weight"].clone())
         self.eval().requires_grad_(False)
 
     def activations(self, images: Tensor) -> list[Tensor]:
-        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (vgg16.MEAN, vgg16.STD))
-        x, kept = ((images + 1) / 2 - mean) / std, []
-        for part in self.slices:
-            x = part(x)
-            kept.append(x)
-        return kept
+        maps: list[Tensor] = self.maps(images)
+        return maps
 
     def weights(self) -> list[Tensor]:
         return [getattr(self, f"weight{index}") for index in range(5)]

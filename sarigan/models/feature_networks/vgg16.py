@@ -3,6 +3,7 @@
 The definition and the weights are torchvision's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -46,6 +47,25 @@ class Vgg16(FeatureNetwork):
     def extract(self, x: Tensor) -> Features:
         """From float32 [N,3,224,224]."""
         return Features(self.classifier(self.pool(self.convolutions(x)).flatten(start_dim=1)), None)
+
+
+class Vgg16Maps(nn.Module):
+    """The maps before the layers `ends` of VGG16's convolutional part: images [N,3,H,W] in -1..1 -> a list of [N,C,h,w]."""
+
+    def __init__(self, path: Path, ends: Sequence[int]) -> None:
+        super().__init__()
+        # relu_: VGG's own ReLUs write into their input, whose gradient is still needed.
+        layers = [nn.ReLU() if isinstance(x, nn.ReLU) else x for x in load_vgg16(path).features.children()]
+        starts = (0, *ends[:-1])
+        self.parts = nn.ModuleList(nn.Sequential(*layers[a:b]) for a, b in zip(starts, ends, strict=True))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+        x, kept = ((images + 1) / 2 - mean) / std, []
+        for part in self.parts:
+            x = part(x)
+            kept.append(x)
+        return kept
 
 
 def load_vgg16(path: Path) -> VGG:

@@ -17,22 +17,6 @@ WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of the layers, from the first
 _VGG16_ENDS = (2, 7, 12, 19, 26)  # after relu1_1, 2_1, 3_1, 4_1, 5_1
 
 
-class _Vgg16Layers(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        layers = [nn.ReLU() if isinstance(x, nn.ReLU) else x for x in vgg16.load_vgg16(vgg16.WEIGHTS.fetch()).features]
-        starts = (0, *_VGG16_ENDS)
-        self.slices = nn.ModuleList(nn.Sequential(*layers[a:b]) for a, b in zip(starts, _VGG16_ENDS, strict=False))
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        mean, std = (torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (vgg16.MEAN, vgg16.STD))
-        x, kept = ((images + 1) / 2 - mean) / std, []
-        for part in self.slices:
-            x = part(x)
-            kept.append(x)
-        return kept
-
-
 class _EfficientNetLayers(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +30,8 @@ class _EfficientNetLayers(nn.Module):
 @cache
 def open_layers(network: str, device: torch.device) -> nn.Module:
     """The frozen network: images [N,3,H,W] in -1..1 -> five layers. InputError when its weights are missing."""
-    layers: nn.Module = _Vgg16Layers() if network == "vgg16" else _EfficientNetLayers()
+    vgg = network == "vgg16"
+    layers: nn.Module = vgg16.Vgg16Maps(vgg16.WEIGHTS.fetch(), _VGG16_ENDS) if vgg else _EfficientNetLayers()
     return layers.to(device).eval().requires_grad_(False)
 
 
