@@ -106,6 +106,14 @@ class RunConfig(ABC):
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
+def with_classes_of_generator(config: Any, shares: Mapping[str, float]) -> Any:
+    """`with_classes` of a configuration whose generator holds `class_names` and `class_shares`."""
+    if config.class_names not in ([], [*shares]):
+        raise InputError(f"generator.class_names names {class_difference(config.class_names, [*shares])}")
+    generator = dataclasses.replace(config.generator, class_names=[*shares], class_shares=[*shares.values()])
+    return dataclasses.replace(config, generator=generator)
+
+
 def class_difference(there: Sequence[str], here: Sequence[str]) -> str:
     """Two lists of classes in half a line: how many there and how many in the data, and the first that one of them lacks."""
     counts = f"{len(there)} classes, the data have {len(here)}"

@@ -21,9 +21,9 @@ from sarigan.seeding import derive_seed
 from sarigan.systems.class_conditional.draws import ClassRandomness
 from sarigan.systems.class_conditional.objective import ClassConditionalObjectiveConfig, HingeObjective
 from sarigan.systems.system import Curves, Phase, System, count_parameters
-from sarigan.training.optimizers import lazy_adam
+from sarigan.training.optimizers import check_adam, lazy_adam
 from sarigan.training.precision import Precision
-from sarigan.training.run_config import RunConfig, class_difference
+from sarigan.training.run_config import RunConfig, with_classes_of_generator
 
 TINY_RESOLUTION = 8
 
@@ -39,12 +39,7 @@ class ClassConditionalOptimizerConfig:
     epsilon: float = 1e-8  # of Adam
 
     def __post_init__(self) -> None:
-        for name in ("generator_learning_rate", "discriminator_learning_rate", "epsilon"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
+        check_adam(self)
 
 
 @dataclass(frozen=True)
@@ -84,10 +79,7 @@ class ClassConditionalConfig(RunConfig):
         return self.generator.class_names
 
     def with_classes(self, shares: Mapping[str, float]) -> "ClassConditionalConfig":
-        if self.class_names not in ([], [*shares]):
-            raise InputError(f"generator.class_names names {class_difference(self.class_names, [*shares])}")
-        generator = dataclasses.replace(self.generator, class_names=[*shares], class_shares=[*shares.values()])
-        return dataclasses.replace(self, generator=generator)
+        return with_classes_of_generator(self, shares)
 
     def build(self, precision: Precision) -> "ClassConditionalSystem":
         return ClassConditionalSystem(self, precision)

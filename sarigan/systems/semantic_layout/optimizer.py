@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sarigan.errors import InputError
+from sarigan.training.optimizers import check_adam
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,7 @@ class LayoutOptimizerConfig:
     decay_kimg: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.decay_kimg is not None and not 0 <= self.decay_kimg[0] < self.decay_kimg[1]:
-            raise InputError(f"optimizer.decay_kimg must be [start, end] with 0 <= start < end, got {list(self.decay_kimg)}")
-        for name in ("generator_learning_rate", "discriminator_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.epsilon < 0:
-            raise InputError(f"optimizer.epsilon must not be negative, got {self.epsilon}")
+        check_adam(self)
 
     def decay(self, seen_kimg: float) -> float:
         """The factor of both rates after so many thousand images."""

@@ -28,6 +28,7 @@ from sarigan.systems.single_image.pyramid import PyramidConfig
 from sarigan.systems.single_image.samples import random_noises
 from sarigan.systems.system import Curves, Phase, System, count_parameters
 from sarigan.training.config import TrainingConfig
+from sarigan.training.optimizers import check_adam
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 
@@ -42,12 +43,7 @@ class AdamConfig:
     beta2: float = 0.999  # of Adam
 
     def __post_init__(self) -> None:
-        for name in ("generator_rate", "critic_rate"):
-            if not 0 < getattr(self, name) <= 1:
-                raise InputError(f"optimizer.{name} must be above 0 and at most 1, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name} must be from 0 to below 1, got {getattr(self, name)}")
+        check_adam(self)
 
 
 @dataclass(frozen=True)

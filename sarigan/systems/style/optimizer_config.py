@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sarigan.errors import InputError
+from sarigan.training.optimizers import check_adam
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,9 @@ class OptimizerConfig:
     # The rates of G and D fall from their values at the first number of kimg to a tenth at the second, along a cosine.
     decay_kimg: tuple[float, float] | None = None
 
+    def __post_init__(self) -> None:
+        check_adam(self)
+
     def decay(self, seen_kimg: float) -> float:
         """The factor of the rates of G and D after so many thousand images."""
         if self.decay_kimg is None:
@@ -27,16 +30,3 @@ class OptimizerConfig:
         start, end = self.decay_kimg
         share = min(max((seen_kimg - start) / (end - start), 0.0), 1.0)
         return 0.1 + 0.9 * (1 + math.cos(math.pi * share)) / 2
-
-    def __post_init__(self) -> None:
-        if self.decay_kimg is not None and not 0 <= self.decay_kimg[0] < self.decay_kimg[1]:
-            raise InputError(f"optimizer.decay_kimg must be [start, end] with 0 <= start < end, got {list(self.decay_kimg)}")
-        for name in ("generator_learning_rate", "discriminator_learning_rate", "grouping_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("epsilon", "grouping_epsilon"):
-            if getattr(self, name) < 0:
-                raise InputError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")

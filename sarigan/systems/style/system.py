@@ -27,7 +27,7 @@ from sarigan.systems.style.report import group_statistics
 from sarigan.systems.system import Curves, Phase, System, count_parameters
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision
-from sarigan.training.run_config import RunConfig, class_difference
+from sarigan.training.run_config import RunConfig, with_classes_of_generator
 
 TINY_RESOLUTION = 8
 
@@ -64,10 +64,7 @@ class StyleConfig(RunConfig):
         return self.generator.class_names
 
     def with_classes(self, shares: Mapping[str, float]) -> "StyleConfig":
-        if self.class_names not in ([], [*shares]):
-            raise InputError(f"generator.class_names names {class_difference(self.class_names, [*shares])}")
-        generator = dataclasses.replace(self.generator, class_names=[*shares], class_shares=[*shares.values()])
-        return dataclasses.replace(self, generator=generator)
+        return with_classes_of_generator(self, shares)
 
     @property
     def shard_multiple(self) -> int:

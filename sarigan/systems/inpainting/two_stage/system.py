@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from sarigan.data.masks import MaskConfig, MaskedDataConfig
-from sarigan.errors import InputError
 from sarigan.models.ema import ExponentialMovingAverage
 from sarigan.seeding import derive_seed
 from sarigan.systems.inpainting.completing_system import CompletingSystem
@@ -18,6 +17,7 @@ from sarigan.systems.inpainting.two_stage.draws import TwoStageRandomness
 from sarigan.systems.inpainting.two_stage.generator import TwoStageConfig, TwoStageGenerator
 from sarigan.systems.inpainting.two_stage.objective import TwoStageObjective, TwoStageObjectiveConfig
 from sarigan.systems.system import Curves, Phase, count_parameters
+from sarigan.training.optimizers import check_adam
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 
@@ -36,14 +36,7 @@ class TwoStageOptimizerConfig:
     epsilon: float = 1e-8  # of Adam
 
     def __post_init__(self) -> None:
-        for name in ("generator_learning_rate", "discriminator_learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"optimizer.{name} must be positive, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"optimizer.{name} must be in [0, 1), got {getattr(self, name)}")
-        if self.epsilon < 0:
-            raise InputError(f"optimizer.epsilon must not be negative, got {self.epsilon}")
+        check_adam(self)
 
 
 @dataclass(frozen=True)
