@@ -46,7 +46,7 @@ def measure_awareness(
     InputError for a `top` that no layer has.
     """
     model = ConditionalChannels(generator, truncation_psi) if is_class_conditional(generator) else None
-    tables = style_awareness(generator, seeds) if model is None else closed_form_awareness(model, seeds)
+    tables = style_awareness(generator, seeds, truncation_psi) if model is None else closed_form_awareness(model, seeds)
     widest = max(table.shape[2] for table in tables.values())
     top = min(DEFAULT_TOP, widest) if top is None else top
     check_top(top, widest, "the widest layer")

@@ -260,7 +260,7 @@ def parse() -> argparse.Namespace:
     for name, sub in subs.items():
         sub.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model")
         sub.add_argument("--latents", type=int, default=64, help="that awareness is averaged over; default 64")
-        sub.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of z; default 1: off")
+        sub.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of z (style: of w); default 1: off")
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
         sub.add_argument("--output", type=Path, default=Path("out/channel_awareness"), metavar="DIR")
         if name != "measure":
