@@ -97,9 +97,7 @@ def kept_images(
 ) -> Tensor:
     """Images [N,3,R,R] of classes [N]: the chosen channels (bool [K,C] by layer) keep their gains, others have the rest's."""
     own = model.gains(z, labels)
-    gains = {
-        layer: mixed_gains(rest[layer], own[layer], member.to(labels.device)[labels]) for layer, member in chosen.items()
-    }
+    gains = {layer: mixed_gains(rest[layer], own[layer], member.to(labels.device)[labels]) for layer, member in chosen.items()}
     return model.generate(z, labels, gains)[0]
 
 

@@ -22,20 +22,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sarigan.analysis.awareness_report import DEFAULT_TOP, awareness_record, awareness_table, measure_awareness
-from sarigan.analysis.awareness_segmentation import aligned, check_clusters, layer_weights, segmentation
+from sarigan.analysis.awareness_segmentation import aligned, check_clusters, layer_weights, matched_iou, segmented, weights_test
 from sarigan.analysis.channel_effects import channel_effect, generated, part_lift, strongest_channels
 from sarigan.analysis.class_hybrid import RESTS, RULES, check_layers, chosen_channels, hybrid_images, keep_curve
 from sarigan.analysis.class_overlap import check_top
 from sarigan.analysis.class_quality import class_results, rank_correlation, total_awareness
 from sarigan.analysis.conditional_channels import ConditionalChannels, mean_awareness
 from sarigan.analysis.part_iou import PartMasks, segmented_avatars
-from sarigan.commands.options import parse_numbers, require_at_least_2
+from sarigan.commands.options import parse_numbers, require_at_least, require_finite_truncation
 from sarigan.device import resolve_device
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder, replace_text
 from sarigan.layers.intervention import ChannelEdit
 from sarigan.metrics.class_control import class_readers
+from sarigan.metrics.groups.permutation_null import without_nan
 from sarigan.models.generator import Generator
 from sarigan.pretrained import data_name, data_setting, load_generator_and_record
 from sarigan.visualization.channel_sheets import class_rows_sheet, hybrid_sheet, matrix_sheet, segmentation_sheet
@@ -82,7 +83,9 @@ class Job:
     def save(self, name: str, values: Mapping[str, Any]) -> None:
         """A JSON record, atomically."""
         path = self.folder / f"{name}.json"
-        replace_text(path, json.dumps({"checkpoint": str(self.options.checkpoint), **values}, indent=1) + "\n")
+        replace_text(
+            path, json.dumps({"checkpoint": str(self.options.checkpoint), **without_nan(dict(values))}, indent=1) + "\n"
+        )
         print(path)
 
     def show(self, name: str, sheet: Any) -> None:
@@ -95,7 +98,7 @@ class Job:
 def measure(job: Job) -> None:
     """A table of all layers, awareness.json and overlap.png."""
     options = job.options
-    require_at_least_2(options, "permutations")
+    require_at_least(options, 2, "permutations")
     found = measure_awareness(job.generator, range(options.latents), options.top, options.permutations, options.truncation)
     names = job.generator.config.class_names
     print(awareness_table(found))
@@ -167,6 +170,7 @@ def keep(job: Job) -> None:
     """Curves of accuracy over K, and keep.json."""
     options, model = job.options, job.channels()
     names = job.generator.config.class_names
+    require_at_least(options, 1, "draws")
     if not job.shows_avatars:
         raise InputError("channel_awareness keep needs a generator of avatars, whose classes the built-in networks read")
     readers = class_readers(data_setting(job.record, "labels") or "", names, job.generator.mean_latent.device)
@@ -195,33 +199,35 @@ def segment(job: Job) -> None:
     """A row an image; of avatars with the segmenter's parts, and the IoU with them."""
     options, model = job.options, job.channels()
     label, layers = job.generator.class_index(options.class_name), job.layers(model)
-    require_at_least_2(options, "permutations")
+    require_at_least(options, 2, "permutations")
+    require_at_least(options, 1, "rows")
     check_clusters(options.clusters, model.resolution)
     z, labels = model.latents(job.seeds), torch.full((len(job.seeds),), label)
     images, features = model.generate(z, labels.to(z.device))
     images = images.float().cpu().clamp(-1, 1)
     side = model.resolution
     masks = segmented_avatars(images) if job.shows_avatars else None
-    parts = torch.zeros(len(z), side, side, dtype=torch.int64) if masks is None else masks.masks
     weights = layer_weights(job.tables(model), layers, labels)
     kept = {layer: features[layer] for layer in layers}
-    found = segmentation(kept, weights, parts, options.clusters, options.permutations)
-    maps = {"weighted": found.weighted, "no weights": found.unweighted}
+    weighted, unweighted = (segmented(kept, some, side, options.clusters) for some in (weights, None))
+    maps, colours = {"weighted": weighted, "no weights": unweighted}, "one a cluster"
     if masks is not None:
-        test, count = found.weighted_test, len(masks.names)
+        parts, count, colours = masks.masks, len(masks.names), "the part that a cluster matches"
+        test = weights_test(kept, weights, weighted, parts, options.clusters, options.permutations)
+        unweighted_iou = matched_iou(unweighted, parts)
         maps = {"segmenter": parts, **{name: aligned(some, parts, count) for name, some in maps.items()}}
         print(
             f"mean IoU with the parts of the {masks.source}: weighted {test.score:.3f}, without weights"
-            f" {found.unweighted_iou:.3f}, random weights {test.null_mean:.3f} +- {test.null_deviation:.3f} (p {test.p:.3f})"
+            f" {unweighted_iou:.3f}, random weights {test.null_mean:.3f} +- {test.null_deviation:.3f} (p {test.p:.3f})"
         )
         job.save(f"segment_{options.class_name}_{options.clusters}", {
-            "layers": list(layers), "num_images": len(z), "weighted": asdict(test), "unweighted": found.unweighted_iou,
+            "layers": list(layers), "num_images": len(z), "weighted": asdict(test), "unweighted": unweighted_iou,
         })  # fmt: skip
     shown = slice(0, options.rows)
     sheet = segmentation_sheet(
         images[shown], {name: some[shown] for name, some in maps.items()}, [f"seed {seed}" for seed in job.seeds[shown]],
         f"{options.clusters} clusters, class {options.class_name}",
-        "k-means of the features after ReLU, weighted by awareness, in each image. Colours: the part that a cluster matches.",
+        f"k-means of the features after ReLU, weighted by awareness, in each image. Colours: {colours}.",
     )  # fmt: skip
     job.show(f"segment_{options.class_name}_{options.clusters}", sheet)
 
@@ -292,6 +298,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     with exit_on_input_error(), output_folder(options.output):
-        require_at_least_2(options, "latents")
+        require_at_least(options, 2, "latents")
+        require_finite_truncation(options)
         generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         KINDS[options.kind](Job(options, generator, record, options.output))

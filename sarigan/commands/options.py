@@ -35,12 +35,10 @@ def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", 
 
 def sampling_of(options: argparse.Namespace) -> Sampling:
     """The options of `add_sampling_options`; InputError for values that make no sense."""
-    if not math.isfinite(options.truncation):
-        raise InputError(f"--truncation must be a finite number, got {options.truncation}")
+    require_finite_truncation(options)
     if options.truncation_cutoff is not None and options.truncation_cutoff < 0:
         raise InputError(f"--truncation-cutoff must not be negative, got {options.truncation_cutoff}")
-    if options.batch_size < 1:
-        raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
+    require_at_least(options, 1, "batch_size")
     classes = tuple(options.classes)
     return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size, classes)
 
@@ -68,11 +66,17 @@ def opened_generator(options: argparse.Namespace) -> Generator:
     return generator
 
 
-def require_at_least_2(options: argparse.Namespace, *names: str) -> None:
-    """InputError naming the first of these options that is below 2."""
+def require_at_least(options: argparse.Namespace, least: int, *names: str) -> None:
+    """InputError naming the first of these options that is below `least`."""
     for name in names:
-        if getattr(options, name) < 2:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(options, name)}")
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
+
+
+def require_finite_truncation(options: argparse.Namespace) -> None:
+    """InputError for a --truncation that is no number."""
+    if not math.isfinite(options.truncation):
+        raise InputError(f"--truncation must be a finite number, got {options.truncation}")
 
 
 def parse_numbers(text: str, option: str) -> list[float]:

@@ -66,7 +66,7 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "channel_awareness"
 
     def record(name: str) -> Any:
-        return json.loads((folder / f"{name}.json").read_text())
+        return json.loads((folder / f"{name}.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
 
     code, out, _ = call("measure", "--top", 4, "--permutations", 10)
     assert code == 0 and "16x16.up" in out and [*record("awareness")["total"]] == NAMES
@@ -84,6 +84,10 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps({"results": results}))
     code, out, _ = call("quality", "--evaluation", "evaluation.json", "--seeds", "0-1")
     assert code == 0 and "class_fd: Spearman" in out and record("quality")["correlations"]["class_fd"]["num_classes"] == 10
+    results[0]["details"] = {"classes": dict.fromkeys(NAMES, 1.0)}
+    (tmp_path / "constant.json").write_text(json.dumps({"results": results}))
+    assert call("quality", "--evaluation", "constant.json", "--seeds", "0-1")[0] == 0
+    assert record("quality")["correlations"]["class_fd"]["value"] is None
     sheets = ("overlap", "edit_16x16.up_red_scale", "hybrid_red_black_awareness", "segment_red_3", "quality")
     for name in sheets:
         assert Image.open(folder / f"{name}.png", formats=["PNG"]).size[0] > 100
@@ -103,6 +107,9 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
         (("hybrid", "--class", "red", "--other-class", "black", "--tops", 9), "--tops must be 0 to 8, the number of channels"),
         (("hybrid", "--class", "red", "--other-class", "black", "--layers", "a"), "no layer 'a': the layers are 8x8.up"),
         (("segment", "--class", "red", "--clusters", 1025), "--clusters must be 2 to 1024, the positions of a map, got 1025"),
+        (("segment", "--class", "red", "--rows", 0), "--rows must be at least 1, got 0"),
+        (("keep", "--draws", 0), "--draws must be at least 1, got 0"),
+        (("measure", "--truncation", "nan"), "--truncation must be a finite number, got nan"),
         (("quality", "--evaluation", "none.json"), "none.json"),
     ],
 )  # fmt: skip
