@@ -53,9 +53,14 @@ def settle_output(options: argparse.Namespace, what: str, *settings: str) -> Pat
         if "truncation" in options:
             cutoff = "" if options.truncation_cutoff is None else f"-first{options.truncation_cutoff}"
             settings = (f"psi{options.truncation:g}{cutoff}", f"noise_{options.noise}", classes, *settings)
-        name = "-".join([what, *(re.sub(r"[^\w.+-]", "_", text)[:MAX_NAME] for text in settings if text)])
+        name = "-".join([what, *(as_file_name(text) for text in settings if text)])
         options.output = Path("out") / source_name(options.checkpoint) / name
     return Path(options.output)
+
+
+def as_file_name(text: str) -> str:
+    """A part of the name of a file or folder: other characters than letters, digits and `.+-_` become `_`."""
+    return re.sub(r"[^\w.+-]", "_", text)[:MAX_NAME]
 
 
 def opened_generator(options: argparse.Namespace) -> Generator:

@@ -1,5 +1,6 @@
 """sarigan channel_awareness on a tiny class-conditional run of avatars: every kind, and one line for what is wrong."""
 
+import argparse
 import importlib
 import json
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sarigan.commands.channel_awareness import Job
 from sarigan.config import load_config
 from sarigan.data.avatars.attributes import CHOICES
 from sarigan.data.loader import open_dataset
@@ -116,6 +118,17 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line(call: Build, arguments: tuple, message: str) -> None:
     code, _, error = call(*arguments)
     assert code == 2 and message in error and "\n" not in error
+
+
+def test_a_class_that_is_no_file_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`shirt/top` is a fine label of a CSV file, and no folder; nothing is written outside of --output."""
+    job = Job(argparse.Namespace(checkpoint="run"), None, {}, tmp_path)  # type: ignore[arg-type]
+    for name in ("shirt/top", "../up"):
+        job.save({}, "segment", name, 5)
+    job.show(Image.new("RGB", (2, 2)), "edit", "16x16.up", "shirt/top")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "segment_shirt_top_5.json", "segment_.._up_5.json", "edit_16x16.up_shirt_top.png",
+    }  # fmt: skip
 
 
 def test_a_model_without_classes(call: Build, tiny_config: Build, tiny_trainer: Build, tmp_path: Path) -> None:
