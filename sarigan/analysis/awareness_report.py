@@ -1,6 +1,5 @@
 """The channel awareness of a generator as one record: split, overlap and check of every layer, a table for a person."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -46,7 +45,7 @@ def measure_awareness(
     InputError for a `top` that no layer has.
     """
     model = ConditionalChannels(generator, truncation_psi) if is_class_conditional(generator) else None
-    tables = style_awareness(generator, seeds) if model is None else closed_form_awareness(model, seeds)
+    tables = style_awareness(generator, seeds, truncation_psi) if model is None else closed_form_awareness(model, seeds)
     widest = max(table.shape[2] for table in tables.values())
     top = min(DEFAULT_TOP, widest) if top is None else top
     check_top(top, widest, "the widest layer")
@@ -61,7 +60,7 @@ def measure_awareness(
 
 
 def awareness_record(found: dict[str, LayerAwareness], class_names: Sequence[str], num_latents: int) -> dict[str, Any]:
-    """JSON values."""
+    """What a JSON file holds; NaN where chance has no spread."""
     layers = {}
     for layer, of_layer in found.items():
         values, overlap = of_layer.values, of_layer.overlap
@@ -71,11 +70,11 @@ def awareness_record(found: dict[str, LayerAwareness], class_names: Sequence[str
             "variance_shares": of_layer.split.layer_shares(),
             "effective_number": dict(zip(class_names, overlap.effective_number, strict=True)),
             "top": overlap.top,
-            "overlap": {kind: _without_nan(asdict(test)) for kind, test in overlap.tests.items()},
+            "overlap": {kind: asdict(test) for kind, test in overlap.tests.items()},
             "nearest_class": {
                 kind: nearest_classes(matrix, class_names) for kind, matrix in overlap.matrices.items() if kind != "jaccard"
             },
-            "closed_form_against_measured": None if of_layer.check is None else _without_nan(asdict(of_layer.check)),
+            "closed_form_against_measured": None if of_layer.check is None else asdict(of_layer.check),
             "total": dict(zip(class_names, values.sum(dim=1).tolist(), strict=True)),
             "strongest": {
                 name: [{"channel": j, "awareness": float(row[j])} for j in chosen.tolist()]
@@ -92,22 +91,14 @@ def awareness_table(found: dict[str, LayerAwareness]) -> str:
     rows: list[tuple[str, ...]] = [head]
     for layer, of_layer in found.items():
         shares, tests, check = of_layer.split.layer_shares(), of_layer.overlap.tests, of_layer.check
+        correlations = () if check is None else (check.pearson, check.pearson_within_channels)
         rows.append(
             (
                 layer, str(of_layer.values.shape[1]), *(f"{shares[kind]:.3f}" for kind in ("class", "latent", "both")),
                 f"{fmean(of_layer.overlap.effective_number):.1f}",
                 *(f"{tests[kind].score:.3f} ({tests[kind].null_mean:.3f})" for kind in ("jaccard", "cosine", "spearman")),
-                *("" if check is None else f"{value:.3f}" for value in _correlations(check)),
+                *([f"{value:.3f}" for value in correlations] or ["", ""]),
             )
         )  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-def _correlations(check: Agreement | None) -> tuple[float, float]:
-    return (math.nan, math.nan) if check is None else (check.pearson, check.pearson_within_channels)
-
-
-def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}

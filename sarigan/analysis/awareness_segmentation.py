@@ -7,7 +7,6 @@ Legend: N images, C channels, S side of the compared maps, L clusters.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -73,36 +72,35 @@ def _iou_table(clusters: Tensor, parts: Tensor, num_parts: int) -> tuple[Tensor,
     return both / (sizes[:, None] + member.sum(dim=0) - both).clamp_min(1), sizes
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """Clusters int64 [N,S,S] with weights and without, and the mean IoU of both against random weights."""
+def segmented(
+    features: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None, side: int, num_clusters: int, seed: int = 0
+) -> Tensor:
+    """Clusters int64 [N,S,S] of images by features [N,C,H,W] and A [N,C] of their classes; None: without weights."""
+    clusters = []
+    for index in range(len(next(iter(features.values())))):  # one at a time: joined features are large
+        row = slice(index, index + 1)
+        chosen = None if weights is None else {layer: table[row] for layer, table in weights.items()}
+        joined = weighted_features({layer: x[row] for layer, x in features.items()}, chosen, side)
+        clusters.append(clusters_of(joined, num_clusters, seed))
+    return torch.cat(clusters)
 
-    weighted: Tensor
-    unweighted: Tensor
-    weighted_test: NullTest  # the null: the weights dealt to random channels of their layer
-    unweighted_iou: float
 
-
-def segmentation(
-    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], parts: Tensor, num_clusters: int,
+def weights_test(
+    features: Mapping[str, Tensor], weights: Mapping[str, Tensor], weighted: Tensor, parts: Tensor, num_clusters: int,
     num_permutations: int = 20, seed: int = 0,
-) -> Segmentation:  # fmt: skip
-    """Segment images by features [N,C,H,W] and A [N,C] of their classes; parts int64 [N,S,S] are the truth."""
-    side = parts.shape[-1]
+) -> NullTest:  # fmt: skip
+    """Mean IoU of the clusters that `segmented` gave with the true parts, int64 [N,S,S] both.
 
-    def clusters(chosen: Mapping[str, Tensor] | None) -> Tensor:
-        return clusters_of(weighted_features(features, chosen, side), num_clusters, seed)
-
-    weighted, unweighted = clusters(weights), clusters(None)
+    The null: the weights dealt to random channels of their layer.
+    """
     shuffles = {
         layer: random_partitions(torch.arange(table.shape[1]), num_permutations, seed) for layer, table in weights.items()
     }
-    chance = [
-        matched_iou(clusters({layer: table[:, shuffles[layer][number]] for layer, table in weights.items()}), parts)
-        for number in range(num_permutations)
-    ]
-    test = null_test(matched_iou(weighted, parts), np.array(chance))
-    return Segmentation(weighted, unweighted, test, matched_iou(unweighted, parts))
+    chance = []
+    for number in range(num_permutations):
+        shuffled = {layer: table[:, shuffles[layer][number]] for layer, table in weights.items()}
+        chance.append(matched_iou(segmented(features, shuffled, parts.shape[-1], num_clusters, seed), parts))
+    return null_test(matched_iou(weighted, parts), np.array(chance))
 
 
 def layer_weights(tables: Mapping[str, Tensor], layers: Sequence[str], labels: Tensor) -> dict[str, Tensor]:

@@ -22,10 +22,9 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from sarigan.editing.seeds import z_of_seeds
+from sarigan.editing.seeds import latents_of_seeds
 from sarigan.errors import InputError
 from sarigan.layers.intervention import ChannelEdit
-from sarigan.metrics.latent_sampling import broadcast_latent
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
 
@@ -96,7 +95,7 @@ def measured_awareness(
 
 
 @torch.no_grad()
-def style_awareness(generator: Generator, seeds: Sequence[int]) -> dict[str, Tensor]:
+def style_awareness(generator: Generator, seeds: Sequence[int], truncation_psi: float = 1.0) -> dict[str, Tensor]:
     """The analogue of style-based generators [K,M,C] by layer: h_i^2 / sum h^2 of every group, else s_j^2 of every channel.
 
     A group without channels has 0. InputError for a generator without classes, and for StyleGAN, which normalises images.
@@ -106,12 +105,10 @@ def style_awareness(generator: Generator, seeds: Sequence[int]) -> dict[str, Ten
     if not isinstance(generator.synthesis, SkipSynthesis):
         raise InputError("channel awareness: generator.synthesis=adain (StyleGAN) has no modulated convolutions to read")
     grouped = generator.config.grouping.kind != "none"
-    z = z_of_seeds(generator, seeds)
     layers = [(i, name, layer) for i, (name, layer) in enumerate(generator.synthesis.named_layers())]
     tables: dict[str, list[Tensor]] = {name: [] for _, name, layer in layers if layer.grouping is not None or not grouped}
     for label in range(len(generator.config.class_names)):
-        w = generator.mapping(z, torch.full((len(z),), label, device=z.device))
-        latents = broadcast_latent(generator, w)
+        latents = latents_of_seeds(generator, seeds, truncation_psi, labels=[label] * len(seeds))
         for index, name, layer in layers:
             if name in tables:
                 member = None if layer.grouping is None else layer.grouping.membership()

@@ -79,21 +79,25 @@ def hybrid_images(
 
 
 @torch.no_grad()
-def kept_images(model: ConditionalGenerator, z: Tensor, labels: Tensor, chosen: Mapping[str, Tensor], rest: str) -> Tensor:
-    """Images [N,3,R,R] of classes [N] in which the chosen channels (bool [K,C] by layer) alone keep their gains.
+def rest_gains(model: ConditionalGenerator, z: Tensor, rest: str) -> dict[str, Gains]:
+    """What channels have that do not keep their gains: the mean over classes (`mean`), or 0 after ReLU (`silent`)."""
+    classes = range(len(model.class_names)) if rest == "mean" else range(1)
+    every = [model.gains(z, torch.full((len(z),), k, device=z.device)) for k in classes]
+    if rest == "silent":
+        return {layer: Gains(torch.zeros_like(gamma), torch.zeros_like(beta)) for layer, (gamma, beta) in every[0].items()}
+    return {
+        layer: Gains(*(torch.stack(part).mean(dim=0) for part in zip(*(found[layer] for found in every), strict=True)))
+        for layer in every[0]
+    }
 
-    rest: all other channels of these layers have the mean gains over classes (`mean`), or are 0 after ReLU (`silent`).
-    """
+
+@torch.no_grad()
+def kept_images(
+    model: ConditionalGenerator, z: Tensor, labels: Tensor, chosen: Mapping[str, Tensor], rest: Mapping[str, Gains]
+) -> Tensor:
+    """Images [N,3,R,R] of classes [N]: the chosen channels (bool [K,C] by layer) keep their gains, others have the rest's."""
     own = model.gains(z, labels)
-    every = [model.gains(z, torch.full_like(labels, k)) for k in range(len(model.class_names))] if rest == "mean" else []
-    gains = {}
-    for layer, member in chosen.items():
-        if rest == "mean":
-            parts = [torch.stack(part).mean(dim=0) for part in zip(*(found[layer] for found in every), strict=True)]
-            other = Gains(*parts)
-        else:
-            other = Gains(torch.zeros_like(own[layer].gamma), torch.zeros_like(own[layer].beta))
-        gains[layer] = mixed_gains(other, own[layer], member.to(labels.device)[labels])
+    gains = {layer: mixed_gains(rest[layer], own[layer], member.to(labels.device)[labels]) for layer, member in chosen.items()}
     return model.generate(z, labels, gains)[0]
 
 
@@ -102,14 +106,17 @@ def keep_curve(
     model: ConditionalGenerator, tables: Mapping[str, Tensor], layers: Sequence[str], read: Reader, seeds: Sequence[int],
     tops: Sequence[int], rule: str, rest: str = "mean", seed: int = 0, advance: Callable[[int], None] = lambda count: None,
 ) -> list[float]:  # fmt: skip
-    """The share of images that show their class when K channels a layer keep their gains, for every K of `tops`."""
+    """The share of images that show their class when K channels a layer keep their gains, for every K of `tops`.
+
+    rest: a name of `RESTS`, as of `rest_gains`.
+    """
     z, classes = model.latents(seeds), range(len(model.class_names))
-    curve = []
+    others, curve = rest_gains(model, z, rest), []
     for top in tops:
         chosen = chosen_channels(tables, layers, rule, top, seed)
         hits = 0.0
         for label in classes:
-            images = kept_images(model, z, torch.full((len(z),), label, device=z.device), chosen, rest)
+            images = kept_images(model, z, torch.full((len(z),), label, device=z.device), chosen, others)
             hits += float(read(images.clamp(-1, 1))[:, label].double().sum())
             advance(len(z))
         curve.append(hits / (len(classes) * len(z)))

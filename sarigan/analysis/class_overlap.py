@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sarigan.analysis.channel_awareness import ranks
 from sarigan.errors import InputError
-from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, null_test, random_partitions
+from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, null_test
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,12 @@ def cosine(values: Tensor) -> Tensor:
 
 def spearman(values: Tensor) -> Tensor:
     """Rank correlation [K,K] of the rows of A [K,C]; 0 for a constant row."""
-    return cosine(torch.stack([row - row.mean() for row in map(ranks, values.double())]))
+    return cosine(centred_ranks(values))
+
+
+def centred_ranks(values: Tensor) -> Tensor:
+    """Of each row of A [K,C], less their mean."""
+    return torch.stack([row - row.mean() for row in map(ranks, values.double())])
 
 
 def class_overlap(values: Tensor, top: int, num_permutations: int = 1000, seed: int = 0) -> ClassOverlap:
@@ -74,12 +79,12 @@ def class_overlap(values: Tensor, top: int, num_permutations: int = 1000, seed: 
     kinds: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
         "jaccard": (strongest(values, top), jaccard),
         "cosine": (values, cosine),
-        "spearman": (torch.stack([row - row.mean() for row in map(ranks, values.double())]), cosine),
+        "spearman": (centred_ranks(values), cosine),
     }
-    shuffles = random_partitions(torch.arange(num_channels), num_permutations * num_classes, seed)
+    source = torch.Generator().manual_seed(seed)
     chance: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for number in range(num_permutations):
-        order = torch.stack(shuffles[number * num_classes : (number + 1) * num_classes])
+    for _ in range(num_permutations):
+        order = torch.stack([torch.randperm(num_channels, generator=source) for _ in range(num_classes)])
         for kind, (rows, similarity) in kinds.items():
             chance[kind].append(mean_of_pairs(similarity(rows.gather(1, order))))
     matrices = {kind: similarity(rows) for kind, (rows, similarity) in kinds.items()}

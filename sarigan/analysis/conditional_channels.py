@@ -55,8 +55,7 @@ class ConditionalChannels:
         def activated(layer: str, _module: nn.Module, _inputs: object, x: Tensor) -> Tensor:
             for edit in edits:
                 if edit.layer == layer:
-                    where = torch.arange(x.shape[1], device=x.device)[:, None, None] == edit.channel
-                    x = torch.where(where, x * edit.amount if edit.operation == "scale" else x + edit.amount, x)
+                    x = edit.edited(x)
             features[layer] = x
             return x
 

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 from sarigan.analysis.part_iou import best_labels, doubt, layer_features, layer_part_iou, masks_of, parts_named
-from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of, settle_output
+from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least, sampling_of, settle_output
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.editing.seeds import parse_seeds
@@ -44,7 +44,7 @@ def main() -> None:
     options = parse()
     with exit_on_input_error(), output_folder(settle_output(options, "attention_maps")):
         seeds, sampling = parse_seeds(options.seeds), sampling_of(options)
-        require_at_least_2(options, "part_images", "permutations")
+        require_at_least(options, 2, "part_images", "permutations")
         generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         layers = parse_layers(options.layers, generator)
         parts, masks = parts_named(options.parts, data_name(record)), None

@@ -22,20 +22,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sarigan.analysis.awareness_report import DEFAULT_TOP, awareness_record, awareness_table, measure_awareness
-from sarigan.analysis.awareness_segmentation import aligned, check_clusters, layer_weights, segmentation
+from sarigan.analysis.awareness_segmentation import aligned, check_clusters, layer_weights, matched_iou, segmented, weights_test
 from sarigan.analysis.channel_effects import channel_effect, generated, part_lift, strongest_channels
 from sarigan.analysis.class_hybrid import RESTS, RULES, check_layers, chosen_channels, hybrid_images, keep_curve
 from sarigan.analysis.class_overlap import check_top
 from sarigan.analysis.class_quality import class_results, rank_correlation, total_awareness
 from sarigan.analysis.conditional_channels import ConditionalChannels, mean_awareness
 from sarigan.analysis.part_iou import PartMasks, segmented_avatars
-from sarigan.commands.options import parse_numbers, require_at_least_2
+from sarigan.commands.options import as_file_name, parse_numbers, require_at_least, require_finite_truncation
 from sarigan.device import resolve_device
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder, replace_text
 from sarigan.layers.intervention import ChannelEdit
 from sarigan.metrics.class_control import class_readers
+from sarigan.metrics.groups.permutation_null import without_nan
 from sarigan.models.generator import Generator
 from sarigan.pretrained import data_name, data_setting, load_generator_and_record
 from sarigan.visualization.channel_sheets import class_rows_sheet, hybrid_sheet, matrix_sheet, segmentation_sheet
@@ -58,7 +59,7 @@ class Job:
 
     @property
     def shows_avatars(self) -> bool:
-        """Whether the generator was trained on avatars, which the built-in networks read."""
+        """Whether its data are avatars, which the built-in networks read."""
         return data_name(self.record) == "avatars"
 
     def channels(self) -> ConditionalChannels:
@@ -79,29 +80,34 @@ class Job:
         widest = max(model.num_channels[layer] for layer in layers)
         return parse_seeds(self.options.tops) if self.options.tops else sorted({0, *(widest >> k for k in range(5))})
 
-    def save(self, name: str, values: Mapping[str, Any]) -> None:
-        """A JSON record, atomically."""
-        path = self.folder / f"{name}.json"
-        replace_text(path, json.dumps({"checkpoint": str(self.options.checkpoint), **values}, indent=1) + "\n")
+    def save(self, values: Mapping[str, Any], *name: object) -> None:
+        """A JSON record, atomically; the parts of its name are joined by `_`."""
+        path = self._path(name, ".json")
+        record = {"checkpoint": str(self.options.checkpoint), **without_nan(dict(values))}
+        replace_text(path, json.dumps(record, indent=1) + "\n")
         print(path)
 
-    def show(self, name: str, sheet: Any) -> None:
-        """A sheet."""
-        path = self.folder / f"{name}.png"
+    def show(self, sheet: Any, *name: object) -> None:
+        """A sheet, named in the same way."""
+        path = self._path(name, ".png")
         sheet.save(path)
         print(path)
+
+    def _path(self, name: Sequence[object], ending: str) -> Path:
+        # A class may be called `shirt/top`.
+        return self.folder / ("_".join(as_file_name(str(part)) for part in name) + ending)
 
 
 def measure(job: Job) -> None:
     """A table of all layers, awareness.json and overlap.png."""
     options = job.options
-    require_at_least_2(options, "permutations")
+    require_at_least(options, 2, "permutations")
     found = measure_awareness(job.generator, range(options.latents), options.top, options.permutations, options.truncation)
     names = job.generator.config.class_names
     print(awareness_table(found))
-    job.save("awareness", awareness_record(found, names, options.latents))
+    job.save(awareness_record(found, names, options.latents), "awareness")
     caption = f"Similarity of classes by their channels, 0 dark to 1 bright. Rows and columns: {', '.join(names)}."
-    job.show("overlap", matrix_sheet({name: layer.overlap.matrices for name, layer in found.items()}, "Classes", caption))
+    job.show(matrix_sheet({name: layer.overlap.matrices for name, layer in found.items()}, "Classes", caption), "overlap")
 
 
 def edit(job: Job) -> None:
@@ -128,13 +134,13 @@ def edit(job: Job) -> None:
         changes = ", ".join(f"{amount:g}: {effect.change:.2f}" for amount, effect in zip(amounts, effects, strict=True))
         where = "" if masks is None else _most_changed(effects[-1].images, originals, masks)
         print(f"channel {channel}: A {tables[layer][label, channel]:.3f}, change at {changes}{where}", flush=True)
-    kind = {"scale": "times", "shift": "plus"}[options.operation]
+    kind = "times" if options.operation == "scale" else "plus"
     counts = ", ".join(f"{count} at {kind} {amount:g}" for count, amount in zip(still, amounts, strict=True))
     print(f"of {len(chosen)} channels these many change less than one grey level of 255 on average: {counts}")
     title = f"Channels of {layer}, class {options.class_name}"
     caption = f"Columns: {kind} this number after ReLU. Channels by awareness, strongest first." if not options.channels else ""
     sheet = strip_sheet(originals[:1], f"seed {job.seeds[0]}", strips, amounts, len(job.seeds), title, caption)
-    job.show(f"edit_{layer}_{options.class_name}_{options.operation}", sheet)
+    job.show(sheet, "edit", layer, options.class_name, options.operation)
 
 
 def _most_changed(images: Tensor, originals: Tensor, masks: PartMasks) -> str:
@@ -146,27 +152,25 @@ def hybrid(job: Job) -> None:
     """A row a seed, a column a number of channels."""
     options, model = job.options, job.channels()
     first, second = (job.generator.class_index(name) for name in (options.class_name, options.other_class))
-    layers, z = job.layers(model), model.latents(job.seeds)
-    tops = job.tops(model, layers)
-    tables = job.tables(model)
-    columns = {}
-    for top in tops:
+    layers, z, tables = job.layers(model), model.latents(job.seeds), job.tables(model)
+    columns = {options.class_name: generated(model, job.seeds, torch.full((len(z),), first))}
+    for top in job.tops(model, layers):
         chosen = chosen_channels(tables, layers, options.rule, top, against=first)
         columns[f"K = {top}"] = hybrid_images(model, z, first, second, chosen).float().cpu()
-    columns = {options.class_name: generated(model, job.seeds, torch.full((len(z),), first)), **columns}
     columns[options.other_class] = generated(model, job.seeds, torch.full((len(z),), second))
     caption = (
         f"Images of {options.class_name} whose K channels a layer that matter most to {options.other_class} (by"
         f" {options.rule}) have its gains and biases, in {'all layers' if options.layers == 'all' else options.layers}."
     )
     sheet = hybrid_sheet(columns, [f"seed {seed}" for seed in job.seeds], "Hybrids", caption)
-    job.show(f"hybrid_{options.class_name}_{options.other_class}_{options.rule}", sheet)
+    job.show(sheet, "hybrid", options.class_name, options.other_class, options.rule)
 
 
 def keep(job: Job) -> None:
     """Curves of accuracy over K, and keep.json."""
     options, model = job.options, job.channels()
     names = job.generator.config.class_names
+    require_at_least(options, 1, "draws")
     if not job.shows_avatars:
         raise InputError("channel_awareness keep needs a generator of avatars, whose classes the built-in networks read")
     readers = class_readers(data_setting(job.record, "labels") or "", names, job.generator.mean_latent.device)
@@ -188,42 +192,42 @@ def keep(job: Job) -> None:
     print(f"{'kept channels a layer':24}" + "".join(f"{top:>8}" for top in tops))
     for name, curve in curves.items():
         print(f"{name:24}" + "".join(f"{value:8.3f}" for value in curve["accuracy"]))
-    job.save("keep", {"layers": layers, "tops": tops, "images_a_class": len(job.seeds), "curves": curves})
+    job.save({"layers": layers, "tops": tops, "images_a_class": len(job.seeds), "curves": curves}, "keep")
 
 
 def segment(job: Job) -> None:
     """A row an image; of avatars with the segmenter's parts, and the IoU with them."""
     options, model = job.options, job.channels()
     label, layers = job.generator.class_index(options.class_name), job.layers(model)
-    require_at_least_2(options, "permutations")
+    require_at_least(options, 2, "permutations")
+    require_at_least(options, 1, "rows")
     check_clusters(options.clusters, model.resolution)
     z, labels = model.latents(job.seeds), torch.full((len(job.seeds),), label)
     images, features = model.generate(z, labels.to(z.device))
     images = images.float().cpu().clamp(-1, 1)
-    side = model.resolution
     masks = segmented_avatars(images) if job.shows_avatars else None
-    parts = torch.zeros(len(z), side, side, dtype=torch.int64) if masks is None else masks.masks
     weights = layer_weights(job.tables(model), layers, labels)
     kept = {layer: features[layer] for layer in layers}
-    found = segmentation(kept, weights, parts, options.clusters, options.permutations)
-    maps = {"weighted": found.weighted, "no weights": found.unweighted}
+    weighted, unweighted = (segmented(kept, some, model.resolution, options.clusters) for some in (weights, None))
+    maps, colours = {"weighted": weighted, "no weights": unweighted}, "one a cluster"
     if masks is not None:
-        test, count = found.weighted_test, len(masks.names)
+        parts, count, colours = masks.masks, len(masks.names), "the part that a cluster matches"
+        test = weights_test(kept, weights, weighted, parts, options.clusters, options.permutations)
+        unweighted_iou = matched_iou(unweighted, parts)
         maps = {"segmenter": parts, **{name: aligned(some, parts, count) for name, some in maps.items()}}
         print(
             f"mean IoU with the parts of the {masks.source}: weighted {test.score:.3f}, without weights"
-            f" {found.unweighted_iou:.3f}, random weights {test.null_mean:.3f} +- {test.null_deviation:.3f} (p {test.p:.3f})"
+            f" {unweighted_iou:.3f}, random weights {test.null_mean:.3f} +- {test.null_deviation:.3f} (p {test.p:.3f})"
         )
-        job.save(f"segment_{options.class_name}_{options.clusters}", {
-            "layers": list(layers), "num_images": len(z), "weighted": asdict(test), "unweighted": found.unweighted_iou,
-        })  # fmt: skip
+        record = {"layers": list(layers), "num_images": len(z), "weighted": asdict(test), "unweighted": unweighted_iou}
+        job.save(record, "segment", options.class_name, options.clusters)
     shown = slice(0, options.rows)
     sheet = segmentation_sheet(
         images[shown], {name: some[shown] for name, some in maps.items()}, [f"seed {seed}" for seed in job.seeds[shown]],
         f"{options.clusters} clusters, class {options.class_name}",
-        "k-means of the features after ReLU, weighted by awareness, in each image. Colours: the part that a cluster matches.",
+        f"k-means of the features after ReLU, weighted by awareness, in each image. Colours: {colours}.",
     )  # fmt: skip
-    job.show(f"segment_{options.class_name}_{options.clusters}", sheet)
+    job.show(sheet, "segment", options.class_name, options.clusters)
 
 
 def quality(job: Job) -> None:
@@ -231,22 +235,20 @@ def quality(job: Job) -> None:
     options, model = job.options, job.channels()
     names = job.generator.config.class_names
     results = class_results(options.evaluation, names)
-    tables = job.tables(model)
-    totals = total_awareness(tables)
-    record = {}
+    totals, record = total_awareness(job.tables(model)), {}
     for name, values in results.items():
         found = rank_correlation(totals, values)
         record[name] = asdict(found)
-        interval = f"[{found.low:+.2f}, {found.high:+.2f}], p {found.p:.3f}, {len(names)} classes"
-        print(f"{name}: Spearman {found.value:+.2f} {interval}")
+        interval = f"[{found.low:+.2f}, {found.high:+.2f}]"
+        print(f"{name}: Spearman {found.value:+.2f} {interval}, p {found.p:.3f}, {len(names)} classes")
     rows = {}
     for label in totals.argsort(descending=True).tolist():
         numbers = ", ".join(f"{name} {float(values[label]):.3g}" for name, values in results.items())
         key = f"{names[label]}: T {float(totals[label]):.1f}"
         rows[key] = generated(model, job.seeds, torch.full((len(job.seeds),), label))
         print(f"{key}, {numbers}")
-    job.save("quality", {"total": dict(zip(names, totals.tolist(), strict=True)), "correlations": record})
-    job.show("quality", class_rows_sheet(rows, "Classes by total awareness", "T: A summed over channels and layers."))
+    job.save({"total": dict(zip(names, totals.tolist(), strict=True)), "correlations": record}, "quality")
+    job.show(class_rows_sheet(rows, "Classes by total awareness", "T: A summed over channels and layers."), "quality")
 
 
 KINDS = {"measure": measure, "edit": edit, "hybrid": hybrid, "keep": keep, "segment": segment, "quality": quality}
@@ -260,7 +262,7 @@ def parse() -> argparse.Namespace:
     for name, sub in subs.items():
         sub.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model")
         sub.add_argument("--latents", type=int, default=64, help="that awareness is averaged over; default 64")
-        sub.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of z; default 1: off")
+        sub.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of z (style: of w); default 1: off")
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
         sub.add_argument("--output", type=Path, default=Path("out/channel_awareness"), metavar="DIR")
         if name != "measure":
@@ -292,6 +294,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     with exit_on_input_error(), output_folder(options.output):
-        require_at_least_2(options, "latents")
+        require_at_least(options, 2, "latents")
+        require_finite_truncation(options)
         generator, record = load_generator_and_record(options.checkpoint, resolve_device(options.device, "--device"))
         KINDS[options.kind](Job(options, generator, record, options.output))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sarigan.analysis.locality_report import measure_locality
 from sarigan.analysis.part_iou import doubt, masks_of, parts_named
-from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least_2, sampling_of
+from sarigan.commands.options import add_sampling_options, parse_layers, require_at_least, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error
@@ -44,7 +44,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, file: Path, folder: Path) -> None:
     """A record for each of the layers."""
     sampling = sampling_of(options)
-    require_at_least_2(options, "images", "permutations", "partitions")
+    require_at_least(options, 2, "images", "permutations", "partitions")
     generator, origin = load_generator_and_record(file, resolve_device(options.device, "--device"))
     trained_on = data_name(origin)
     parts = parts_named(options.parts, trained_on)

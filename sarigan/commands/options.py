@@ -35,12 +35,10 @@ def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", 
 
 def sampling_of(options: argparse.Namespace) -> Sampling:
     """The options of `add_sampling_options`; InputError for values that make no sense."""
-    if not math.isfinite(options.truncation):
-        raise InputError(f"--truncation must be a finite number, got {options.truncation}")
+    require_finite_truncation(options)
     if options.truncation_cutoff is not None and options.truncation_cutoff < 0:
         raise InputError(f"--truncation-cutoff must not be negative, got {options.truncation_cutoff}")
-    if options.batch_size < 1:
-        raise InputError(f"--batch-size must be at least 1, got {options.batch_size}")
+    require_at_least(options, 1, "batch_size")
     classes = tuple(options.classes)
     return Sampling(options.truncation, options.truncation_cutoff, options.noise, options.batch_size, classes)
 
@@ -55,9 +53,14 @@ def settle_output(options: argparse.Namespace, what: str, *settings: str) -> Pat
         if "truncation" in options:
             cutoff = "" if options.truncation_cutoff is None else f"-first{options.truncation_cutoff}"
             settings = (f"psi{options.truncation:g}{cutoff}", f"noise_{options.noise}", classes, *settings)
-        name = "-".join([what, *(re.sub(r"[^\w.+-]", "_", text)[:MAX_NAME] for text in settings if text)])
+        name = "-".join([what, *(as_file_name(text) for text in settings if text)])
         options.output = Path("out") / source_name(options.checkpoint) / name
     return Path(options.output)
+
+
+def as_file_name(text: str) -> str:
+    """A part of the name of a file or folder: other characters than letters, digits and `.+-_` become `_`."""
+    return re.sub(r"[^\w.+-]", "_", text)[:MAX_NAME]
 
 
 def opened_generator(options: argparse.Namespace) -> Generator:
@@ -68,11 +71,17 @@ def opened_generator(options: argparse.Namespace) -> Generator:
     return generator
 
 
-def require_at_least_2(options: argparse.Namespace, *names: str) -> None:
-    """InputError naming the first of these options that is below 2."""
+def require_at_least(options: argparse.Namespace, least: int, *names: str) -> None:
+    """InputError naming the first of these options that is below `least`."""
     for name in names:
-        if getattr(options, name) < 2:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(options, name)}")
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(options, name)}")
+
+
+def require_finite_truncation(options: argparse.Namespace) -> None:
+    """InputError for a --truncation that is no number."""
+    if not math.isfinite(options.truncation):
+        raise InputError(f"--truncation must be a finite number, got {options.truncation}")
 
 
 def parse_numbers(text: str, option: str) -> list[float]:

@@ -26,7 +26,7 @@ def from_pretrained(source: str | Path, device: str | torch.device = "cpu", revi
     InputError for anything else, without huggingface_hub, and when the hub does not give the two files.
 
         g = from_pretrained("avatars_32")
-        g(torch.randn(4, g.config.z_dim)).images   # [4,3,64,64], about -1..1
+        g(torch.randn(4, g.config.z_dim)).images   # [4,3,32,32], about -1..1
     """
     name = str(source)
     if kind_of(Path(source)) is not None:

@@ -164,10 +164,13 @@ class ChannelEdit:
             )
 
     def __call__(self, codes: StyleCodes) -> StyleCodes:
-        z = codes.z_scale
-        where = torch.arange(z.shape[1], device=z.device) == self.channel
-        edited = z * self.amount if self.operation == "scale" else z + self.amount
-        return replace(codes, z_scale=torch.where(where, edited, z))
+        return replace(codes, z_scale=self.edited(codes.z_scale))
+
+    def edited(self, values: Tensor) -> Tensor:
+        """Values [N,C,...] with those of the channel edited: of styles, or of features."""
+        channels = torch.arange(values.shape[1], device=values.device).reshape(-1, *[1] * (values.ndim - 2))
+        changed = values * self.amount if self.operation == "scale" else values + self.amount
+        return torch.where(channels == self.channel, changed, values)
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,10 @@ class SelfAttention(nn.Module):
 
 
 def check_attention(section: str, resolution: int, resolutions: Sequence[int]) -> None:
-    """InputError unless attention is off, or after a block that there is."""
-    if resolution and resolution not in resolutions:
-        listed = ", ".join(map(str, dict.fromkeys(resolutions)))
+    """InputError unless attention is off, or after a block that there is. Pooling needs 2x2 pixels."""
+    known = [value for value in dict.fromkeys(resolutions) if value >= 2]
+    if resolution and resolution not in known:
+        listed = ", ".join(map(str, known))
         raise InputError(
             f"{section}.attention_resolution must be 0 (none) or a block's resolution ({listed}), got {resolution}"
         )

@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,8 @@ def real_images_of_class(evaluation: Evaluation, label: int) -> DatasetImages:
     """Those of the evaluation's real images that are of the class."""
     chosen, labels = evaluation.real_images, labels_of(evaluation.data)
     images = DatasetImages(chosen.dataset, None, chosen.mirror, chosen.num_workers)
-    images.indices = [index for index in chosen.indices if labels[index] == label]
+    indices = np.asarray(chosen.indices)
+    images.indices = indices[labels[indices] == label].tolist()
     images.title = f"real images of class {evaluation.require_generator().config.class_names[label]}"
     return images
 

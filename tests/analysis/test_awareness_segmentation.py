@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarigan.analysis.awareness_segmentation import clusters_of, layer_weights, matched_iou, segmentation, weighted_features
+from sarigan.analysis.awareness_segmentation import (
+    clusters_of,
+    layer_weights,
+    matched_iou,
+    segmented,
+    weighted_features,
+    weights_test,
+)
 from sarigan.errors import InputError
 
 
@@ -43,11 +50,13 @@ def test_weights_find_what_noise_hides() -> None:
     features = torch.nn.functional.one_hot(parts, 4).permute(0, 3, 1, 2).float()
     noise = 20 * torch.rand(2, 12, 8, 8, generator=source)
     weights = torch.cat([torch.ones(2, 4), torch.zeros(2, 12)], dim=1)
-    found = segmentation({"x": torch.cat([features, noise], dim=1)}, {"x": weights}, parts, 4, 8)
-    assert found.weighted_test.score == 1 and found.weighted_test.null_mean < 0.7 and found.unweighted_iou < 0.7
-    assert found.weighted.shape == (2, 8, 8) and found.weighted_test.p == pytest.approx(1 / 9)
-    again = segmentation({"x": torch.cat([features, noise], dim=1)}, {"x": weights}, parts, 4, 8)
-    assert torch.equal(found.unweighted, again.unweighted)
+    hidden, awareness = {"x": torch.cat([features, noise], dim=1)}, {"x": weights}
+    weighted, unweighted = (segmented(hidden, some, 8, 4) for some in (awareness, None))
+    test = weights_test(hidden, awareness, weighted, parts, 4, 8)
+    assert test.score == 1 and test.null_mean < 0.7 and matched_iou(unweighted, parts) < 0.7
+    assert weighted.shape == (2, 8, 8) and test.p == pytest.approx(1 / 9)
+    assert torch.equal(unweighted, segmented(hidden, None, 8, 4))
+    assert torch.equal(unweighted, clusters_of(weighted_features(hidden, None, 8), 4))  # image by image, as all together
 
 
 def test_features_of_layers_are_upsampled_weighted_joined_and_normalised() -> None:

@@ -124,6 +124,15 @@ def test_analogue_of_style_generators() -> None:
                 torch.testing.assert_close(tables[name][label], rows.detach(), rtol=1e-5, atol=1e-7)
 
 
+def test_truncation_acts_on_style_generators() -> None:
+    """psi 0: all latents are the centre, whatever the class."""
+    generator = style_generator(grouping=GroupingConfig(kind="none"))
+    generator.update_mean_latent(100)
+    for name, table in style_awareness(generator, [4, 9], truncation_psi=0).items():
+        torch.testing.assert_close(table, table[:1, :1].expand_as(table), msg=name)
+    assert all(float(table.std()) > 0 for table in style_awareness(generator, [4, 9], truncation_psi=0.5).values())
+
+
 def test_what_has_no_awareness_is_one_line() -> None:
     with pytest.raises(InputError, match="trained without classes"):
         style_awareness(style_generator(class_names=[], class_shares=[], grouping=GroupingConfig(kind="none")), [0])

@@ -6,7 +6,7 @@ from torch import Tensor
 from toy_channels import ToyChannels
 
 from sarigan.analysis.channel_awareness import closed_form_awareness
-from sarigan.analysis.class_hybrid import chosen_channels, hybrid_images, keep_curve, kept_images, relevance
+from sarigan.analysis.class_hybrid import chosen_channels, hybrid_images, keep_curve, kept_images, relevance, rest_gains
 from sarigan.errors import InputError
 
 LAYERS = ["first", "second"]
@@ -59,12 +59,13 @@ def test_what_is_kept() -> None:
     """All channels: the image itself. None: the mean over classes, or nothing."""
     model = ToyChannels()
     z, labels = model.latents([3, 4]), torch.tensor([1, 2])
+    mean, silent = (rest_gains(model, z, rest) for rest in ("mean", "silent"))
     every, none = (chosen_channels(tables(), LAYERS, "awareness", top) for top in (8, 0))
-    assert torch.equal(kept_images(model, z, labels, every, "mean"), model.generate(z, labels)[0])
-    assert torch.equal(kept_images(model, z, labels, every, "silent"), model.generate(z, labels)[0])
-    assert torch.equal(kept_images(model, z, labels, none, "silent"), torch.full((2, 3, 8, 8), -1.0).double())
-    neutral = kept_images(model, z, labels, none, "mean")
-    assert torch.equal(neutral, kept_images(model, z, labels.flip(0), none, "mean"))  # whatever the class
+    assert torch.equal(kept_images(model, z, labels, every, mean), model.generate(z, labels)[0])
+    assert torch.equal(kept_images(model, z, labels, every, silent), model.generate(z, labels)[0])
+    assert torch.equal(kept_images(model, z, labels, none, silent), torch.full((2, 3, 8, 8), -1.0).double())
+    neutral = kept_images(model, z, labels, none, mean)
+    assert torch.equal(neutral, kept_images(model, z, labels.flip(0), none, mean))  # whatever the class
 
 
 @pytest.mark.parametrize(

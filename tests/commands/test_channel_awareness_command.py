@@ -1,5 +1,6 @@
 """sarigan channel_awareness on a tiny class-conditional run of avatars: every kind, and one line for what is wrong."""
 
+import argparse
 import importlib
 import json
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sarigan.commands.channel_awareness import Job
 from sarigan.config import load_config
 from sarigan.data.avatars.attributes import CHOICES
 from sarigan.data.loader import open_dataset
@@ -66,7 +68,7 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
     folder = tmp_path / "out" / "channel_awareness"
 
     def record(name: str) -> Any:
-        return json.loads((folder / f"{name}.json").read_text())
+        return json.loads((folder / f"{name}.json").read_text(), parse_constant=pytest.fail)  # NaN is no JSON
 
     code, out, _ = call("measure", "--top", 4, "--permutations", 10)
     assert code == 0 and "16x16.up" in out and [*record("awareness")["total"]] == NAMES
@@ -84,6 +86,10 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps({"results": results}))
     code, out, _ = call("quality", "--evaluation", "evaluation.json", "--seeds", "0-1")
     assert code == 0 and "class_fd: Spearman" in out and record("quality")["correlations"]["class_fd"]["num_classes"] == 10
+    results[0]["details"] = {"classes": dict.fromkeys(NAMES, 1.0)}
+    (tmp_path / "constant.json").write_text(json.dumps({"results": results}))
+    assert call("quality", "--evaluation", "constant.json", "--seeds", "0-1")[0] == 0
+    assert record("quality")["correlations"]["class_fd"]["value"] is None
     sheets = ("overlap", "edit_16x16.up_red_scale", "hybrid_red_black_awareness", "segment_red_3", "quality")
     for name in sheets:
         assert Image.open(folder / f"{name}.png", formats=["PNG"]).size[0] > 100
@@ -103,12 +109,26 @@ def test_every_kind(call: Build, tmp_path: Path) -> None:
         (("hybrid", "--class", "red", "--other-class", "black", "--tops", 9), "--tops must be 0 to 8, the number of channels"),
         (("hybrid", "--class", "red", "--other-class", "black", "--layers", "a"), "no layer 'a': the layers are 8x8.up"),
         (("segment", "--class", "red", "--clusters", 1025), "--clusters must be 2 to 1024, the positions of a map, got 1025"),
+        (("segment", "--class", "red", "--rows", 0), "--rows must be at least 1, got 0"),
+        (("keep", "--draws", 0), "--draws must be at least 1, got 0"),
+        (("measure", "--truncation", "nan"), "--truncation must be a finite number, got nan"),
         (("quality", "--evaluation", "none.json"), "none.json"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_one_line(call: Build, arguments: tuple, message: str) -> None:
     code, _, error = call(*arguments)
     assert code == 2 and message in error and "\n" not in error
+
+
+def test_a_class_that_is_no_file_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`shirt/top` is a fine label of a CSV file, and no folder; nothing is written outside of --output."""
+    job = Job(argparse.Namespace(checkpoint="run"), None, {}, tmp_path)  # type: ignore[arg-type]
+    for name in ("shirt/top", "../up"):
+        job.save({}, "segment", name, 5)
+    job.show(Image.new("RGB", (2, 2)), "edit", "16x16.up", "shirt/top")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "segment_shirt_top_5.json", "segment_.._up_5.json", "edit_16x16.up_shirt_top.png",
+    }  # fmt: skip
 
 
 def test_a_model_without_classes(call: Build, tiny_config: Build, tiny_trainer: Build, tmp_path: Path) -> None:

@@ -235,6 +235,7 @@ def test_generators_that_are_none(changes: dict[str, Any], message: str) -> None
         ({"multipliers": [1] * 5, "downsamplings": 5}, "discriminator.downsamplings must leave a pixel of 16 px, got 5"),
         ({}, "discriminator.multipliers must be given at 16 px; those of 32, 64, 128 px are known"),
         ({"multipliers": [1, 1], "downsamplings": 1}, r"attention_resolution must be 0 .* a block's resolution \(8\), got 64"),
+        ({"multipliers": [1] * 4, "downsamplings": 4, "attention_resolution": 1}, r"a block's resolution \(8, 4, 2\), got 1"),
     ],
 )  # fmt: skip
 def test_discriminators_that_are_none(changes: dict[str, Any], message: str) -> None:

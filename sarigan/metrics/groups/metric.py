@@ -5,7 +5,6 @@ partition and 0 in the mean for random ones of the same sizes. Churn is the shar
 are matched as well as can be (Hungarian algorithm); that of random partitions of the same sizes stands beside it.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from sarigan.errors import InputError
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
-from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
+from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test, without_nan
 from sarigan.metrics.groups.premise import PremiseConfig, premise_test
 from sarigan.metrics.groups.quality import energy_share, group_labels, group_quality, grouped_layers
 from sarigan.models.generator import Generator
@@ -102,7 +101,7 @@ class GroupQuality(Metric):
             name: {**asdict(found), "energy": asdict(energy[name]), "premise": asdict(premise[name])}
             for name, found in quality.items()
         }
-        layers = _without_nan(layers)
+        layers = without_nan(layers)
         results = [
             Result(
                 "groups_separation", fmean(q.separation.score for q in quality.values()),
@@ -122,7 +121,7 @@ class GroupQuality(Metric):
         ]  # fmt: skip
         if evaluation.other_generator is not None:
             stability = group_stability(generator, evaluation.other_generator, seed=seed)
-            details = _without_nan({name: asdict(found) for name, found in stability.items()})
+            details = without_nan({name: asdict(found) for name, found in stability.items()})
             index = fmean(found.adjusted_rand_index for found in stability.values())
             protocol = f"adjusted Rand index with {evaluation.arguments.get('stability_checkpoint')}, {over}"
             results.append(Result("groups_stability", index, protocol, details=details, higher_is_better=True))
@@ -131,10 +130,3 @@ class GroupQuality(Metric):
     def _premise(self, evaluation: Evaluation) -> PremiseConfig:
         count = evaluation.arguments.get("premise_images") or PremiseConfig().num_images
         return PremiseConfig(count, batch_size=min(16, evaluation.config.batch_size), seed=evaluation.config.seed)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: where chance has no spread, z is null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

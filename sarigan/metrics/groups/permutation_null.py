@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,3 +53,10 @@ def check_permutations(num_permutations: int) -> None:
     """InputError for fewer than two: they have no spread."""
     if num_permutations < 2:
         raise InputError(f"groups: num_permutations must be at least 2, got {num_permutations}")
+
+
+def without_nan(value: Any) -> Any:
+    """A record for JSON, which has no NaN: null where chance has no spread."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
