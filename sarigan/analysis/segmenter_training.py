@@ -16,7 +16,7 @@ from tqdm import tqdm
 from sarigan.analysis.avatar_training import degrade
 from sarigan.data.batch import to_signed_float
 from sarigan.data.layouts.config import LayoutDataConfig
-from sarigan.data.loader import training_batches
+from sarigan.data.loader import read_sample, training_batches
 from sarigan.errors import require_at_least_1
 from sarigan.metrics.layout_fidelity import class_ious, confusion_matrix, pixel_accuracy
 from sarigan.models.feature_networks.layout_segmenter import MULTIPLE, LayoutSegmenter
@@ -95,9 +95,9 @@ def score_segmenter(network: LayoutSegmenter, dataset: Any, count: int) -> dict[
     classes = len(network.names)
     table = torch.zeros(classes, classes, dtype=torch.float64)
     for index in range(count):
-        image = to_signed_float(torch.from_numpy(np.array(dataset[index]))[None])
-        layout = torch.from_numpy(np.array(dataset.extras(index)["layout"]))[None]
-        table += confusion_matrix(layout, network.parts(image), classes)
+        sample = read_sample(dataset, index)
+        image, layout = (torch.from_numpy(np.array(sample[name]))[None] for name in ("images", "layout"))
+        table += confusion_matrix(layout, network.parts(to_signed_float(image)), classes)
     iou = class_ious(table)
     return {
         "mean_iou": round(float(iou.nanmean()), 4),

@@ -14,6 +14,7 @@ from sarigan.runs import early_exit  # before the imports that take seconds
 
 # isort: split
 import argparse
+import json
 import logging
 import math
 from collections.abc import Callable
@@ -132,7 +133,8 @@ def train(options: argparse.Namespace) -> None:
     with distributed.exit_on_input_error(), distributed.process_group():
         with distributed.raise_on_all_ranks():
             given = [] if options.config else ["system=single_image"]
-            config = load_config(options.config, [*given, f"data.path={options.picture}", *options.overrides])
+            path = json.dumps(str(options.picture))  # a setting is YAML, in which a # would begin a comment
+            config = load_config(options.config, [*given, f"data.path={path}", *options.overrides])
             if config.system != "single_image":
                 raise InputError(f"{options.config}: system must be single_image for this command, got {config.system!r}")
         train_and_tell(config, options.run_dir or Path("runs") / f"single_image_{options.picture.stem}")
@@ -207,7 +209,8 @@ def through_scales(options: argparse.Namespace, device: torch.device, radius: in
         middle = max(1, samples.num_scales(generator) // 2)
         start = middle if options.start_scale is None else options.start_scale
         changed = samples.injected(generator, reference, start, options.seed)
-        save(composed(generator.picture, changed, softened(region, radius)), options.output)
+        picture = generator.real(samples.num_scales(generator) - 1)
+        save(composed(picture, changed, softened(region, radius)), options.output)
         print(f"{options.output} (start scale {start})")
 
 

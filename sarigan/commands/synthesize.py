@@ -8,6 +8,7 @@ NAME-SEED.png, with --style NAME-REFERENCE.png, and one sheet.png.
 """
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,16 @@ from torch import Tensor
 
 from sarigan.data.batch import Batch
 from sarigan.data.image_folder import files_below, is_image_name
+from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.data.layouts.edges import instance_edges
-from sarigan.data.layouts.files import ColorTable, LayoutReader, read_numbers, resized_numbers
+from sarigan.data.layouts.files import LayoutReader, read_numbers, resized_numbers
+from sarigan.data.layouts.folder import FolderOrZip, read_table
 from sarigan.device import resolve_device
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import kind_of, output_folder
 from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
-from sarigan.files.reading import read_bytes, reading, reason_of
+from sarigan.files.reading import reason_of
 from sarigan.pretrained import load_semantic_layout
 from sarigan.systems.semantic_layout.synthesis import draw_styles, paint, region_noise
 from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
@@ -32,7 +35,6 @@ from sarigan.visualization.layout_sheet import layout_sheet
 from sarigan.visualization.sheet import pictures
 
 MAX_ROWS = 16  # of the sheet
-MAX_TABLE_BYTES = 1 << 20
 
 
 def parse() -> argparse.Namespace:
@@ -58,13 +60,13 @@ def main() -> None:
         device = resolve_device(options.device, "--device")
         system = load_semantic_layout(options.checkpoint, device)
         check_options(options, system)
+        check_names([*(path.stem for path in options.style), *{str(seed) for seed in seeds}], "--style")
         styles = {path.stem: read_style(path) for path in options.style}
-        if len(styles) < len(options.style):
-            raise InputError("--style: two pictures have one name; rename one of them")
+        layouts, reader = layouts_at(options.layout), layout_reader(options, system.config.data)
         rows: list[tuple[Tensor | None, dict[str, Tensor]]] = []
         names: list[str] = []
-        for path, name in layouts_at(options.layout):
-            batch = read_layout(path, options, system)
+        for path, name in layouts:
+            batch = read_layout(path, reader, options.instances, system.config.image_size)
             made = make_images(system, batch, seeds, styles, options.by_region)
             for label, image in made.items():
                 target = options.output / f"{name}-{label}.png"
@@ -103,24 +105,35 @@ def layouts_at(path: Path) -> list[tuple[Path, str]]:
     names = sorted(filter(is_image_name, files_below(path)))
     if not names:
         raise InputError(f"{path}: holds no layout")
-    return [(path / name, Path(name).with_suffix("").as_posix()) for name in names]
+    stems = [Path(name).with_suffix("").as_posix() for name in names]
+    check_names(stems, str(path))
+    return [(path / name, stem) for name, stem in zip(names, stems, strict=True)]
 
 
-def read_layout(path: Path, options: argparse.Namespace, system: SemanticLayoutSystem) -> Batch:
-    """A layout as training reads it, resized nearest to the model's size, whose aspect it must have."""
-    data = system.config.data
-    source = options.colors or data.colors
+def check_names(names: list[str], where: str) -> None:
+    """InputError when two results would have one file."""
+    for name in (name for name, count in Counter(names).items() if count > 1):
+        raise InputError(f"{where}: two images would have the name {name!r}; rename a picture")
+
+
+def layout_reader(options: argparse.Namespace, data: LayoutDataConfig) -> LayoutReader:
+    """Reads layouts as the training did, with its table of colours, which may lie in the training set, or --colors."""
     colors = None
-    if source is not None:
-        with reading(source, "table of colours"):
-            colors = ColorTable.parse(read_bytes(Path(source), MAX_TABLE_BYTES).decode(), str(source))
-    reader = LayoutReader(data.num_classes, data.void, colors)
-    size = system.config.image_size
+    if options.colors is not None:
+        colors = read_table(None, str(options.colors))
+    elif data.colors is not None:
+        is_there = data.path is not None and kind_of(Path(data.path)) is not None
+        colors = read_table(FolderOrZip(Path(str(data.path))) if is_there else None, data.colors)
+    return LayoutReader(data.num_classes, data.void, colors)
+
+
+def read_layout(path: Path, reader: LayoutReader, instances: Path | None, size: tuple[int, int]) -> Batch:
+    """A layout as training reads it, resized nearest to the model's size (height, width), whose aspect it must have."""
     layout = fitted(reader.read(picture_bytes(path), str(path)), size, path)
     edges = None
-    if options.instances is not None:
-        numbers = read_numbers(picture_bytes(options.instances), str(options.instances))
-        edges = torch.from_numpy(instance_edges(fitted(numbers, size, options.instances)))[None]
+    if instances is not None:
+        numbers = read_numbers(picture_bytes(instances), str(instances))
+        edges = torch.from_numpy(instance_edges(fitted(numbers, size, instances)))[None]
     return Batch(torch.zeros(1, 3, *size, dtype=torch.uint8), layout=torch.from_numpy(layout)[None], edges=edges)
 
 

@@ -192,11 +192,23 @@ def open_images(source: str | Path, resolution: int | None = None) -> ImageDatas
     return ImageFolderDataset(path, size[0])
 
 
+def read_sample(dataset: ImageDataset, index: int) -> dict[str, np.ndarray]:
+    """What a data set has at an index, as arrays named as the fields of `Batch`, `images` uint8 [3,H,W] among them.
+
+    A data set that has more than images has a method `extras(index)` for the rest, or, where it reads all of it at once,
+    `arrays(index)` for the whole.
+    """
+    if hasattr(dataset, "arrays"):
+        found: dict[str, np.ndarray] = dataset.arrays(index)
+        return found
+    return {"images": dataset[index]} | (dataset.extras(index) if hasattr(dataset, "extras") else {})
+
+
 class _Samples(torch.utils.data.Dataset):
     """Samples (index, mirrored, position) as a `Batch` without its dimension N.
 
-    A data set that has more than images has a method `extras(index)`, which returns arrays named as the fields of `Batch`. One
-    that cuts its images at random has `arrays_at(index, position, seed)`, which returns the images among them.
+    A data set that cuts its images at random has a method `arrays_at(index, position, seed)`, which returns what `read_sample`
+    does.
     """
 
     def __init__(self, dataset: ImageDataset, drawn: Callable[[int], dict[str, np.ndarray]], seed: int) -> None:
@@ -207,9 +219,7 @@ class _Samples(torch.utils.data.Dataset):
         if hasattr(self.dataset, "arrays_at"):
             arrays = self.dataset.arrays_at(index, position, self.seed)
         else:
-            arrays = {"images": self.dataset[index]}
-            if hasattr(self.dataset, "extras"):
-                arrays |= self.dataset.extras(index)
+            arrays = read_sample(self.dataset, index)
         tensors = {name: _mirrored(np.asarray(array), mirrored) for name, array in arrays.items()}
         return Batch(**tensors | {name: torch.from_numpy(array) for name, array in self.drawn(position).items()})
 

@@ -5,6 +5,7 @@ layouts is the bound: `relative` is the ratio of the two.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -34,10 +35,11 @@ class LayoutSamples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]: ...
-
     def layouts(self, positions: Sequence[int]) -> Batch:
         """The layouts int64 [N,H,W] of these positions, and their images uint8."""
+
+    def in_own_styles(self, batch: Batch, positions: Sequence[int]) -> Tensor:
+        """Images of the layouts of these positions, each in the style of its own that every metric judges it in."""
 
     def in_styles(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
         """Images of a batch's layouts, each in the style of its seed."""
@@ -116,10 +118,11 @@ class LayoutFidelity(Metric):
         starts = range(0, len(samples), size)[distributed.rank() :: distributed.world_size()]
         parts = [list(range(start, min(start + size, len(samples)))) for start in starts]
         advance = evaluation.progress(len(samples), self.name)
-        for positions, made in zip(parts, samples.batches(parts, device), strict=True):
+        for positions in parts:
             batch = samples.layouts(positions)
             assert batch.layout is not None
-            for kind, images in (("generated", to_uint8(made)), ("real", batch.images)):
+            made = to_uint8(samples.in_own_styles(batch, positions))
+            for kind, images in (("generated", made), ("real", batch.images)):
                 found = network.parts(to_signed_float(images.to(device))).cpu()
                 tables[kind] += confusion_matrix(batch.layout, found, count)
             advance(len(positions))
@@ -130,7 +133,8 @@ class LayoutFidelity(Metric):
             ("layout_miou", {kind: float(iou.nanmean()) for kind, iou in ious.items()}),
             ("layout_pixel_accuracy", {kind: pixel_accuracy(table) for kind, table in tables.items()}),
         ):
-            details: dict[str, Any] = {"real": values["real"], "relative": values["generated"] / values["real"]}
+            relative = values["generated"] / values["real"] if values["real"] else math.nan
+            details: dict[str, Any] = {"real": values["real"], "relative": None if math.isnan(relative) else relative}
             if metric == "layout_miou":
                 details["classes"] = {
                     kind: {n: None if v != v else v for n, v in zip(network.names, iou.tolist(), strict=True)}
@@ -138,7 +142,7 @@ class LayoutFidelity(Metric):
                 }
             text = f"{protocol}; real images {values['real']:.4f}"
             yield Result(metric, values["generated"], text, None, name, digest, details, higher_is_better=True)
-            yield Result(f"{metric}_relative", details["relative"], f"{text}, ratio", None, name, digest, higher_is_better=True)
+            yield Result(f"{metric}_relative", relative, f"{text}, ratio", None, name, digest, higher_is_better=True)
 
 
 NUM_STYLES = 8
@@ -163,7 +167,6 @@ class StyleDiversity(Metric):
         samples: LayoutSamples = layout_samples(evaluation, self.name)
         count = min(NUM_LAYOUTS, len(samples))
         means = []
-        next(iter(samples.batches([[0]], evaluation.device)))  # has the averaged generator measure its statistics
         for position in range(count):
             batch = samples.layouts([position] * NUM_STYLES)
             images = samples.in_styles(batch, range(NUM_STYLES)).float().clamp(-1, 1).to(evaluation.device)
@@ -196,7 +199,6 @@ class StyleTransfer(Metric):
             assert reader is not None
             readers[field] = reader
         hits = {field: torch.zeros(3, dtype=torch.float64) for field in readers}  # transferred, by chance, both parts are there
-        next(iter(samples.batches([[0]], device)))  # has the averaged generator measure its statistics
         advance = evaluation.progress(total, self.name)
         for start in range(0, total, size):
             positions = range(start, min(start + size, total))

@@ -1,5 +1,6 @@
 """Images of a layout from the command line: files and sheet, styles, and bad input in one line."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,24 @@ def test_a_folder_and_noise_by_region(place: Path, tmp_path: Path, run: Run) -> 
         assert {p.name for p in (tmp_path / folder).iterdir()} == {"a-0.png", "b-0.png", "sheet.png"}
 
 
+def test_a_table_of_colours_lies_in_the_training_set(tmp_path: Path, run: Run) -> None:
+    colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=np.uint8)
+    layout = np.random.default_rng(0).integers(0, 3, (32, 32))
+    for name in ("images", "labels"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(4):
+            Image.fromarray(colors[layout]).save(tmp_path / "set" / name / f"{index}.png")
+    (tmp_path / "set" / "colors.txt").write_text("255 0 0 a\n0 255 0 b\n0 0 255 c\n")
+    data = ("data.name=folder", f"data.path={tmp_path / 'set'}", "data.num_classes=3", "data.colors=colors.txt")
+    train(load_config(None, [*TINY, *data]), tmp_path / "run")
+    label = tmp_path / "set" / "labels" / "0.png"
+    run(tmp_path / "run", label, "--output", tmp_path / "inside")
+    shutil.move(tmp_path / "set" / "colors.txt", tmp_path / "table.txt")
+    run(tmp_path / "run", label, "--colors", tmp_path / "table.txt", "--output", tmp_path / "outside")
+    assert np.array_equal(pixels(tmp_path / "inside" / "0-0.png"), pixels(tmp_path / "outside" / "0-0.png"))
+    assert "colors.txt: cannot be read (No such file" in run(tmp_path / "run", label, "--output", tmp_path / "out", fails=True)
+
+
 def test_bad_input_is_one_line(place: Path, tmp_path: Path, run: Run) -> None:
     def error(*arguments: object, model: str = "encoder") -> str:
         found = run(place / model, *arguments, "--output", tmp_path / "out", fails=True)
@@ -101,6 +120,14 @@ def test_bad_input_is_one_line(place: Path, tmp_path: Path, run: Run) -> None:
     assert "the model has no 3D noise" in error(place / "layout.png", "--by-region")
     assert "the model has no edges" in error(place / "layout.png", "--instances", place / "layout.png")
     assert "no such file" in error(place / "layout.png", "--style", tmp_path / "absent.png")
+    shutil.copy(place / "red.png", tmp_path / "3.png")
+    assert "--style: two images would have the name '3'; rename a picture" in error(
+        place / "layout.png", "--seeds", "0-5", "--style", tmp_path / "3.png"
+    )
+    (tmp_path / "twice").mkdir()
+    for name in ("a.png", "a.bmp"):
+        Image.fromarray(np.zeros((32, 32), dtype=np.uint8)).save(tmp_path / "twice" / name)
+    assert "twice: two images would have the name 'a'" in error(tmp_path / "twice")
     assert "seeds are numbers and ranges" in error(place / "layout.png", "--seeds", "x")
     (tmp_path / "t.txt").write_text("1 2 3 a\n")
     assert "has 1 colours, data.num_classes=10 needs another number" in error(

@@ -1,5 +1,6 @@
 """sarigan single_image: a picture in, pictures out, and one line for what is wrong."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from PIL import Image
 from process_tools import ROOT
 
 from sarigan.commands import single_image
+from sarigan.config import load_config
 from sarigan.metrics.completion_errors import psnr
 from sarigan.pretrained import load_single_image
 from sarigan.systems.single_image import samples
@@ -124,6 +126,18 @@ def test_a_model_in_training_makes_what_it_can(place: Path, run: Run, tmp_path: 
     monkeypatch.setattr(single_image, "load_single_image", earlier)
     out = run("sample", place / "run", "--seeds", "0", "--output", tmp_path)
     assert "has trained 2 of 3 scales" in out and size_of(tmp_path / "0.png") == (20, 15)
+    for task in ("harmonize", "edit"):
+        run(task, place / "run", place / "drawing.png", place / "mask.png", "--output", tmp_path / f"{task}.png")
+        assert size_of(tmp_path / f"{task}.png") == (20, 15)
+
+
+@pytest.mark.parametrize("name", ["photo #1.png", "a: b.png", "007.png", "Größe.png"])
+def test_names_that_yaml_would_read_otherwise(name: str, place: Path, run: Run, tmp_path: Path) -> None:
+    """A setting of the command line is YAML, in which these mean something else."""
+    shutil.copy(place / "photo.png", tmp_path / name)
+    run("train", tmp_path / name, "--run-dir", tmp_path / "run", *SETTINGS)
+    run("train", tmp_path / name, "--run-dir", tmp_path / "run", *SETTINGS)
+    assert load_config(tmp_path / "run" / "config.yaml").data.path == str(tmp_path / name)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -1,5 +1,6 @@
 """Mean IoU against loops, and the metrics of layouts on makers whose answer is known."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from sarigan.data.batch import Batch
 from sarigan.data.layouts.config import AvatarLayouts
 from sarigan.errors import InputError
+from sarigan.metrics import layout_fidelity
 from sarigan.metrics.catalogue import evaluate, metrics_named
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
@@ -52,7 +54,10 @@ class Copies:
 
     def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
         for part in positions:
-            yield self.layouts([(p + self.shift) % len(self) for p in part]).images
+            yield self.in_own_styles(self.layouts(part), part)
+
+    def in_own_styles(self, batch: Batch, positions: Sequence[int]) -> Tensor:
+        return self.layouts([(p + self.shift) % len(self) for p in positions]).images
 
     def in_styles(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
         shades = torch.tensor([0.0 if self.shift else seed / 10 for seed in seeds])
@@ -85,6 +90,22 @@ def test_styles() -> None:
         assert ignored[f"style_transfer_{field}"].value == ignored[f"style_transfer_{field}"].details["chance"] < 0.8
     varied, same = (values(["style_diversity"], Copies(shift=s))["style_diversity"].value for s in (0, 1))
     assert varied > 0.001 and same < 1e-6
+
+
+def test_a_segmenter_that_finds_nothing_real_gives_no_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind:
+        names = [str(number) for number in range(10)]
+
+        def parts(self, images: Tensor) -> Tensor:
+            return torch.full(images.shape[-2:], 9).expand(len(images), -1, -1)
+
+    monkeypatch.setattr(layout_fidelity, "open_segmenter", lambda *_: (Blind(), "blind", ""))
+    samples = Copies(4)
+    batch = Batch(torch.zeros(4, 3, 64, 64, dtype=torch.uint8), layout=torch.zeros(4, 64, 64, dtype=torch.int64))
+    monkeypatch.setattr(samples, "layouts", lambda positions: batch)
+    found = values(["layout_fidelity"], samples)
+    assert found["layout_miou"].value == 0 and found["layout_miou"].details["relative"] is None
+    assert math.isnan(found["layout_miou_relative"].value) and math.isnan(found["layout_pixel_accuracy_relative"].value)
 
 
 def test_what_the_metrics_need() -> None:

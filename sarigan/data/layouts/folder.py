@@ -175,11 +175,13 @@ class LayoutFolder:
         return image, numbers
 
 
-def read_table(files: FolderOrZip, source: str) -> ColorTable:
-    """The table of colours inside a set, or elsewhere. InputError when it is none."""
+def read_table(files: FolderOrZip | None, source: str) -> ColorTable:
+    """The table of colours inside a set, where there is one at hand, or elsewhere. InputError when it is none."""
     with reading(source, "table of colours"):
-        inside = source in files.names()
-        data = files.read(source) if inside else read_bytes(Path(source), MAX_TABLE_BYTES)
+        if files is not None and source in files.names():
+            data = files.read(source)
+        else:
+            data = read_bytes(Path(source), MAX_TABLE_BYTES)
         text = data.decode()
     return ColorTable.parse(text, source)
 

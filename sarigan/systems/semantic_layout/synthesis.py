@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sarigan.data.batch import Batch, stack, to_signed_float
 from sarigan.data.layouts.config import LayoutDataConfig, open_layouts
+from sarigan.data.loader import read_sample
 from sarigan.errors import require_at_least_1
 from sarigan.seeding import derive_seed
 from sarigan.systems.semantic_layout.generator import LayoutGenerator
@@ -55,7 +56,7 @@ class HeldOutLayouts:
 
 def layouts_of(dataset: Any, indices: Sequence[int]) -> Batch:
     """Images and layouts of a set, by index."""
-    samples = [{"images": dataset[index], **dataset.extras(index)} for index in indices]
+    samples = [read_sample(dataset, index) for index in indices]
     return stack([Batch(**{name: torch.from_numpy(np.array(array)) for name, array in s.items()}) for s in samples])
 
 
@@ -77,13 +78,16 @@ class SynthesizedImages:
         return len(self.held_out)
 
     def batches(self, positions: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
-        self.refresh()
         for indices in positions:
-            yield self.make(self.held_out.batch(indices), self.styles(indices)).to(device)
+            yield self.in_own_styles(self.held_out.batch(indices), indices).to(device)
 
     def layouts(self, positions: Sequence[int]) -> Batch:
         """The layouts of these numbers, and their images uint8."""
         return self.held_out.batch(positions)
+
+    def in_own_styles(self, batch: Batch, positions: Sequence[int]) -> Tensor:
+        """Images of the layouts of these numbers, each in the style that `batches` gives it."""
+        return self.make(batch, self.styles(positions))
 
     def in_styles(self, batch: Batch, seeds: Sequence[int]) -> Tensor:
         """Images of a batch's layouts, each in the style of its seed."""
@@ -99,7 +103,8 @@ class SynthesizedImages:
         return draw_styles(self.generator, [derive_seed(seed, "style", index) for index in indices])
 
     def make(self, batch: Batch, z: Tensor, reference: Tensor | None = None) -> Tensor:
-        """`paint` by this generator."""
+        """`paint` by this generator, with the batch statistics of its own weights."""
+        self.refresh()
         return paint(self.generator, self.channels, batch, z, reference)
 
 

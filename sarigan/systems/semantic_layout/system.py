@@ -210,7 +210,6 @@ class SemanticLayoutSystem(System):
     def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
         """For each held-out layout four images: itself in colours, two styles, and the image that it is of."""
         made = self.synthesized
-        self.refresh_average()
         indices = range(min(max(1, num_images // 4), len(made)))
         for start in range(0, len(indices), batch_size):
             part = indices[start : start + batch_size]
@@ -238,7 +237,6 @@ class SemanticLayoutSystem(System):
     def report_sections(self) -> list[Callable[[], Any]]:
         from sarigan.systems.semantic_layout.report import sections  # seconds of imports that training does without
 
-        self.refresh_average()
         return sections(self.synthesized)
 
     def report_curves(self) -> list[Curves]:

@@ -11,6 +11,7 @@ from sarigan.data.picture import read_pixels, resized
 from sarigan.errors import InputError
 from sarigan.systems.single_image.generator import PyramidGenerator
 from sarigan.systems.single_image.pyramid import Size
+from sarigan.systems.single_image.samples import num_scales
 
 HARMONIZE_RADIUS = 7  # px by which a mask grows, so that the seam lies inside
 EDIT_RADIUS = 20
@@ -26,7 +27,9 @@ def read_reference(path: Path, generator: PyramidGenerator, file_size: Size) -> 
 
 
 def read_region(path: Path, generator: PyramidGenerator, file_size: Size) -> Tensor:
-    """A mask of the training picture's size, white where the object or edit is: [1,1,H,W] of 0 and 1 at the finest scale.
+    """A mask of the training picture's size, white where the object or edit is: [1,1,H,W] of 0 and 1.
+
+    It has the size of the finest scale that is trained or in training, as what comes out of the generator.
 
     InputError for another size, for grey values that are neither black nor white, and for a mask without any white.
     """
@@ -34,7 +37,8 @@ def read_region(path: Path, generator: PyramidGenerator, file_size: Size) -> Ten
     between = ((values > 0.25) & (values < 0.75)).float().mean()
     if between > 0.1:
         raise InputError(f"{path}: a mask is black and white, {100 * float(between):.0f}% of this one is grey")
-    region = (F.interpolate(values, generator.sizes[-1], mode="area") > 0.5).float()
+    size = generator.sizes[num_scales(generator) - 1]
+    region = (F.interpolate(values, size, mode="area") > 0.5).float()
     if not region.any():
         raise InputError(f"{path}: the mask has no white pixel; white is where the object or the edit is")
     return region

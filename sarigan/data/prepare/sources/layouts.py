@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from sarigan.data.layouts.config import LayoutDataConfig
@@ -22,6 +23,7 @@ class LayoutSource(Source):
         self._folder = LayoutFolder(path, (1, 1), config)
         self._num_classes = config.num_classes
         self.description = f"layouts {path}"
+        self._last: tuple[bytes, Image.Image, dict[str, np.ndarray]] | None = None
 
     def scan(self) -> Iterator[Entry]:
         files = self._folder.files
@@ -31,11 +33,11 @@ class LayoutSource(Source):
             yield Entry(key, self._folder.by_stem[IMAGES][stem], key, " ".join(files.stamp(name) for name in names))
 
     def load(self, locator: bytes, recipe: Recipe) -> tuple[list[Image.Image], list[str]]:
-        picture, _ = self._folder.read(locator.decode("utf-8", "surrogateescape"))
+        picture, _ = self._read(locator)
         return [fit_picture(picture, recipe, resolution) for resolution in recipe.resolutions], []
 
     def load_layouts(self, locator: bytes, recipe: Recipe) -> list[bytes]:
-        _, numbers = self._folder.read(locator.decode("utf-8", "surrogateescape"))
+        _, numbers = self._read(locator)
         records = []
         for resolution in recipe.resolutions:
             layout = fit_numbers(numbers[LABELS], recipe, resolution, self._num_classes)
@@ -44,3 +46,9 @@ class LayoutSource(Source):
                 edges = instance_edges(fit_numbers(numbers[INSTANCES], recipe, resolution, -1))
             records.append(encode_layout(layout, edges))
         return records
+
+    def _read(self, locator: bytes) -> tuple[Image.Image, dict[str, np.ndarray]]:
+        """Decoded once for an entry, whose picture and layout are asked for one after the other."""
+        if self._last is None or self._last[0] != locator:
+            self._last = locator, *self._folder.read(locator.decode("utf-8", "surrogateescape"))
+        return self._last[1:]
