@@ -166,7 +166,8 @@ def refused_options(arguments: Sequence[str]) -> str | None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    listed = "\n".join(f"  {metric.name:30}{metric.summary}" for metric in METRICS.values())
+    width = max(map(len, METRICS))
+    listed = "\n".join(f"  {metric.name:{width}}  {metric.summary}" for metric in METRICS.values())
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], epilog=f"metrics:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
