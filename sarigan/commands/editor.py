@@ -7,6 +7,7 @@ SARIGAN_EDITOR_PASSWORD=... sarigan edit avatars_32 --host 0.0.0.0
 
 import argparse
 import os
+import signal
 import threading
 
 from sarigan.device import resolve_device
@@ -28,6 +29,7 @@ def main() -> None:
         require_gradio()
         address.check_free()
         model = open_model(options.checkpoint, resolve_device(options.device, "--device"))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: the folder of uploads goes
         with served(model, address) as url:
             print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
             try:

@@ -148,20 +148,26 @@ def default_output(options: argparse.Namespace) -> Path:
     return results_folder(options.checkpoint) / "evaluation" / f"{find_source(options.checkpoint).stem}-{now}.json"
 
 
-def unknown_options(arguments: Sequence[str]) -> str | None:
-    """What of these options the command line does not take, in argparse's words; None when all are right."""
+def refused_options(arguments: Sequence[str]) -> str | None:
+    """Why these options cannot stand beside --checkpoint, --metrics and --output of a study; None when they can."""
     parsed = parser()
     parsed.exit_on_error = False
+    parsed.set_defaults(metrics=None)
     try:
-        _, left = parsed.parse_known_args(["--images", ".", *arguments])
+        found, left = parsed.parse_known_args(["--checkpoint", ".", *arguments])
     except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
         return str(error)
-    return " ".join(left) or None
+    if left:
+        return f"sarigan evaluate does not take {' '.join(left)}"
+    if (found.checkpoint, found.metrics, found.output) != (Path(), None, None):
+        return "--checkpoint, --metrics and --output are the study's own"
+    return None
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    listed = "\n".join(f"  {metric.name:30}{metric.summary}" for metric in METRICS.values())
+    width = max(map(len, METRICS))
+    listed = "\n".join(f"  {metric.name:{width}}  {metric.summary}" for metric in METRICS.values())
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], epilog=f"metrics:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -26,7 +26,7 @@ from sarigan.files.paths import output_file, output_folder, replace_text
 from sarigan.studies.figures import write_figures, write_page
 from sarigan.studies.plan import Run, chosen, leftovers, plan
 from sarigan.studies.runner import Runner
-from sarigan.studies.slots import slots
+from sarigan.studies.slots import slots, visible_gpus
 from sarigan.studies.slurm import slurm_array
 from sarigan.studies.study import Study, read_study
 from sarigan.studies.table import tabulate, to_markdown
@@ -53,8 +53,9 @@ def run(runs: Sequence[Run], options: argparse.Namespace) -> None:
             replace_text(options.slurm, slurm_array(runs, Path.cwd()))
         print(f"{options.slurm}: {len(runs)} tasks; submit it with sbatch")
         return
+    gpus = [] if all(run.config.training.device == "cpu" for run in runs) else visible_gpus()
     with output_folder(root, "--folder"):
-        runner = Runner([run.job() for run in runs], slots(options.jobs, study.processes), study.free_gb * 1e9, tell)
+        runner = Runner([run.job() for run in runs], slots(options.jobs, study.processes, gpus), study.free_gb * 1e9, tell)
         done = sum(job.is_done() for job in runner.jobs)
         tell(f"{study.path.name}: {len(runs)} runs, {done} done before; {len(runner.slots)} at one time, in {root}")
 
@@ -127,10 +128,10 @@ ACTIONS = {"run": run, "status": status, "table": table, "plot": plot}
 
 
 def check_evaluation(study: Study) -> None:
-    """InputError for options that `sarigan evaluate` does not have: better now than after the training."""
-    unknown = evaluate.unknown_options(study.evaluation)
-    if unknown:
-        raise InputError(f"{study.path}: evaluation: sarigan evaluate does not take {unknown}")
+    """InputError for options that `sarigan evaluate` does not take from a study: better now than after the training."""
+    reason = evaluate.refused_options(study.evaluation)
+    if reason:
+        raise InputError(f"{study.path}: evaluation: {reason}")
 
 
 def tell(line: str) -> None:

@@ -2,6 +2,7 @@
 
 A layer's result depends on what comes from the layer before, on its latents, its noise and its edits. The first layer for
 which one of these changed is where the computation starts again; the steps are those of `forward`, so no bit differs.
+Another generator, such as one with new weights, starts anew.
 """
 
 import dataclasses
@@ -24,24 +25,23 @@ class FeatureCache:
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self.num_computed = 0
+        self._generator: Generator | None = None  # of which everything below is
         self._keys: list[tuple] = []  # of every layer, as it was computed last
         self._before: dict[int, PartialSynthesis] = {}  # by the number of layers that are done
-
-    def clear(self) -> None:
-        """Forget everything, such as after new weights."""
-        self._keys, self._before = [], {}
 
     @torch.no_grad()
     def synthesize(
         self, generator: Generator, latents: Tensor, noise: Sequence[Tensor | None], edits: Sequence[Edit] = ()
     ) -> SynthesisOutput:
         """What `generator.synthesis` makes of latents [1,L,w_dim]. InputError for an edit that does not fit."""
+        if generator is not self._generator:
+            self._generator, self._keys, self._before = generator, [], {}
         synthesis = generator.synthesis
         by_layer = synthesis.edits_by_layer(edits)
         names = synthesis.layer_names()
         keys = [
             # A layer takes latent i, the ToRGB after it i + 1.
-            (_bits(latents[:, i : i + 2]), _bits(noise[i]), tuple(map(_edit_key, by_layer.get(name, ()))))
+            (_bits(latents[:, i : i + 2]), _bits(noise[i]), tuple(map(edit_key, by_layer.get(name, ()))))
             for i, name in enumerate(names)
         ]
         same = next((i for i, key in enumerate(keys) if i >= len(self._keys) or key != self._keys[i]), len(keys))
@@ -68,7 +68,8 @@ def _bits(tensor: Tensor | None) -> bytes:
     return b"" if tensor is None else tensor.cpu().numpy().tobytes()
 
 
-def _edit_key(edit: Any) -> tuple[Any, ...]:
+def edit_key(edit: Any) -> tuple[Any, ...]:
+    """Equal for edits that do the same."""
     values = (getattr(edit, field.name) for field in dataclasses.fields(edit))
     return (type(edit).__name__, *(_bits(value) if isinstance(value, Tensor) else value for value in values))
 

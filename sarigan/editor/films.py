@@ -12,6 +12,7 @@ from torch import Tensor
 from sarigan.editing.edit_file import FileEdit
 from sarigan.editing.rendering import rendered_batches
 from sarigan.editor.changes import Change
+from sarigan.editor.feature_cache import edit_key
 from sarigan.editor.recipe import Recipe
 from sarigan.editor.session import Session
 from sarigan.errors import InputError
@@ -26,8 +27,8 @@ NUM_SHEET_SEEDS, SHEET_COLUMNS = 16, 8
 def between(generator: Generator, first: Recipe, last: Recipe, share: float) -> tuple[Tensor, list[FileEdit]]:
     """Latents [1,L,w_dim] and edits of a state on the way, exact at both ends (0 and 1).
 
-    Latents before the edits go along a line. The first state's edits fade out, the last one's fade in; a change that both have
-    goes from its first amount to its last one.
+    Latents before the edits go along a line. The first state's edits fade out, the last one's fade in; where the two differ in
+    amounts alone, these go from the first to the last.
     """
     changes = _faded(first.changes, last.changes, share)
     latents = torch.lerp(first.base_latents(generator), last.base_latents(generator), share)
@@ -37,11 +38,17 @@ def between(generator: Generator, first: Recipe, last: Recipe, share: float) -> 
 
 
 def _faded(first: list[Change], last: list[Change], share: float) -> list[Change]:
-    if [change.place for change in first] == [change.place for change in last]:
-        pairs = zip(first, last, strict=True)
+    pairs = [*zip(first, last, strict=False)]
+    if len(first) == len(last) and all(_differ_in_amount(a, b) for a, b in pairs):
         return [b if share == 1.0 else a.with_amount(a.amount + (b.amount - a.amount) * share) for a, b in pairs]
     ends = [change.faded(1 - share) for change in first] if share < 1 else []
     return ends + ([change.faded(share) for change in last] if share > 0 else [])
+
+
+def _differ_in_amount(a: Change, b: Change) -> bool:
+    """Alone, or not at all. Two changes of one place may have other codes, such as those of another seed."""
+    same = [edit_key(edit) for edit in a.with_amount(b.amount).edits] == [edit_key(edit) for edit in b.edits]
+    return same and a.place == b.place
 
 
 def frames(session: Session, count: int) -> Iterator[Tensor]:

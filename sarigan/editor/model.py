@@ -21,19 +21,14 @@ from sarigan.pretrained import data_name, find_source, load_generator_and_record
 NUM_LABEL_IMAGES, NUM_LABEL_PERMUTATIONS = 32, 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
-    """What one reading of the file gave. Hashed by identity, so that what is remembered belongs to these weights."""
+    """What one reading of the file gave. Equal to itself alone, so that what is remembered belongs to these weights."""
 
     generator: Generator
     file: Path
     is_of_avatars: bool
     labels: dict[str, dict[int, PartLabel]] = field(default_factory=dict)  # of the layers that were asked for
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class EditedModel:

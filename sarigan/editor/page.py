@@ -7,10 +7,10 @@ import gradio as gr
 
 from sarigan.editing.seeds import NOISES
 from sarigan.editor.markup import edits_markup, message_markup
-from sarigan.editor.requests import answered, whole
+from sarigan.editor.requests import number, whole
 from sarigan.editor.session import Session
 from sarigan.editor.tabs import directions_tab, files_tab, films_tab, mixing_tab, photograph_tab, sheet_tab
-from sarigan.editor.wiring import OF_SEED, WIDGETS, Wiring
+from sarigan.editor.wiring import OF_SEED, WIDGETS, Wiring, act
 
 
 class EditorPage(Wiring):
@@ -105,22 +105,21 @@ class EditorPage(Wiring):
         group = int(event._data["number"])
         with session.lock:
             session.settle()
-            return (group, *self.all_shown(session, (layer, group, *rest)))
+            return (group, *self.all_shown(session, (layer, group, *rest), session.meet_model()))
 
     def _change_list(self, request: gr.Request, event: gr.EventData, *choice: Any) -> tuple[Any, ...]:
         session = self.session_of(request)
-        number, value = int(event._data["number"]), event._data["value"]
+        entry, value = int(event._data["number"]), event._data["value"]
         actions: dict[str, Callable[[], None]] = {
-            "switch": lambda: session.switch(number, bool(value)),
-            "amount": lambda: session.set_amount(number, float(value)),
-            "up": lambda: session.move(number, -1),
-            "down": lambda: session.move(number, 1),
-            "remove": lambda: session.remove(number),
+            "switch": lambda: session.switch(entry, bool(value)),
+            "amount": lambda: session.set_amount(entry, number(value, "amount")),
+            "up": lambda: session.move(entry, -1),
+            "down": lambda: session.move(entry, 1),
+            "remove": lambda: session.remove(entry),
         }
         with session.lock:
             session.settle()
-            text, failed = answered(lambda: actions[event._data["action"]]())
-            return self.all_shown(session, choice, text, failed)
+            return self.all_shown(session, choice, *act(session, lambda: actions[event._data["action"]]()))
 
     def _reload(self, session: Session) -> str:
         changed = self.model.reload()

@@ -10,6 +10,7 @@ from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import NOISES, noise_of_seeds
 from sarigan.editor.changes import Change
 from sarigan.errors import InputError
+from sarigan.layers.intervention import LARGEST
 from sarigan.models.generator import Generator
 from sarigan.seeding import check_seed
 
@@ -18,11 +19,18 @@ MAX_TRUNCATION = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A change in the list, which can be switched off. `number` is its name in the page and never used twice."""
+    """A change in the list, which can be switched off. `number` is its name in the page and never used twice.
+
+    InputError for an amount that is not finite.
+    """
 
     number: int
     change: Change
     is_on: bool = True
+
+    def __post_init__(self) -> None:
+        if not abs(self.change.amount) <= LARGEST:
+            raise InputError(f"{self.change.text}: amount must be a finite number of 32 bits, got {self.change.amount}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,13 @@ def answered(action: Callable[[], str | None]) -> tuple[str, bool]:
         return "this failed inside the editor; the picture stays as it was, and the terminal says more", True
 
 
+def number(value: float | None, name: str) -> float:
+    """The number of a control. InputError naming the control that is empty."""
+    if value is None:
+        raise InputError(f"{name} must be a number, got nothing")
+    return float(value)
+
+
 def whole(value: float | None, name: str) -> int:
     """A number of a control as an integer. InputError naming the control."""
     if value is None or value != value or value != int(value):

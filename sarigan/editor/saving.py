@@ -98,8 +98,9 @@ def _recipe(content: Any, before: Recipe, generator: Generator) -> Recipe:
     seed, psi, noise = (content.get(name, old) for name, old in
                         (("seed", before.seed), ("truncation", before.truncation), ("noise", before.noise)))  # fmt: skip
     class_name = content.get("class", before.class_name)
-    if not isinstance(seed, int) or not isinstance(psi, int | float) or not isinstance(noise, str):
+    if type(seed) is not int or not isinstance(psi, int | float) or not isinstance(noise, str):
         raise InputError("picture must have a whole number as seed, a number as truncation and a name as noise")
     if class_name is not None:
-        generator.class_index(str(class_name))
+        class_name = str(class_name)
+        generator.class_index(class_name)
     return replace(Recipe(seed, float(psi), noise, class_name), given=given)

@@ -17,7 +17,7 @@ from sarigan.editor.feature_cache import FeatureCache
 from sarigan.editor.model import EditedModel
 from sarigan.editor.recipe import Entry, Recipe
 from sarigan.errors import InputError
-from sarigan.layers.intervention import ChannelEdit, Intervention, check_place
+from sarigan.layers.intervention import ChannelEdit, Intervention
 from sarigan.layers.style import StyleCodes
 from sarigan.models.synthesis import SynthesisOutput
 from sarigan.seeding import MAX_SEED
@@ -77,16 +77,13 @@ class Session:
     def _output(self) -> SynthesisOutput:
         """The edited picture."""
         recipe, generator = self.recipe, self.model.generator
-        if self._loaded is not self.model.loaded:
-            self._loaded = self.model.loaded
-            self._original.clear()
-            self._edited.clear()
         return self._edited.synthesize(generator, recipe.latents(generator), recipe.noise_maps(generator), recipe.edits)
 
     def meet_model(self) -> str:
         """After a reload: remove edits that do not fit the new groups; one line about it, empty when all fit."""
         if self._loaded is self.model.loaded:
             return ""
+        self._loaded = self.model.loaded
         try:
             self._output()
             return ""
@@ -126,7 +123,8 @@ class Session:
     def _checked(self, before: Recipe) -> None:
         """Go back to the recipe before when the new one makes no picture."""
         try:
-            self._output()
+            if not bool(self._output().images.isfinite().all()):
+                raise InputError("amounts as large as these make no picture")
         except BaseException:
             self.recipe = before
             raise
@@ -178,7 +176,6 @@ class Session:
 
     def scale_strength(self, layer: str, group: int, amount: float) -> None:
         """h_i of a group times amount."""
-        check_place(layer, group, self.model.generator.synthesis.num_groups())
         edit = Intervention(layer, group, "h", "scale", amount)
         self._put(CodeChange((edit,), f"strength h of group {group} in {layer}", f"{layer} {group} h"))
 
@@ -272,8 +269,11 @@ class Session:
         return Entry(self._num_entries, change)
 
     def _entries(self, edits: Sequence[FileEdit], text: str) -> list[Entry]:
+        """Of a file; InputError for more than the list holds."""
         if len(edits) > MAX_SINGLE and len({edit.amount for edit in edits}) == 1:
             return [self._entry(CodeChange(tuple(edits), f"{len(edits)} codes ({text})", text))]
+        if len(edits) > MAX_ENTRIES:
+            raise InputError(f"the list holds {MAX_ENTRIES} edits of unlike amounts, got {len(edits)}")
         return [self._entry(CodeChange((e,), f"{e.place} ({text})", f"{e.place} {text} {i}")) for i, e in enumerate(edits)]
 
     def _put(self, change: Change) -> None:

@@ -61,9 +61,7 @@ class Wiring:
         def handler(request: gr.Request, *values: Any) -> tuple[Any, ...]:
             session = self.session_of(request)
             with session.lock:
-                note = session.meet_model()
-                text, failed = answered(lambda: action(session, *values))
-                return self._shown(session, note + text, failed)
+                return self._shown(session, *act(session, lambda: action(session, *values)))
 
         return handler
 
@@ -74,9 +72,8 @@ class Wiring:
             session = self.session_of(request)
             with session.lock:
                 session.settle()
-                note = session.meet_model()
-                text, failed = answered(lambda: action(session, *values[len(self.choice) :]))
-                return self.all_shown(session, values, note + text, failed)
+                said = act(session, lambda: action(session, *values[len(self.choice) :]))
+                return self.all_shown(session, values, *said)
 
         return handler
 
@@ -131,6 +128,13 @@ class Wiring:
     def end_session(self, request: gr.Request) -> None:
         """A tab was closed."""
         self.sessions.end(request.session_hash or "")
+
+
+def act(session: Session, action: Callable[[], str | None]) -> tuple[str, bool]:
+    """`answered`, after the session has met new weights that another tab may have read."""
+    note = session.meet_model()
+    text, failed = answered(action)
+    return note + text, failed
 
 
 def named(action: Action) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a metric is, and what all metrics of one evaluation share: images, networks, statistics, cache, progress.
-A new metric is a subclass of `Metric` in a file of its own and a line in catalogue.py.
-"""
+
+A new metric is a subclass of `Metric` and a line in catalogue.py."""
 
 import sys
 from abc import ABC, abstractmethod

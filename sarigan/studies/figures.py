@@ -54,9 +54,11 @@ def dot_plot(tabulated: dict[str, Any], metric: str) -> Image.Image:
 
 
 def write_figures(tabulated: dict[str, Any], folder: Path) -> dict[str, Image.Image]:
-    """<folder>/<metric>.png of every metric; returns them by name."""
+    """<folder>/<metric>.png of every metric with a finite value; returns them by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = {metric: dot_plot(tabulated, metric) for metric in tabulated["metrics"]}
+    variants = tabulated["variants"].values()
+    shown = [metric for metric in tabulated["metrics"] if any(metric in variant["metrics"] for variant in variants)]
+    found = {metric: dot_plot(tabulated, metric) for metric in shown}
     for metric, image in found.items():
         replace_file(folder / f"{metric}.png", lambda file, image=image: image.save(file, "PNG"))  # type: ignore[misc]
     return found

@@ -10,14 +10,13 @@ from sarigan.errors import InputError
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def slots(jobs: int | None, processes: int) -> list[Mapping[str, str]]:
-    """The environment of every slot. jobs: slots; None: as many as the machine has GPUs or cores for.
+def slots(jobs: int | None, processes: int, gpus: Sequence[str]) -> list[Mapping[str, str]]:
+    """The environment of every slot. jobs: slots; None: as many as there are GPUs for, or without any cores.
 
     InputError for less than one, or for a run of more processes than there are GPUs.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"--jobs must be at least 1, got {jobs}")
-    gpus = visible_gpus()
     if not gpus:
         return [ONE_THREAD] * (jobs or max(1, num_cores() // processes))
     shares = [gpus[start : start + processes] for start in range(0, len(gpus) - processes + 1, processes)]

@@ -11,7 +11,7 @@
     seeds: [0, 1, 2]
     baseline: stylegan2
     metrics: [fd_efficientnet]
-    evaluation: [--num-images=5000]         # options of `sarigan evaluate`
+    evaluation: [--num-images=5000]         # options of `sarigan evaluate`, without --checkpoint, --metrics, --output
     processes: 1                            # of one run
     free_gb: 1                              # that the disk must have before a run starts
 

@@ -81,6 +81,15 @@ def test_a_change_of_both_states_goes_from_amount_to_amount(session: Session) ->
     assert edit.amount == 2.5
 
 
+def test_a_film_toward_another_seed_does_not_jump(session: Session) -> None:
+    """Both states change one place, toward unlike seeds: their codes differ, not the amount alone."""
+    session.move_toward(LAYER, 0, "zh", 5, 1.0)
+    first = session.recipe
+    session.move_toward(LAYER, 0, "zh", 9, 1.0)
+    _, edits = between(session.model.generator, first, session.recipe, 0.75)
+    assert [(edit.code, edit.amount) for edit in edits] == [("z", 0.25), ("h", 0.25), ("z", 0.75), ("h", 0.75)]
+
+
 def test_films_and_strips(session: Session) -> None:
     with pytest.raises(InputError, match="keep a state first"):
         strip(session)
@@ -151,10 +160,11 @@ def test_the_newest_checkpoint_is_read_again(exported: Callable[..., Path], tmp_
     session.move_along(LAYER, 0, 0, 2.0)
     session.pictures()
     assert not model.is_run and not model.reload()  # the same file
-    model.source = str(exported(num_groups_seed := "random"))  # noqa: F841
+    model.source = str(exported("random"))
     assert model.reload()
-    message = session.meet_model()
-    assert ("removed" in message) == (not session.recipe.entries)
+    with pytest.raises(InputError, match="values, got"):  # a picture that is asked for first does not hide that they do not fit
+        session.pictures()
+    assert "removed" in session.meet_model() and not session.recipe.entries
     assert other.meet_model() == ""
     latents = Recipe().latents(model.generator)
     assert torch.equal(other.pictures().edited, model.generator.synthesize(latents, "fixed").images)

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -101,6 +104,21 @@ def test_the_session_that_rested_longest_goes_first(session: Session) -> None:
     assert sessions.of("a") is first and sessions.of("b") is not second and len(sessions) == 2
     sessions.end("a")
     assert sessions.of("a") is not first
+
+
+def test_uploads_do_not_outlive_a_server_that_is_ended(exported: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("gradio", reason='the editor needs Gradio: pip install -e ".[editor]"')
+    command = [sys.executable, "-m", "sarigan", "edit", str(exported()), "--port", str(free_port()), "--device", "cpu"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None and any("open http" in line for line in server.stdout)
+            assert list(tmp_path.glob("sarigan-editor-*"))
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(60) == 0
+        finally:
+            server.kill()
+    assert not list(tmp_path.glob("sarigan-editor-*"))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """A session makes what the commands make, with or without its cache, and undo returns the bits."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -183,6 +184,11 @@ def test_the_list_is_switched_and_ordered(session: Session) -> None:
     assert torch.equal(edited(session), plain)
 
 
+def many_edits(count: int) -> bytes:
+    edits = [{"layer": LAYER, "group": 0, "code": "h", "operation": "scale", "amount": 1 + i / count} for i in range(count)]
+    return json.dumps({"format": "sarigan-edits", "version": 1, "edits": edits}).encode()
+
+
 def test_a_refused_action_changes_nothing(session: Session) -> None:
     edit_all_ways(session)
     before, recipe = edited(session), session.recipe
@@ -197,6 +203,9 @@ def test_a_refused_action_changes_nothing(session: Session) -> None:
         (lambda: session.set_truncation(float("inf")), "truncation must be"),
         (lambda: session.shift_channel(LAYER, 99, 1.0), "no channel 99"),
         (lambda: session.remove(77), "no edit 77"),
+        (lambda: session.mix_layers(1, "coarse", float("inf")), "amount must be a finite number"),
+        (lambda: session.mix_layers(1, "coarse", 1e38), "make no picture"),
+        (lambda: load_edit_file(session, "edits.json", many_edits(1001)), "the list holds 1000 edits"),
     ):
         with pytest.raises(InputError, match=message):
             action()
@@ -232,6 +241,7 @@ def test_a_file_brings_the_picture_back(session: Session, ways: tuple[Callable[[
         (b'{"format": "sarigan-edits", "version": 1, "edits": [{"layer": "1x1"}]}', "edits.json: edits.0.: field 'group' is"),
         (b'{"format": "sarigan-edits", "version": 1, "edits": [], "picture": 3}', "edits.json: picture must be an object"),
         (b'{"format": "sarigan-edits", "version": 1, "edits": [], "picture": {"seed": "x"}}', "edits.json: picture must have"),
+        (b'{"format": "sarigan-edits", "version": 1, "edits": [], "picture": {"seed": true}}', "edits.json: picture must have"),
         (b'{"format": "sarigan-edits", "version": 1, "edits": [], "picture": {"latents": [[1]]}}', "picture.latents must be"),
         (b'{"format": "sarigan-edits", "version": 1, "edits": [], "architecture": {"resolution": 8}}', "another architecture"),
         (b"[" * 100_000, "edits.json: not a readable JSON file of edits"),

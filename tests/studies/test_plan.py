@@ -127,15 +127,14 @@ def test_several_processes_go_through_the_launcher(write_study: Write, tmp_path:
 
 def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sarigan.studies.slots.num_cores", lambda: 6)
-    monkeypatch.setattr("sarigan.studies.slots.visible_gpus", list)
-    assert slots(None, 1) == [{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}] * 6
-    assert len(slots(None, 4)) == 1 and len(slots(3, 4)) == 3
-    monkeypatch.setattr("sarigan.studies.slots.visible_gpus", lambda: ["2", "3", "5"])
-    assert slots(None, 1) == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("2", "3", "5")]
-    assert slots(None, 2) == [{"CUDA_VISIBLE_DEVICES": "2,3"}]
+    assert slots(None, 1, []) == [{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}] * 6
+    assert len(slots(None, 4, [])) == 1 and len(slots(3, 4, [])) == 3
+    gpus = ["2", "3", "5"]
+    assert slots(None, 1, gpus) == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in ("2", "3", "5")]
+    assert slots(None, 2, gpus) == [{"CUDA_VISIBLE_DEVICES": "2,3"}]
     for number, processes, line in ((0, 1, "--jobs must be at least 1"), (None, 4, "a run has 4, this machine has 3 GPUs")):
         with pytest.raises(InputError, match=line):
-            slots(number, processes)
+            slots(number, processes, gpus)
 
 
 def test_a_task_of_the_slurm_array_does_its_run(write_study: Write, tmp_path: Path) -> None:

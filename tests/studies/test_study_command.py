@@ -91,7 +91,13 @@ def test_bad_input(
     assert "holds no finished run of" in line("plot", path, *out)
     (tmp_path / "file").touch()
     assert "cannot write there" in line("run", path, "--folder", tmp_path / "file")
-    for options, expected in ((["--colour=1"], "does not take --colour=1"), (["--num-images=x"], "--num-images: invalid int")):
+    for options, expected in (
+        (["--colour=1"], "does not take --colour=1"),
+        (["--num-images=x"], "--num-images: invalid int"),
+        (["--out=elsewhere.json"], "--checkpoint, --metrics and --output are the study's own"),
+        (["--metrics=fid"], "--checkpoint, --metrics and --output are the study's own"),
+        (["--images=pictures"], "not allowed with argument --checkpoint"),
+    ):
         assert expected in line("run", write_study(evaluation=options), *out)
     assert not (tmp_path / "out").exists()
 

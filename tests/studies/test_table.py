@@ -73,6 +73,8 @@ def test_figures_and_page(runs: list[Run], tmp_path: Path) -> None:
     grid = runs[0].run_dir / "samples" / "000000040.png"
     grid.parent.mkdir(parents=True)
     Image.new("RGB", (8, 8), "red").save(grid)
+    write_scores(runs[1], {"c": float("nan")})  # a metric without a finite value has no figure
+    write_scores(runs[3], SCORES["contiguous", 0])
     table = tabulate(runs)
     figures = write_figures(table, tmp_path / "figures")
     assert set(figures) == {"a", "b"}
