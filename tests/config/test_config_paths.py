@@ -1,8 +1,8 @@
 """What the paths of a configuration mean: data that a path names, and paths of a run seen from another folder."""
 
 import json
-import re
 import logging
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
