@@ -61,7 +61,7 @@ def main() -> None:
             print(f"note: {options.checkpoint} draws nothing, so a hole has one completion; made for seed {seeds[0]} alone")
             seeds = seeds[:1]
         distance = open_perceptual_distance(device)
-        rows = []
+        rows: list[tuple[Tensor, Tensor, Tensor]] = []
         for image_path, mask_path, name in pairs:
             image = read_image(image_path, system.resolution)
             size = (system.resolution, system.resolution)
