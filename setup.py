@@ -90,7 +90,9 @@ setup(
     distclass=PlatformDistribution,
     install_requires=[line for line in requirements("requirements.txt") if line not in TEST_RUNNER],
     extras_require={
-        "dev": TEST_RUNNER + requirements("requirements-dev.txt") + requirements("requirements-export.txt")
+        "dev": TEST_RUNNER
+        + requirements("requirements-dev.txt")
+        + requirements("requirements-export.txt")
         + requirements("requirements-editor.txt"),
         "editor": requirements("requirements-editor.txt"),
         "export": requirements("requirements-export.txt"),

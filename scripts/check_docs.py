@@ -8,11 +8,13 @@ names. It fails on an exit code other than 0, and beyond twice its time (times -
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,17 +60,22 @@ def run_command(command: Command, folder: Path, time_scale: float) -> str | None
     limit = 2 * command.seconds * time_scale
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     start = time.monotonic()
+    running = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", command.text], cwd=folder, env=environment, text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command.text], cwd=folder, env=environment, capture_output=True, text=True,
-            timeout=limit,
-        )  # fmt: skip
+        _, errors = running.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         return f"took more than {limit:.0f} s, twice what the page states"
+    finally:
+        with suppress(ProcessLookupError):  # what the shell has started would go on without it
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
     taken = f"{time.monotonic() - start:.0f} s of {command.seconds:g}"
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return f"exit code {done.returncode} after {taken}: {last}"
+    if running.returncode:
+        last = (errors.strip().splitlines() or ["no output"])[-1]
+        return f"exit code {running.returncode} after {taken}: {last}"
     print(f"ok    {command.page}:{command.line}: {taken}", flush=True)
     return None
 

@@ -77,6 +77,7 @@ def own_processes() -> Iterator[None]:
     with no_process_left():
         yield
 
+
 # A whole SariGAN in 8 px: every phase of the objective is due within a few steps.
 TINY = (
     "data.flip=true", "data.num_workers=0",

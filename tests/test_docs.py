@@ -25,7 +25,8 @@ def test_named_files_exist(page: Path) -> None:
         name
         for name in sorted(named)
         if Path(name).name not in PLACEHOLDERS
-        and not (ROOT / name).is_file() and not any(file.endswith(f"/{name}") for file in files)
+        and not (ROOT / name).is_file()
+        and not any(file.endswith(f"/{name}") for file in files)
     ]
     assert missing == []
 

@@ -73,7 +73,8 @@ def test_docstrings(path: Path) -> None:
     missing = [
         name
         for name, node in public_definitions(tree)
-        if not ast.get_docstring(node) and name.split(".")[-1] not in overrides
+        if not ast.get_docstring(node)
+        and name.split(".")[-1] not in overrides
         and not (path.parent.name == "commands" and name == "main")  # the module's docstring says what it does
     ]
     assert missing == []

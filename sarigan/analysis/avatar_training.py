@@ -134,9 +134,7 @@ def segmentation_loss(logits: Tensor, parts: Tensor) -> Tensor:
     return F.cross_entropy(logits, parts) + (1 - dice)[size > 0].mean()
 
 
-def _train(
-    network: nn.Module, config: AvatarTrainingConfig, loss_of: Callable[[AvatarBatch], Tensor], title: str
-) -> None:
+def _train(network: nn.Module, config: AvatarTrainingConfig, loss_of: Callable[[AvatarBatch], Tensor], title: str) -> None:
     """Adam with a learning rate that warms up, then falls along a cosine."""
     dataset = AvatarDataset(RESOLUTION, config.num_images, config.seed)
     steps = math.ceil(config.num_images / config.batch_size)

@@ -34,9 +34,7 @@ class ChannelEffect:
 
 
 @torch.no_grad()
-def generated(
-    model: ConditionalGenerator, seeds: Sequence[int], labels: Tensor, edits: Sequence[ChannelEdit] = ()
-) -> Tensor:
+def generated(model: ConditionalGenerator, seeds: Sequence[int], labels: Tensor, edits: Sequence[ChannelEdit] = ()) -> Tensor:
     """Images [N,3,R,R] in -1..1 on the CPU of seeds and classes [N]."""
     z = model.latents(seeds)
     parts = zip(z.split(CHUNK), labels.to(z.device).split(CHUNK), strict=True)

@@ -68,9 +68,7 @@ def mixed_gains(own: Gains, other: Gains, takes: Tensor) -> Gains:
 
 
 @torch.no_grad()
-def hybrid_images(
-    model: ConditionalGenerator, z: Tensor, first: int, second: int, chosen: Mapping[str, Tensor]
-) -> Tensor:
+def hybrid_images(model: ConditionalGenerator, z: Tensor, first: int, second: int, chosen: Mapping[str, Tensor]) -> Tensor:
     """Images [N,3,R,R] of class `first` whose chosen channels (of class `second`, bool [K,C] by layer) have its gains."""
     labels = torch.full((len(z),), first, device=z.device)
     own, other = model.gains(z, labels), model.gains(z, torch.full_like(labels, second))

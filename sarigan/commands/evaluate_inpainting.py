@@ -65,6 +65,7 @@ def main() -> None:
             raise InputError(f"a comparison needs at least {MIN_IMAGES} images, got {count}")
         if options.ids:
             require_enough(count, "--ids")
+        training = open_dataset(config.data, first.resolution)  # now: the floors, which need it, come after hours
         networks = {name: open_network(name, device) for name in options.networks.split(",")}
         judge = Judge(masked, count, networks, open_perceptual_distance(device), device, options.batch_size, options.ids)
         masks = f"stored masks of {held_out.masks}" if held_out.masks else f"drawn masks {config.data.mask.kind}"
@@ -78,7 +79,7 @@ def main() -> None:
             means = {name: float(values.mean()) for name, values in found.errors[label].items()}
             found.scores[label] = means | judge.distances(completed, f"completions of {label}")
             columns[label] = to_signed_float(completed[:shown])
-        found.floors = judge.floors(open_dataset(config.data, first.resolution))
+        found.floors = judge.floors(training)
         print(found.table())
         replace_text(options.output / "table.txt", found.table() + "\n")
         found.write(options.output / "scores.json")

@@ -15,7 +15,7 @@ from sarigan.commands.options import add_sampling_options, parse_layers, require
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import render
 from sarigan.errors import InputError, exit_on_input_error
-from sarigan.files.paths import output_folder
+from sarigan.files.paths import output_folder, replace_text
 from sarigan.pretrained import data_name, find_source, load_generator_and_record, results_folder
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,6 @@ def measure(options: argparse.Namespace, file: Path, folder: Path) -> None:
             generator, layer, latents, masks, options.permutations, options.partitions, sampling.batch_size, True
         )
         path = folder / f"locality-{layer}.json"
-        path.write_text(json.dumps({"checkpoint": file.name, "trained_on": trained_on, **record}, indent=1) + "\n")
+        replace_text(path, json.dumps({"checkpoint": file.name, "trained_on": trained_on, **record}, indent=1) + "\n")
         print(record["verdict"])
         print(path)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sarigan.data.batch import to_signed_float
 from sarigan.data.image_folder import files_below, is_image_name
-from sarigan.data.mask_files import WHITES, MaskFolder, mask_name, read_mask
+from sarigan.data.mask_files import WHITES, MaskFolder, mask_name, read_mask, require_own_masks
 from sarigan.device import resolve_device
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
@@ -61,7 +61,7 @@ def main() -> None:
             print(f"note: {options.checkpoint} draws nothing, so a hole has one completion; made for seed {seeds[0]} alone")
             seeds = seeds[:1]
         distance = open_perceptual_distance(device)
-        rows = []
+        rows: list[tuple[Tensor, Tensor, Tensor]] = []
         for image_path, mask_path, name in pairs:
             image = read_image(image_path, system.resolution)
             size = (system.resolution, system.resolution)
@@ -73,9 +73,10 @@ def main() -> None:
                 path = options.output / f"{name}-{seed}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pictures(made[-1])[0]).save(path)
-            rows.append((original, known, torch.cat(made)))
+            if len(rows) < MAX_ROWS:
+                rows.append((original, known, torch.cat(made)))
             print(f"{options.output / name}-*.png" + diversity(torch.cat(made), known, distance))
-        save_sheet(rows[:MAX_ROWS], [name for *_, name in pairs], seeds, options.output / "sheet.png")
+        save_sheet(rows, [name for *_, name in pairs], seeds, options.output / "sheet.png")
         print(options.output / "sheet.png")
 
 
@@ -94,6 +95,7 @@ def pairs_of(image: Path, mask: Path) -> list[tuple[Path, Path, str]]:
     names = sorted(filter(is_image_name, files_below(image)))
     if not names:
         raise InputError(f"{image}: holds no image")
+    require_own_masks(names)
     MaskFolder(mask, 1).require(names)
     return [(image / name, mask / mask_name(name), Path(name).with_suffix("").as_posix()) for name in names]
 

@@ -39,9 +39,7 @@ def main() -> None:
     asked = "--dry-run" in options.training_script_args
     module = ["-m"] if options.module else []
     script = [sys.executable, *module, options.training_script, *options.training_script_args]
-    checked = subprocess.run(
-        [*script, "--dry-run", "--processes", str(total)], stdout=None if asked else subprocess.DEVNULL
-    )
+    checked = subprocess.run([*script, "--dry-run", "--processes", str(total)], stdout=None if asked else subprocess.DEVNULL)
     if checked.returncode or asked:
         raise SystemExit(checked.returncode)
     # It would warn that signals are not its own here.

@@ -27,7 +27,5 @@ def main() -> None:
         path = options.output or options.run / "report.html"
         with output_file(path):
             system, config = load_system(file, resolve_device(options.device, "--device"))
-            size = write_report(
-                run, config.method(), config.resolution, system, file.name, path, lambda: config.open_data()[1]
-            )
+            size = write_report(run, config.method(), config.resolution, system, file.name, path, lambda: config.open_data()[1])
         print(f"report: {path.resolve().as_uri()} ({size / 1e6:.1f} MB)")

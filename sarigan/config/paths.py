@@ -10,7 +10,10 @@ from sarigan.files.paths import kind_of
 from sarigan.files.reading import read_json_object
 
 # Settings that are paths, or names where nothing of that name is there.
-PATHS = ("data.path", "data.labels", "data.mask.path", "metrics.data", "training.init_from")
+PATHS = (
+    "data.path", "data.labels", "data.colors", "data.mask.path", "held_out.path", "held_out.masks", "held_out.segmenter",
+    "metrics.data", "training.init_from",
+)  # fmt: skip
 
 
 def inferred_data_name(levels: Sequence[Mapping[Any, Any]]) -> str | None:

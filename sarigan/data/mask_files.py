@@ -97,12 +97,17 @@ def mask_name(image: str) -> str:
 def image_names(dataset: object, count: int) -> list[str]:
     """The names of a set's images in order: those of its files, or their numbers. InputError where two share a mask's name."""
     named: list[str] = list(getattr(dataset, "names", [])) or [f"{index:06d}" for index in range(count)]
+    require_own_masks(named)
+    return named
+
+
+def require_own_masks(names: list[str]) -> None:
+    """InputError naming two images, as a.png and a.jpg, that share a mask's name."""
     seen: dict[str, str] = {}
-    for name in named:
+    for name in names:
         other = seen.setdefault(mask_name(name), name)
         if other != name:
             raise InputError(f"images {other} and {name} would have one mask, {mask_name(name)}; rename one of them")
-    return named
 
 
 def prepare(folder: Path, names: list[str], draw: Callable[[int], np.ndarray]) -> tuple[int, float]:

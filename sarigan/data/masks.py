@@ -175,8 +175,8 @@ class MaskConfig:
     kind: str = "brush"  # center | box | rotated_square | brush | comod | lama_thick | lama_medium | lama_thin | file
     path: str | None = None  # of `file`: a folder of masks
     white: str = "auto"  # of `file`: hole | known; auto: hole, and masks that look inverted are refused
-    min_hole: float = 0.0  # share of the image
-    max_hole: float = 1.0  # share of the image
+    min_hole: float = 0.0  # share of the image; not of `file`
+    max_hole: float = 1.0  # share of the image; not of `file`
 
     def __post_init__(self) -> None:
         require_one_of(self, "data.mask.", kind=(*KINDS, "file"), white=WHITES)
@@ -188,6 +188,11 @@ class MaskConfig:
         if not 0 <= self.min_hole < self.max_hole <= 1:
             raise InputError(
                 f"data.mask.min_hole and max_hole must be shares with 0 <= min_hole < max_hole <= 1,"
+                f" got {self.min_hole} and {self.max_hole}"
+            )
+        if self.kind == "file" and (self.min_hole, self.max_hole) != (0, 1):
+            raise InputError(
+                "data.mask.min_hole and max_hole must be 0 and 1 for data.mask.kind=file, whose masks are taken as they are,"
                 f" got {self.min_hole} and {self.max_hole}"
             )
 

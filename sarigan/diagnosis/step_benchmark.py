@@ -40,9 +40,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     return [step.record(times, rates, found[0][0]) for step, (times, rates) in zip(steps, found, strict=True)]
 
 
-def alternated(
-    cases: Sequence[tuple[Callable[[], object], Precision]], repeats: int
-) -> list[tuple[list[float], list[float]]]:
+def alternated(cases: Sequence[tuple[Callable[[], object], Precision]], repeats: int) -> list[tuple[list[float], list[float]]]:
     """Seconds of each case, and the rates of a matrix product before each; cases take turns after one untimed round."""
     products = [matrix_product(precision) for _, precision in cases]
     found: list[tuple[list[float], list[float]]] = [([], []) for _ in cases]

@@ -108,9 +108,7 @@ class _Search:
         self.progress: list[tuple[str, Tensor]] = []
         self.losses: list[float] = []
 
-    def run(
-        self, stage: str, variables: list[Tensor], build: Callable[[Tensor], tuple[Tensor, list[Intervention]]]
-    ) -> None:
+    def run(self, stage: str, variables: list[Tensor], build: Callable[[Tensor], tuple[Tensor, list[Intervention]]]) -> None:
         """build: noise [1,D] in standard deviations -> latents [1,L,D] and edits."""
         config = self.config
         optimizer = torch.optim.Adam(variables, lr=config.learning_rate, betas=(0.9, 0.99))

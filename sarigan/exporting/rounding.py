@@ -43,9 +43,7 @@ def measure_rounding(
     for start in range(0, num_images, batch_size):
         part = z[start : start + batch_size]
         label = None if labels is None else labels[start : start + batch_size]
-        exact, near = (
-            network(part.to(network.mean_latent), noise="fixed", labels=label) for network in (generator, rounded)
-        )
+        exact, near = (network(part.to(network.mean_latent), noise="fixed", labels=label) for network in (generator, rounded))
         images = (exact.images.clamp(-1, 1) - near.images.to(exact.images).clamp(-1, 1)).abs()
         differences.append(torch.stack([images.amax(), images.mean() * len(part)]))
         same_groups &= all(torch.equal(groups, near.groups[name]) for name, groups in exact.groups.items())

@@ -66,9 +66,7 @@ def require_unlocked(run_dir: Path) -> None:
 
 
 def _in_use(run_dir: Path) -> InputError:
-    return InputError(
-        f"{run_dir}: {IN_USE} ({_holder(run_dir / LOCK_NAME)}); wait for it or choose another --run-dir"
-    )
+    return InputError(f"{run_dir}: {IN_USE} ({_holder(run_dir / LOCK_NAME)}); wait for it or choose another --run-dir")
 
 
 def _holder(path: Path) -> str:

@@ -48,9 +48,7 @@ def read_run(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such run directory")
     config, text = _read_config(folder)
-    samples = sorted(
-        (int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal()
-    )
+    samples = sorted((int(path.stem), path) for path in (folder / "samples").glob("*.png") if path.stem.isdecimal())
     written = [read_json_object(path).get("results") for path in (folder / "evaluation").glob("*.json")]
     results = [entry for found in written if isinstance(found, list) for entry in found if isinstance(entry, dict)]
     newest = {

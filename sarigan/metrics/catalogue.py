@@ -123,9 +123,7 @@ class Report:
             raise InputError(f"{path}: cannot write the results ({error.strerror})") from None
 
 
-def evaluate(
-    evaluation: Evaluation, names: Sequence[str], keep: Callable[[Report], None] = lambda report: None
-) -> Report:
+def evaluate(evaluation: Evaluation, names: Sequence[str], keep: Callable[[Report], None] = lambda report: None) -> Report:
     """Compute the named metrics; on every process of a group, which all return the same.
 
     Names, weights and numbers of images are checked before any work (InputError). `keep` receives the finished results

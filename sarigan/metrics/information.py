@@ -132,7 +132,11 @@ class CodeInformation(Metric):
         protocol = f"mean of 1 - MSE/Var over dimensions of {target}, {found.num_images} images"
         return [
             Result(
-                f"information_r2_{name}", half.r_squared, protocol, details=asdict(half), higher_is_better=True,
+                f"information_r2_{name}",
+                half.r_squared,
+                protocol,
+                details=asdict(half),
+                higher_is_better=True,
                 null=half.shuffled,
             )  # fmt: skip
             for name, half in found.halves.items()

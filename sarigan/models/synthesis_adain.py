@@ -72,9 +72,7 @@ class AdaINSynthesis(nn.Module):
         """(H, W) of the noise of every epilogue, in order."""
         return [(r, r) for r in self.resolutions for _ in range(2)]
 
-    def forward(
-        self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()
-    ) -> SynthesisOutput:
+    def forward(self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()) -> SynthesisOutput:
         partial = self.begin(latents)
         edits = self.edits_by_layer(interventions)
         for _ in self.layer_names():

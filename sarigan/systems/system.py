@@ -108,6 +108,10 @@ class System(ABC):
     def sample_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
         """The same samples of the averaged networks at every call: batches [N,3,R,R] in about -1..1."""
 
+    def generated_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
+        """As `sample_images`, without what a system shows beside what it makes: `num_images` at most."""
+        yield from self.sample_images(num_images, batch_size)
+
     def begin_step(self, seen_kimg: float) -> None:
         """Called before the phases of a step, with the thousands of images seen so far: for schedules."""
         return

@@ -21,9 +21,7 @@ def label_pictures(labels: Tensor) -> list[np.ndarray]:
     return list(COLORS[labels.cpu().numpy() % len(COLORS)])
 
 
-def hybrid_sheet(
-    columns: Mapping[str, Tensor], row_labels: Sequence[str], title: str, caption: str
-) -> Image.Image:
+def hybrid_sheet(columns: Mapping[str, Tensor], row_labels: Sequence[str], title: str, caption: str) -> Image.Image:
     """A row a latent, a column a hybrid: images [N,3,R,R] by heading. The first and the last column stand apart."""
     cells = [pictures(images) for images in columns.values()]
     apart = [0, len(columns) - 2]

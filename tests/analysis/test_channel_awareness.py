@@ -59,9 +59,7 @@ def test_split_is_a_two_way_analysis_of_variance() -> None:
         mean = values.mean()
         by_class = sum((row.mean() - mean) ** 2 * 5 for row in values)
         by_latent = sum((column.mean() - mean) ** 2 * 3 for column in values.T)
-        rest = sum(
-            (values[i, j] - values[i].mean() - values[:, j].mean() + mean) ** 2 for i in range(3) for j in range(5)
-        )
+        rest = sum((values[i, j] - values[i].mean() - values[:, j].mean() + mean) ** 2 for i in range(3) for j in range(5))
         total = ((values - mean) ** 2).sum()
         shares = (split.by_class[channel], split.by_latent[channel], split.by_both[channel])
         assert [float(share) for share in shares] == pytest.approx([by_class / total, by_latent / total, rest / total])

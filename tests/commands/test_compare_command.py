@@ -71,7 +71,9 @@ def test_runs_that_do_not_compare_are_told(main: Main, tmp_path: Path, caplog: p
     page = (tmp_path / "page.html").read_text()
     assert code == 0 and "differ in their data" in caplog.text and "differ in their resolution (a 16, c 8)" in caplog.text
     assert page.count("data:image/webp") == 2 and "their distances and losses do not compare" in page
+    caplog.clear()
     assert main("a", "d", "--output", tmp_path / "page.html")[0] == 0  # nothing is trained in d yet
+    assert caplog.text == ""  # the key of the one is no other set than the path of the other
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,7 @@ def test_mixing_by_layers(drawn: Drawn, generator: Generator, layers: str) -> No
 
 
 @pytest.mark.parametrize("half", ["h", "z"])
-def test_mixing_by_halves(
-    run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, half: str
-) -> None:
+def test_mixing_by_halves(run: Callable[..., None], generator: Generator, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
     from sarigan.visualization import mixing as style_mixing
 
     sheets = {}
@@ -229,9 +227,7 @@ def test_mixing_by_groups(drawn: Drawn, generator: Generator, codes: str) -> Non
     check_mixing(generator, rows, latents_of(generator, [0, 1]), latents_of(generator, [2, 3, 4]), mix)
 
 
-def check_mixing(
-    generator: Generator, rows: list, a: Tensor, b: Tensor, mix: Callable[[Tensor, Tensor], Tensor]
-) -> None:
+def check_mixing(generator: Generator, rows: list, a: Tensor, b: Tensor, mix: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Row and column images [L,w_dim] at the edges, between them what `mix` makes of the latents of both."""
     assert rows[0][0] is None
     assert_same(rows[0][1:], pictures_of(images_of(generator, b)))

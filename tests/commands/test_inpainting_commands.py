@@ -14,6 +14,7 @@ from PIL import Image
 
 from sarigan.commands import evaluate_inpainting, inpaint
 from sarigan.config import load_config
+from sarigan.data.loader import open_dataset
 from sarigan.data.mask_files import prepare
 from sarigan.data.masks import MaskConfig, MaskSource
 from sarigan.errors import InputError
@@ -120,6 +121,11 @@ def test_folders_of_pairs(place: Path, tmp_path: Path, run: Run, png_folder: Pat
     error = run(inpaint, place / "sg2", png_folder, tmp_path / "few", "--output", tmp_path / "none", fails=True)
     assert "has no mask 001.png for image 001.png (23 of 24 images have none)" in error
     assert not (tmp_path / "none").exists()
+    (tmp_path / "twins").mkdir()
+    for suffix in (".png", ".jpg"):
+        shutil.copy(png_folder / "000.png", tmp_path / "twins" / f"000{suffix}")
+    error = run(inpaint, place / "sg2", tmp_path / "twins", tmp_path / "few", "--output", tmp_path / "none", fails=True)
+    assert "images 000.jpg and 000.png would have one mask, 000.png" in error
 
 
 @pytest.mark.parametrize("model", ["sari", "ca"])
@@ -191,10 +197,18 @@ def test_a_comparison(place: Path, tmp_path: Path, run: Run, png_folder: Path) -
     assert pixels(tmp_path / "sheet.png").ndim == 3
 
 
-def test_discriminative_scores_of_many_images(place: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_discriminative_scores_of_many_images(
+    place: Path, tmp_path: Path, run: Run, png_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sarigan.metrics.discriminative_score.MIN_IMAGES", 12)
+    (tmp_path / "few").mkdir()
+    for number in range(6):
+        shutil.copy(png_folder / f"{number:03d}.png", tmp_path / "few")
+    few = load_config(None, [f"data.path={tmp_path / 'few'}", "data.name=folder"]).data  # fewer than are completed
+    monkeypatch.setattr(evaluate_inpainting, "open_dataset", lambda data, resolution: open_dataset(few, resolution))
     run(evaluate_inpainting, place / "sari", "--ids", "--num-images", "12", "--output", tmp_path)
     held = json.loads((tmp_path / "scores.json").read_text())
+    assert not [name for name in held["floors"] if "ids" in name]  # a training image has no original
     # So few images are told apart whatever they show.
     assert held["scores"]["sari"]["u_ids_efficientnet"] == held["scores"]["sari"]["p_ids_efficientnet"] == 0
 
@@ -209,6 +223,18 @@ def test_comparisons_that_cannot_be_made(place: Path, tmp_path: Path, run: Run, 
     assert "feature network must be one of" in error(place / "sari", "--networks", "resnet")
     assert "--ids: P-IDS and U-IDS need at least 10,000 images, got 24: of fewer" in error(place / "sari", "--ids")
     assert "no such folder of masks" in error(place / "sari", "--masks", tmp_path / "absent")
+
+
+def test_the_training_set_is_opened_before_anything_is_completed(
+    place: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise InputError("the training set is gone")
+
+    monkeypatch.setattr(evaluate_inpainting, "open_dataset", gone)
+    monkeypatch.setattr(evaluate_inpainting.Judge, "completed", lambda *_: pytest.fail("hours are spent"))
+    error = run(evaluate_inpainting, place / "sari", "--num-images", "4", "--output", tmp_path / "out", fails=True)
+    assert "the training set is gone" in error
 
 
 def test_windows_around_holes() -> None:

@@ -121,9 +121,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def test_dry_run_prints_and_stops(
-    main: Build, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dry_run_prints_and_stops(main: Build, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code, output, errors = main("--config", config_file, "training.seed=7", "--dry-run", "training.batch_size=4")
     assert (code, errors) == (0, [])

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from sarigan.config import load_config
-from sarigan.config.paths import paths_from_run
+from sarigan.config.paths import PATHS, paths_from_run
+from sarigan.config.reference import settings_of
 from sarigan.errors import InputError
 from sarigan.pretrained import load_system
 from sarigan.runs.run import train
+from sarigan.systems.registry import SYSTEMS
 
 
 @pytest.fixture
@@ -90,3 +93,19 @@ def test_names_and_absolute_paths_stay(tmp_path: Path) -> None:
     (tmp_path / "avatars_64").mkdir()
     for settings in ({"data": {"path": "/somewhere"}}, {"metrics": {"data": "avatars"}}, {"data": None}, None, {}):
         assert paths_from_run(settings, tmp_path) == settings
+
+
+def test_every_setting_that_names_a_place_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [row for system in SYSTEMS.values() for row in settings_of(system)]
+    assert set(PATHS) <= {row.name for row in settings}
+    places = {row.name for row in settings if row.default == "null" and re.search(r"\b(file|folder|path)\b", row.text.lower())}
+    assert places and places <= set(PATHS)
+    project = tmp_path / "project"
+    (project / "here").mkdir(parents=True)
+    (project / "environment.json").write_text(json.dumps({"started_in": str(project)}))
+    monkeypatch.chdir(tmp_path)
+    for name in PATHS:
+        section, *middle, last = name.split(".")
+        nested = {middle[0]: {last: "here"}} if middle else {last: "here"}
+        found = paths_from_run({section: nested}, project)[section]
+        assert (found[middle[0]] if middle else found)[last] == str(project / "here"), name

@@ -104,10 +104,7 @@ def test_frequencies_match_the_documented_probabilities() -> None:
 def test_attributes_are_independent_of_each_other() -> None:
     drawn = [AvatarDataset(32, seed=12).attributes(index) for index in range(20_000)]
     flags = np.array(
-        [
-            [a.has_glasses, a.has_beard, a.has_hair, a.mouth == "smile", a.shift_x > 0, a.background_gradient]
-            for a in drawn
-        ]
+        [[a.has_glasses, a.has_beard, a.has_hair, a.mouth == "smile", a.shift_x > 0, a.background_gradient] for a in drawn]
     )
     correlation = np.corrcoef(flags, rowvar=False)
     assert np.abs(correlation - np.eye(6)).max() < 5 / np.sqrt(len(drawn))

@@ -164,6 +164,7 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
         ({"kind": "file"}, "data.mask.path must be a folder of masks"),
         ({"path": "x"}, "data.mask.path must be a folder of masks for data.mask.kind=file, and null otherwise, got 'x'"),
         ({"min_hole": 0.5, "max_hole": 0.5}, "0 <= min_hole < max_hole <= 1, got 0.5 and 0.5"),
+        ({"kind": "file", "path": "x", "min_hole": 0.2}, "must be 0 and 1 for data.mask.kind=file, .*, got 0.2 and 1.0"),
         ({"white": "black"}, "data.mask.white must be one of auto, hole, known"),
     ],
 )

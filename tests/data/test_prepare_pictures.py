@@ -177,7 +177,9 @@ def test_refused_pictures_have_a_reason(noise: Noise) -> None:
             to_bytes(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("WEBP", "PNG", "TIFF", "GIF")
         ],
         "more than 134,217,728 pixels or a side over 65,535, perhaps a decompression bomb": [
-            png(50_000, 50_000, 8, 2, b""), png(2**27, 1, 8, 2, b""), png(8192, 16_385, 8, 2, b""),
+            png(50_000, 50_000, 8, 2, b""),
+            png(2**27, 1, 8, 2, b""),
+            png(8192, 16_385, 8, 2, b""),
         ],
     }
     for reason, files in refused.items():

@@ -20,9 +20,7 @@ def test_time_of_a_run(tiny_config: Callable[..., Any]) -> None:
     assert "; training.max_minutes=2 ends it at about 1.92 kimg" in limited
 
 
-def test_lazy_phases_are_spread_over_their_intervals(
-    tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lazy_phases_are_spread_over_their_intervals(tiny_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each phase takes a second for 4 images: the batch of 8 takes two, a phase of the weights alone one."""
     monkeypatch.setattr(estimate, "timed", lambda call, device: 1.0)
     config = tiny_config("data.name=avatars")

@@ -40,9 +40,7 @@ def test_a_cut_between_two_machines_is_named(tmp_path: Path) -> None:
 
 def started(tmp_path: Path, *overrides: str) -> DrillJob:
     """Two ranks with a data worker each, once they have saved something."""
-    config = drill_config(
-        tmp_path, 100_000, "training.checkpoint_kimg=0.08", "data.num_workers=1", *overrides
-    )
+    config = drill_config(tmp_path, 100_000, "training.checkpoint_kimg=0.08", "data.num_workers=1", *overrides)
     job = DrillJob(config, tmp_path / "run", 2, tmp_path / "log")
     wait_until(lambda: list_checkpoints(tmp_path / "run" / "checkpoints"), "a checkpoint", running=lambda: all_run(job))
     return job

@@ -141,6 +141,7 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
 DEFAULTS = StyleConfig().to_dict()
 FIELDS = [".".join(path) for path in leaves_of(DEFAULTS)]
 
+
 def nine_aliases(number: int) -> bytes:
     return b", ".join([b"*a%d" % number] * 9)
 

@@ -128,6 +128,7 @@ WHOLE = {"pickle": tiny_pickle(), "zip": tiny_archive(), "legacy": tiny_legacy()
 
 def nested_storage(claimed: int, numel: int) -> bytes:
     """A file of PyTorch's older format with one storage, which claims so many numbers and holds eight bytes."""
+
     class Pickler(pickle.Pickler):
         def persistent_id(self, item: Any) -> Any:
             return ("storage", torch.FloatStorage, "0", "cpu", claimed, None) if item is NotImplemented else None

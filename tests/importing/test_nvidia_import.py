@@ -49,7 +49,10 @@ def test_the_images_and_logits_of_nvidias_own_code(real_data: Path) -> None:
             assert written[name].keys() == there.keys()
             assert all(torch.equal(value, there[key].load()) for key, value in written[name].items())
     assert written["nvidia_state"]["G"]["synthesis_kwargs"] == {
-        "channel_base": 1024, "channel_max": 64, "num_fp16_res": 0, "conv_clamp": None
+        "channel_base": 1024,
+        "channel_max": 64,
+        "num_fp16_res": 0,
+        "conv_clamp": None,
     }
 
 

@@ -64,9 +64,7 @@ def test_against_the_networks_written_anew(resolution: int, base: int, groups: i
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before-1.6"])
 @pytest.mark.parametrize(("depth", "widths", "groups"), [(8, [8, 8, 6], 0), (3, [4, 2], 0), (2, [8, 8, 8, 5], 5)])
-def test_depths_widths_and_both_file_formats(
-    legacy: bool, depth: int, widths: list[int], groups: int, tmp_path: Path
-) -> None:
+def test_depths_widths_and_both_file_formats(legacy: bool, depth: int, widths: list[int], groups: int, tmp_path: Path) -> None:
     content = random_checkpoint(widths, 6, depth, groups, dtype=torch.float32)
     generator = load_generator(saved(content, tmp_path / "a.pt", legacy))
     assert generator.config.mapping_layers == depth and generator.config.z_dim == 6

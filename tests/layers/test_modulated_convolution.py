@@ -28,9 +28,7 @@ def scale_of_equation_5(z: Tensor, h: Tensor | None, epsilon: float) -> Tensor:
     return f
 
 
-def per_sample_convolution(
-    x: Tensor, weight: Tensor, f: Tensor, demodulate: bool, epsilon: float, up: bool
-) -> Tensor:
+def per_sample_convolution(x: Tensor, weight: Tensor, f: Tensor, demodulate: bool, epsilon: float, up: bool) -> Tensor:
     """One grouped convolution with weights w'' [N,O,I,K,K]; up: transposed, then the filter [1,3,3,1]."""
     w = weight[None] * f[:, None, :, None, None]
     if demodulate:

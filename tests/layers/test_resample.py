@@ -20,8 +20,6 @@ def fir(x: np.ndarray, before: int, after: int, gain: float) -> np.ndarray:
     return np.stack([[scipy.signal.convolve2d(image, taps, mode="valid") for image in sample] for sample in x])
 
 
-
-
 def test_upsampling_against_scipy() -> None:
     x = normal(1, 2, 4, 6)
     inserted = np.zeros((1, 2, 8, 12))

@@ -39,9 +39,7 @@ def generator(tiny_config: Callable[..., Config], tiny_state: Callable[[Config],
 
 @pytest.mark.parametrize("mode", PREPROCESSINGS)
 def test_batch_size_changes_nothing(evaluation_of: Callable[..., Evaluation], two_sets: tuple, mode: str) -> None:
-    values = [
-        evaluate(evaluation_of(*two_sets, batch_size=size, preprocessing=mode), ALL).values() for size in (1, 7, 64)
-    ]
+    values = [evaluate(evaluation_of(*two_sets, batch_size=size, preprocessing=mode), ALL).values() for size in (1, 7, 64)]
     assert values[0] == pytest.approx(values[1], rel=1e-5) and values[0] == pytest.approx(values[2], rel=1e-5)
 
 
@@ -134,6 +132,8 @@ def test_protocols_count_the_images_that_were_used(
     }  # fmt: skip
     assert counts(35)["kid_small"] == "35 of 40 images against 30"
     assert set(counts(40).values()) == {all_of_both, "40 images"}
+
+
 def test_precision_is_not_recall(
     evaluation_of: Callable[..., Evaluation], smooth_images: Callable[..., np.ndarray], as_dataset: type
 ) -> None:

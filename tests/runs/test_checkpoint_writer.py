@@ -38,9 +38,7 @@ def test_training_goes_on_while_the_file_is_written(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("call", ["poll", "wait", "submit"])
 @pytest.mark.parametrize("error", [InputError("full"), RuntimeError("a fault")])
-def test_errors_of_the_thread_surface(
-    call: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_errors_of_the_thread_surface(call: str, error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(state: dict[str, Any], path: Path) -> None:
         raise error
 

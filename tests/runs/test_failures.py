@@ -41,6 +41,7 @@ def test_out_of_memory_names_what_fits(limit: int, line: str, tiny_config: Build
     """Memory for three images: of the divisors of 8, 2 is the largest that all phases run with."""
     trainer = tiny_trainer(tiny_config())
     for phase in trainer.phases:
+
         def limited(shard: Any, loss: Any = phase.loss) -> Any:
             images = shard.batch if shard.batch is not None else shard.draws if shard.draws else []
             if len(images) > limit:

@@ -131,9 +131,7 @@ def test_another_architecture_is_refused_with_the_fields(saved: Path, tiny_confi
 @pytest.mark.parametrize(
     "override", ["objective.information_weight=0", "objective.information_target=codes"], ids=["no-q", "other-q"]
 )
-def test_another_q_head_is_refused_in_one_line(
-    override: str, saved: Path, tiny_config: Build, tiny_state: Build
-) -> None:
+def test_another_q_head_is_refused_in_one_line(override: str, saved: Path, tiny_config: Build, tiny_state: Build) -> None:
     with pytest.raises(InputError, match="does not fit this configuration") as caught:
         resume_from_newest(tiny_state(tiny_config(override)), saved)
     assert "\n" not in str(caught.value) and "recognition" in str(caught.value)
@@ -263,9 +261,7 @@ def test_learning_rates_act_from_now_on_and_are_said(saved: Path, tiny_config: B
 @pytest.mark.parametrize(
     ("override", "field"), [("training.seed=5", "training.seed (0 there, 5 here)"), ("data.num_images=7", "data.num_images")]
 )
-def test_another_data_order_is_refused(
-    override: str, field: str, saved: Path, tiny_config: Build, tiny_state: Build
-) -> None:
+def test_another_data_order_is_refused(override: str, field: str, saved: Path, tiny_config: Build, tiny_state: Build) -> None:
     with pytest.raises(InputError, match="goes on with the images and the seed it began with") as caught:
         resume_from_newest(tiny_state(tiny_config(override)), saved)
     assert field in str(caught.value) and "\n" not in str(caught.value)

@@ -164,9 +164,7 @@ def test_non_finite_loss_names_the_first_step_and_phase(
     assert max(samples) <= step
 
 
-def test_non_finite_gradient_of_a_finite_loss_is_not_saved(
-    tiny_config: Build, tiny_trainer: Build, tmp_path: Path
-) -> None:
+def test_non_finite_gradient_of_a_finite_loss_is_not_saved(tiny_config: Build, tiny_trainer: Build, tmp_path: Path) -> None:
     """sqrt at 0 has a finite value and an infinite slope."""
     config = tiny_config("training.max_nonfinite_steps=1")
     trainer = tiny_trainer(config, [CheckpointHook(tmp_path, 0.008, 1)])
@@ -185,9 +183,7 @@ def test_non_finite_gradient_of_a_finite_loss_is_not_saved(
 
 
 @pytest.mark.parametrize("phase", ["discriminator", "r1", "generator", "path_length", "grouping"])
-def test_a_single_non_finite_step_is_skipped_counted_and_logged(
-    phase: str, tiny_config: Build, tiny_trainer: Build
-) -> None:
+def test_a_single_non_finite_step_is_skipped_counted_and_logged(phase: str, tiny_config: Build, tiny_trainer: Build) -> None:
     """The spoilt update changes neither weights nor moments nor the mean path length; the run goes on."""
     trainer = tiny_trainer(tiny_config("objective.r1_interval=2", "training.total_kimg=0.032"))
     spoil(phase, 2)(trainer)
@@ -215,9 +211,7 @@ def test_a_single_non_finite_step_is_skipped_counted_and_logged(
     trainer.check_finite()
 
 
-def test_as_many_non_finite_steps_in_a_row_as_allowed_end_the_run(
-    tiny_config: Build, tiny_trainer: Build
-) -> None:
+def test_as_many_non_finite_steps_in_a_row_as_allowed_end_the_run(tiny_config: Build, tiny_trainer: Build) -> None:
     """Three in a row with one good one before; two do not."""
     for most, fails in ((3, True), (4, False)):
         trainer = tiny_trainer(tiny_config(f"training.max_nonfinite_steps={most}", "training.total_kimg=0.048"))
@@ -332,6 +326,7 @@ def test_full_disk_at_the_log_is_one_line_too(
     where: str, run_config: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log, a sample grid, or TensorBoard's buffer, which is flushed only when the run is closed."""
+
     def full(*arguments: Any, **keywords: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -196,9 +196,7 @@ def test_a_run_directory_on_the_wrong_machine(ran: Callable[[int], Path], config
         ("training.seed=five", "rank 1: argument 'training.seed=five'"),
     ],
 )
-def test_one_rank_that_differs_ends_all_with_one_line(
-    override: str, part: str, config_of: Build, tmp_path: Path
-) -> None:
+def test_one_rank_that_differs_ends_all_with_one_line(override: str, part: str, config_of: Build, tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(config_of(STEPS).to_yaml())
     arguments = [ROOT / "scripts" / "train.py", "--config", file, "--run-dir", tmp_path / "run"]

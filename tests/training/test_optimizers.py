@@ -21,6 +21,7 @@ def test_constants(interval: int | None, c: float) -> None:
 @pytest.mark.parametrize("k", [4, 16])
 def test_k_plus_one_updates_in_k_steps_move_and_forget_as_k_plain_ones(k: int) -> None:
     """With a constant gradient Adam moves lr a step: (k+1) lr c = k lr. And v after them has forgotten the same."""
+
     def run(interval: int | None, steps: int) -> tuple[float, float]:
         parameter = nn.Parameter(torch.zeros(1, dtype=torch.float64))
         adam = lazy_adam([parameter], 0.1, (0.0, 0.9), 0.0, interval)

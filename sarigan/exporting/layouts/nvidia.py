@@ -78,5 +78,3 @@ def discriminator_filters(resolution: int) -> dict[str, Tensor]:
     names = [f"b{r}.{part}resample_filter" for r in blocks for part in ("", "conv0.", "conv1.", "skip.")]
     names += [f"b{resolution}.fromrgb.resample_filter", "b4.conv.resample_filter"]
     return {name: BLUR.clone() for name in names}
-
-

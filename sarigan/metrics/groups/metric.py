@@ -43,9 +43,7 @@ def group_stability(
 
 def check_same_layers(first: Generator, second: Generator) -> None:
     """InputError when one has no groups or their layers differ in name or width."""
-    shapes = [
-        {layer.name: layer.grouping.num_channels for layer in grouped_layers(generator)} for generator in (first, second)
-    ]
+    shapes = [{layer.name: layer.grouping.num_channels for layer in grouped_layers(generator)} for generator in (first, second)]
     if shapes[0] != shapes[1]:
         raise InputError(f"groups: checkpoints of one architecture can be compared, got layers {shapes[0]} and {shapes[1]}")
 

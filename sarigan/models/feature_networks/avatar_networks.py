@@ -137,9 +137,7 @@ def read_weights(path: Path, kind: str, maker: str = "scripts/train_avatar_netwo
     return _read(path, kind, maker)[0]
 
 
-def _read(
-    path: Path, kind: str, maker: str = "scripts/train_avatar_networks.py"
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path, kind: str, maker: str = "scripts/train_avatar_networks.py") -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {maker} makes one")
     record = read_record(path)

@@ -116,15 +116,18 @@ class Judge:
                 found[self.distance.name].append(self.distance(to_signed_float(a), to_signed_float(b)))
         return {name: torch.cat(parts).cpu().double().numpy() for name, parts in found.items()}
 
-    def distances(self, images: Tensor, title: str) -> dict[str, float]:
-        """Frechet and kernel distance of images uint8 [N,3,R,R] and of their windows to those of the originals."""
+    def distances(self, images: Tensor, title: str, paired: bool = True) -> dict[str, float]:
+        """Frechet and kernel distance of images uint8 [N,3,R,R] and of their windows to those of the originals.
+
+        paired: image n is a completion of original n, so that P-IDS and U-IDS have a meaning where they are asked for.
+        """
         found, statistics = {}, self._statistics(images, title)
         for (part, network), real in self.real.items():
             of = statistics[part, network]
             assert of.features is not None and real.features is not None
             found[metric_name("fid", self.networks[network]) + part] = frechet_distance(of.moments, real.moments)
             found[metric_name("kid", self.networks[network]) + part] = kernel_distance(of.features, real.features)[0]
-            if self.ids and not part:
+            if self.ids and paired and not part:
                 p_ids, u_ids = discriminative_scores(real.features.double().cpu().numpy(), of.features.double().cpu().numpy())
                 found[metric_name("p_ids", self.networks[network])] = p_ids
                 found[metric_name("u_ids", self.networks[network])] = u_ids
@@ -134,7 +137,7 @@ class Judge:
         """The distances of as many training images, at most all of them, with the windows of the same masks."""
         chosen = DatasetImages(training, len(self.originals))
         images = torch.from_numpy(np.stack([chosen.image(index) for index in chosen.indices]))
-        return self.distances(images, "training images")
+        return self.distances(images, "training images", paired=False)
 
     def _statistics(self, images: Tensor, title: str) -> dict[tuple[str, str], FeatureStatistics]:
         found: dict[tuple[str, str], FeatureStatistics] = {}

@@ -42,6 +42,12 @@ class CompletingSystem(System):
             images, known, completed = self.completions.complete(indices[start : start + batch_size])
             yield torch.stack([with_holes(images, known), completed], dim=1).flatten(0, 1)
 
+    def generated_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
+        """Completions of the first held-out images."""
+        indices = range(min(num_images, len(self.completions)))
+        for start in range(0, len(indices), batch_size):
+            yield self.completions.complete(indices[start : start + batch_size])[2]
+
     def evaluation_inputs(self) -> dict[str, Any]:
         return {"samples": self.completions}
 

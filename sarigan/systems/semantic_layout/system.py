@@ -231,6 +231,14 @@ class SemanticLayoutSystem(System):
         rows.append(("discriminator", self.discriminator, scales))
         return [(name, count_parameters(module), text) for name, module, text in rows]
 
+    def generated_images(self, num_images: int, batch_size: int) -> Iterator[Tensor]:
+        """One image for each of the first held-out layouts."""
+        made = self.synthesized
+        indices = range(min(num_images, len(made)))
+        yield from made.batches(
+            [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)], torch.device("cpu")
+        )
+
     def evaluation_inputs(self) -> dict[str, Any]:
         return {"samples": self.synthesized}
 

@@ -273,8 +273,10 @@ class StyleSystem(System):
         return [
             Curves("Adversarial losses", {"discriminator": "loss/discriminator", "generator": "loss/generator"}),
             Curves("Mean logits of D", {"real": "logits/real", "generated": "logits/fake"}),
-            Curves("How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
-                   {"mean sign": "logits/real_sign", "p": "augmentation/p"}),
+            Curves(
+                "How far D knows the training images by heart (mean sign of its logits on them), and ADA's p",
+                {"mean sign": "logits/real_sign", "p": "augmentation/p"},
+            ),
             Curves("R² of Q on w (1 is perfect)", {"in the G step": "information/r2_g", "in the D step": "information/r2_d"}),
             Curves("Grouping loss (Eq. 2, mean squared error)", {"mean over layers": "loss/grouping_mse"}),
             Curves("Temperature t of the groups", {"layer": "groups/*/temperature"}),

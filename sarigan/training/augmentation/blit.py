@@ -24,9 +24,7 @@ def blit(images: Tensor, transforms: Collection[str], random: ImageRandom, p: Te
         images = turned(images, turns)
     if "xint" in transforms:
         chosen = random.chosen(p)
-        shift_x, shift_y = (
-            chosen * ((2 * random.uniform() - 1) * MAX_SHIFT * images.shape[3]).round() for _ in range(2)
-        )
+        shift_x, shift_y = (chosen * ((2 * random.uniform() - 1) * MAX_SHIFT * images.shape[3]).round() for _ in range(2))
         images = shifted(images, shift_x, shift_y)
     return images
 

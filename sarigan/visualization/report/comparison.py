@@ -30,15 +30,15 @@ class ComparedRun:
 
 @torch.no_grad()
 def first_samples(system: System, count: int) -> Tensor:
-    """The samples of the first `count` seeds: [N,3,H,W] in about -1..1."""
-    return torch.cat(list(system.sample_images(count, count))).float().cpu()
+    """What the averaged networks make of the first `count` seeds or held-out inputs: [N,3,H,W] in about -1..1."""
+    return torch.cat(list(system.generated_images(count, count))).float().cpu()
 
 
 def doubts(runs: Sequence[ComparedRun]) -> list[str]:
     """One line for each reason why numbers of the runs may not compare."""
     found = []
     for what, values in (
-        ("data", [_data(run.record) for run in runs]),
+        ("data", _comparable_data(runs)),
         ("resolution", [str(_resolution(run.record)) for run in runs]),
     ):
         if len(set(values)) > 1:
@@ -99,11 +99,14 @@ def _samples(runs: Sequence[ComparedRun]) -> Section:
     body = ""
     for shown in sheets:
         rows = [pictures(run.samples) for run in shown if run.samples is not None]
-        heads = [f"seed {number}" for number in range(max(map(len, rows)))]
+        heads = [f"sample {number}" for number in range(max(map(len, rows)))]
         sheet = make_sheet(rows, heads, [run.label for run in shown])
         names = ", ".join(run.label for run in shown)
         body += figure(data_uri(sheet), f"Samples of the same seeds of {names}", width=sheet.width)
-    note = "<p>The same seeds, the newest checkpoints. A seed is another image in every model: look at a row as a whole.</p>"
+    note = (
+        "<p>A column has the same seed, or the same held-out input; the newest checkpoints. A seed is another image in every"
+        " model: look at a row as a whole.</p>"
+    )
     return Section("samples", "The same seeds", note + body if body else "")
 
 
@@ -127,11 +130,24 @@ def _curves(runs: Sequence[ComparedRun]) -> Section:
     return Section("curves", "Curves", f'<div class="charts">{"".join(charts)}</div>' if any(charts) else "")
 
 
+def _comparable_data(runs: Sequence[ComparedRun]) -> list[str]:
+    """The sets by their keys where all runs know theirs, else by name and path: a key and a path cannot be compared."""
+    keys = [_data_key(run.record) for run in runs]
+    return [str(key) for key in keys] if all(keys) else [_data_name(run.record) for run in runs]
+
+
 def _data(record: RunRecord) -> str:
     """The set by its key, where the run knows it, else by name and path."""
-    key = record.starts[-1].get("data_key") if record.starts else None
+    return str(_data_key(record) or _data_name(record))
+
+
+def _data_key(record: RunRecord) -> Any:
+    return record.starts[-1].get("data_key") if record.starts else None
+
+
+def _data_name(record: RunRecord) -> str:
     data = record.config["data"]
-    return str(key or f"{data['name']} {data.get('path') or ''}".strip())
+    return f"{data['name']} {data.get('path') or ''}".strip()
 
 
 def _resolution(record: RunRecord) -> Any:

@@ -52,7 +52,7 @@ def _classes(dataset: ImageDataset) -> str:
 def _neighbours(dataset: ImageDataset, system: System) -> str:
     """Samples over their nearest training images, where both are of one size."""
     with torch.no_grad():
-        samples = torch.cat(list(system.sample_images(NUM_SAMPLES, NUM_SAMPLES))).float().cpu()
+        samples = torch.cat(list(system.generated_images(NUM_SAMPLES, NUM_SAMPLES))).float().cpu()
     if len(dataset) < 2 or not len(samples) or samples.shape[1:] != dataset[0].shape:
         return ""
     sheet, text = neighbours_sheet(samples, dataset)

@@ -101,6 +101,8 @@ def test_samples_are_pairs_of_held_out_images(inpainting_config: Build, tmp_path
         assert torch.equal(pixels[2 * index + 1][:, outside], original[:, outside])
         assert not torch.equal(pixels[2 * index + 1][:, ~outside], original[:, ~outside])
     assert torch.equal(torch.cat(list(trainer.system.sample_images(7, 2))), images)
+    made = torch.cat(list(system.generated_images(3, 2)))  # without what stands beside them
+    assert torch.allclose(made, images[1::2], atol=1e-5)
     size = write_report(read_run(tmp_path / "run"), "method", 16, system, "checkpoint", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert size == len(page.encode()) and "Completions of held-out images" in page and "error in the hole" in page

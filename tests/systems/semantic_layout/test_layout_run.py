@@ -119,6 +119,7 @@ def test_samples_sheets_and_report(layout_config: Build, tmp_path: Path) -> None
     assert torch.equal(images[::4], layout_images(batch.layout))
     assert torch.allclose(images[3::4], batch.images / 127.5 - 1)
     assert not torch.allclose(images[1], images[2], atol=1e-6)  # two styles
+    assert torch.allclose(torch.cat(list(system.generated_images(2, 1))), images[1::4], atol=1e-5)
     size = write_report(read_run(tmp_path / "run"), "method", 24, system, "checkpoint", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert size == len(page.encode()) and "Images of held-out layouts" in page and "Styles of reference images" in page

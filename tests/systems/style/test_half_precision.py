@@ -41,9 +41,7 @@ def test_200_steps_follow_float32(precision: str, means_of: Callable[[str], dict
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 @pytest.mark.parametrize("overrides", [(), ("generator.form=activation",), ("generator.style_biases=true",)])
-def test_extreme_styles_stay_finite(
-    precision: str, overrides: tuple[str, ...], tiny_config: Build, tiny_state: Build
-) -> None:
+def test_extreme_styles_stay_finite(precision: str, overrides: tuple[str, ...], tiny_config: Build, tiny_state: Build) -> None:
     """Codes near 1e4 in every layer, ToRGB included. (Gradients of float16 may overflow there, which skips the update.)"""
     state = tiny_state(tiny_config(f"training.precision={precision}", "generator.resolution=16", *overrides))
     with torch.no_grad():
