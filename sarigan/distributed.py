@@ -6,6 +6,7 @@ Without one there is a single process, and every function here is then free of c
 
 import datetime
 import inspect
+import multiprocessing
 import os
 import secrets
 import signal
@@ -13,7 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sarigan.errors import EXIT_CODE, InputError, one_line
 from sarigan.launcher import meet, watch_launcher
+
+_has_met = False  # whether this process had a process group
 
 
 class SharedInputError(InputError):
@@ -60,6 +63,7 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
     Tensors of the CPU travel by gloo, tensors of a GPU by NCCL. `device` becomes the current one when it is a GPU.
     InputError when the processes do not find each other.
     """
+    global _has_met
     if world_size() == 1 or torch.distributed.is_initialized():
         yield
         return
@@ -80,6 +84,7 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).strip().splitlines()[0][:200]
         raise InputError(f"{world_size()} processes did not meet at {place} ({reason})") from None
+    _has_met = True
     try:
         yield
     except BaseException:
@@ -92,8 +97,13 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
 
 
 @contextmanager
-def exit_on_input_error() -> Iterator[None]:
-    """`errors.exit_on_input_error` for several processes: what all of them raise is printed once, all exit with code 2."""
+def rank_main() -> Iterator[None]:
+    """All that a process of a launcher does. An `InputError` becomes its line, printed once if all raise it, and exit code 2.
+
+    Where there was a process group, the process ends with the block and not by the interpreter's end: a thread of gloo may then
+    still drop the tensors of a collective, which takes the interpreter's lock. It gets none, and C++ aborts the process (code -6).
+    """
+    code: Any = None
     try:
         yield
     except InputError as error:
@@ -102,13 +112,23 @@ def exit_on_input_error() -> Iterator[None]:
             print(f"error: {prefix}{one_line(str(error))}", file=sys.stderr)
         elif is_main():
             print(f"error: {one_line(str(error))}", file=sys.stderr)
-        if torch.distributed.is_initialized():
-            # The group was left as it is (`process_group`). Its threads may be in a call when the interpreter ends, and C++
-            # then aborts the process (exit code -6).
+        code = EXIT_CODE
+    except SystemExit as error:
+        code = error.code
+    except Exception:
+        if not _has_met:
+            raise
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    if _has_met:
+        for child in multiprocessing.active_children():
+            child.terminate()
+        with suppress(OSError):  # their reader is gone
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(EXIT_CODE)
-        raise SystemExit(EXIT_CODE) from None
+        os._exit(code or 0)
+    if code is not None:
+        raise SystemExit(code)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ MEMBER = """
 import sys, time
 from sarigan import distributed
 time.sleep(float(sys.argv[1]))
-with distributed.exit_on_input_error(), distributed.process_group(timeout_seconds=60):
+with distributed.rank_main(), distributed.process_group(timeout_seconds=60):
     print(distributed.gather_objects(sys.argv[2]))
 """
 

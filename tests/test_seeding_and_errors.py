@@ -1,13 +1,12 @@
 """Derived seeds, and the one exception a script turns into a line."""
 
 import random
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from process_tools import DEADLINE, ROOT
+from process_tools import run_ranks
 
 from sarigan.analysis.avatar_training import AvatarTrainingConfig
 from sarigan.editing.seeds import parse_seeds
@@ -84,16 +83,28 @@ def test_other_errors_keep_their_traceback() -> None:
     assert issubclass(InputError, ValueError)
 
 
-def test_one_line_whatever_the_end_of_the_interpreter_meets() -> None:
-    """A process group that was left open has threads that may abort the process when the interpreter ends."""
-    code = (
-        "import atexit, os, torch\n"
+@pytest.mark.parametrize(
+    ("ending", "code", "errors"),
+    [
+        ("pass", 0, ""),
+        ("raise InputError('a line')", 2, "error: a line\n"),
+        ("sys.exit(7)", 7, ""),
+        ("raise KeyError('a key')", 1, "KeyError: 'a key'\n"),
+    ],
+)
+def test_a_process_of_a_group_ends_without_the_interpreters_end(ending: str, code: int, errors: str, tmp_path: Path) -> None:
+    """There the threads of a process group may abort the process; here something always does."""
+    program = (
+        "import atexit, os, sys\n"
         "from sarigan import distributed\n"
         "from sarigan.errors import InputError\n"
-        "torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)\n"
         "atexit.register(os.abort)\n"
-        "with distributed.exit_on_input_error():\n"
-        "    raise InputError('a line')\n"
+        "with distributed.rank_main():\n"
+        "    with distributed.process_group():\n"
+        "        print(distributed.gather_objects(distributed.rank()))\n"
+        f"    {ending}\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (2, "error: a line\n")
+    for rank, done in enumerate(run_ranks(tmp_path, ["-c", program], ["-c", program])):
+        line = errors.replace("error: ", "error: rank 1: ") if rank else errors
+        assert (done.code, done.output) == (code, "[0, 1]\n") and done.errors.endswith(line), done.errors
+        assert ("Traceback" in done.errors) == (code == 1)

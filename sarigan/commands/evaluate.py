@@ -36,7 +36,7 @@ def main() -> None:
     options = parser().parse_args()
     launcher.watch_launcher()
     try:
-        with distributed.exit_on_input_error(), distributed.process_group():
+        with distributed.rank_main(), distributed.process_group():
             run(options)
     except KeyboardInterrupt:
         print("stopped; metrics and statistics of real images that were finished are kept", file=sys.stderr)

@@ -130,7 +130,7 @@ def main() -> None:
 def train(options: argparse.Namespace) -> None:
     """`sarigan train` with the picture in its place."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with distributed.exit_on_input_error(), distributed.process_group():
+    with distributed.rank_main(), distributed.process_group():
         with distributed.raise_on_all_ranks():
             given = [] if options.config else ["system=single_image"]
             path = json.dumps(str(options.picture))  # a setting is YAML, in which a # would begin a comment

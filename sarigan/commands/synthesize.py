@@ -77,8 +77,8 @@ def main() -> None:
                 names.append(name)
             print(f"{options.output / name}-*.png")
         columns = {label: torch.cat([made[label] for _, made in rows]) for label in rows[0][1]}
-        layouts = torch.cat([layout for layout, _ in rows if layout is not None])
-        layout_sheet(layouts, columns, names if len(names) > 1 else ()).save(options.output / "sheet.png")
+        shown = torch.cat([layout for layout, _ in rows if layout is not None])
+        layout_sheet(shown, columns, names if len(names) > 1 else ()).save(options.output / "sheet.png")
         print(options.output / "sheet.png")
 
 

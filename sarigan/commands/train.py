@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. training.batch_size=16")
     arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with distributed.exit_on_input_error(), distributed.process_group():
+    with distributed.rank_main(), distributed.process_group():
         with distributed.raise_on_all_ranks():
             config = load_config(arguments.config, arguments.overrides)
         run_dir = arguments.run_dir or Path("runs") / arguments.config.stem

@@ -105,7 +105,7 @@ def run_rank(config_yaml: str, run_dir: Path, environment: dict[str, str], log: 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = log.with_name(log.name + ".yaml")
     config.write_text(config_yaml)
-    with distributed.exit_on_input_error(), distributed.process_group(timeout_seconds=120):
+    with distributed.rank_main(), distributed.process_group(timeout_seconds=120):
         train(load_config(config), run_dir)
 
 

@@ -42,7 +42,7 @@ def main(output: Path, overrides: list[str]) -> None:
     torch.set_num_threads(1)
     device = torch.device("cpu")
     METRICS["class_accuracy"] = ClassificationAccuracy(ClassifierTraining(2, 4))
-    with distributed.process_group(device):
+    with distributed.rank_main(), distributed.process_group(device):
         torch.manual_seed(0)
         classes = ("data.labels=folders", "generator.class_names=[a,b,c]", "generator.class_shares=[0.2,0.3,0.5]")
         config = load_config(None, [*overrides, *classes])
@@ -51,8 +51,8 @@ def main(output: Path, overrides: list[str]) -> None:
         evaluation = Evaluation(EvaluationConfig(num_images=15, batch_size=2), device, generator=generator, data=data)
         values = evaluate(evaluation, NAMES).values()
         assert values == distributed.from_main(values)
-    if distributed.rank() == 0:
-        output.write_text(json.dumps(values))
+        if distributed.rank() == 0:
+            output.write_text(json.dumps(values))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main(output: Path, folder: Path, overrides: list[str]) -> None:
     torch.set_num_threads(1)
     device = torch.device("cpu")
     rank, ranks = distributed.rank(), distributed.world_size()
-    with distributed.process_group(device):
+    with distributed.rank_main(), distributed.process_group(device):
         features = torch.from_numpy(np.random.default_rng(0).standard_normal((101, 11)) * np.arange(1, 12) + 5)
         streamed = StreamedMoments(11)
         for part in features.split(10)[rank::ranks]:
@@ -40,9 +40,9 @@ def main(output: Path, folder: Path, overrides: list[str]) -> None:
         )  # fmt: skip
         values = evaluate(evaluation, NAMES).values()
         digest = content_hash(data)
-    if rank == 0:
-        found = {"mean": moments.mean.tolist(), "scatter": moments.scatter.tolist(), "count": moments.count}
-        output.write_text(json.dumps({"moments": found, "values": values, "hash": digest}))
+        if rank == 0:
+            found = {"mean": moments.mean.tolist(), "scatter": moments.scatter.tolist(), "count": moments.count}
+            output.write_text(json.dumps({"moments": found, "values": values, "hash": digest}))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class Planes:
 def main(output: Path, overrides: list[str]) -> None:
     """Every semantic metric of a small random generator in float64; the main process writes them."""
     torch.set_num_threads(1)
-    with distributed.process_group(torch.device("cpu")):
+    with distributed.rank_main(), distributed.process_group(torch.device("cpu")):
         torch.manual_seed(0)
         config = load_config(None, overrides)
         generator = Generator(config.generator).double().eval()

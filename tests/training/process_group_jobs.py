@@ -59,7 +59,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with_noise(TrainingState)
-    with distributed.exit_on_input_error(), distributed.process_group(timeout_seconds=120):
+    with distributed.rank_main(), distributed.process_group(timeout_seconds=120):
         for job in json.loads(Path(sys.argv[1]).read_text()):
             grouping_phase = unlike_gradients if job["unlike_gradients"] else GROUPING_PHASE
             GanObjective.grouping_phase = grouping_phase  # type: ignore[method-assign]
