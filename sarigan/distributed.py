@@ -100,7 +100,7 @@ def process_group(device: torch.device | None = None, timeout_seconds: float = 1
 def rank_main() -> Iterator[None]:
     """All that a process of a launcher does. An `InputError` becomes its line, printed once if all raise it, and exit code 2.
 
-    Where there was a process group, the process ends with the block and not by the interpreter's end: there a thread of gloo may
+    Where there was a process group, the process ends with the block, not by the interpreter's end: there a thread of gloo may
     still drop the tensors of a collective, for which it needs the interpreter's lock. It gets none, and C++ aborts the process.
     """
     code: Any = None

@@ -162,7 +162,7 @@ def batch(config: Config) -> Iterator[Finding]:
     """How the batch is cut over the GPUs of this machine, and the memory that a GPU needs as `scaling` counts it."""
     num_ranks = max(1, torch.cuda.device_count())
     plan = plan_batch(config.training, num_ranks)
-    warning = plan.warning(config.shard_multiple)
+    warning = config.batch_warning(plan)
     yield Finding("note" if warning else "ok", "batch", plan.describe() + (f"; {warning}" if warning else ""))
     if torch.cuda.is_available():
         need, there = count_step(config).memory_bytes(plan), torch.cuda.get_device_properties(0).total_memory

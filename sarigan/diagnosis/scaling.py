@@ -206,7 +206,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                     "gib_per_rank": round(count.memory_bytes(plan) / 2**30, 2),
                     "tflop_per_rank_and_step": round(count.flops_per_image * batch / num_ranks / 1e12, 2),
                     "mb_sent_per_rank_and_step": round(count.sent_bytes(num_ranks) / 1e6, 1),
-                    "stddev_groups_kept": plan.warning(config.shard_multiple) is None,
+                    "stddev_groups_kept": config.batch_warning(plan) is None,
                 }
             )
     return records

@@ -8,7 +8,8 @@ import gradio as gr
 from sarigan.editor.completing import MAX_COMPLETIONS, CompletionModel, read_hole
 from sarigan.editor.markup import image_markup, message_markup, picture_url
 from sarigan.editor.projecting import read_photograph, read_upload
-from sarigan.editor.requests import answered, whole
+from sarigan.editor.requests import answered, decimal, whole
+from sarigan.editor.wiring import slider
 from sarigan.errors import InputError
 from sarigan.visualization.completion_sheet import with_holes
 from sarigan.visualization.sheet import pictures
@@ -33,8 +34,8 @@ class CompletionPage:
                     )  # fmt: skip
                 with gr.Column(min_width=340):
                     seed = gr.Number(0, label="First seed", precision=0, minimum=0)
-                    count = gr.Slider(1, MAX_COMPLETIONS, 4, step=1, label="Completions")
-                    psi = gr.Slider(0, 1.5, 1, step=0.05, label="Truncation psi (1: off)")
+                    count = slider(1, MAX_COMPLETIONS, 4, step=1, label="Completions")
+                    psi = slider(0, 1.5, 1, step=0.05, label="Truncation psi (1: off)")
                     start = gr.Button("Complete", variant="primary")
                     state = gr.HTML(message_markup(""), elem_classes="sar-message")
             made = gr.HTML(elem_classes="sar-wide sar-completions", label="Completions")
@@ -53,7 +54,7 @@ class CompletionPage:
             image = read_photograph(read_upload(painted["background"]), self.model.resolution)
             known = read_hole(read_upload(layers[0]), self.model.resolution)
             first = whole(seed, "first seed")
-            images = self.model.complete(image, known, first, whole(count, "completions"), psi)
+            images = self.model.complete(image, known, first, whole(count, "completions"), decimal(psi, "truncation"))
             hole = picture_url(pictures(with_holes(image, known))[0])
             figures = [f'<figure><img src="{hole}" alt="the photograph with its hole"></figure>']
             for number, picture in enumerate(pictures(images), start=first):

@@ -7,10 +7,10 @@ import gradio as gr
 
 from sarigan.editing.seeds import NOISES
 from sarigan.editor.markup import edits_markup, message_markup
-from sarigan.editor.requests import number, whole
+from sarigan.editor.requests import decimal, whole
 from sarigan.editor.session import Session
 from sarigan.editor.tabs import directions_tab, files_tab, films_tab, mixing_tab, photograph_tab, sheet_tab
-from sarigan.editor.wiring import OF_SEED, WIDGETS, Wiring, act
+from sarigan.editor.wiring import OF_SEED, WIDGETS, Wiring, act, slider
 
 
 class EditorPage(Wiring):
@@ -44,7 +44,7 @@ class EditorPage(Wiring):
         with gr.Row():
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=120)
             self.random = gr.Button("Random seed", min_width=120)
-        self.truncation = gr.Slider(-1, 1.5, 0.7, step=0.05, label="Truncation psi (1: off)")
+        self.truncation = slider(-1, 1.5, 0.7, step=0.05, label="Truncation psi (1: off)")
         self.noise = gr.Radio(list(NOISES), value="fixed", label="Noise")
         self.classes = gr.Dropdown(
             [OF_SEED, *config.class_names], value=OF_SEED, label="Class", visible=bool(config.class_names)
@@ -56,10 +56,10 @@ class EditorPage(Wiring):
         with gr.Tab("Groups", id="groups", visible=self.model.has_groups):
             self.layer = gr.Dropdown(layers, value=self.model.first_layer(), label="Layer")
             self.cards = gr.HTML(elem_classes="sar-cards", js_on_load=WIDGETS)
-            self.strength = gr.Slider(-1, 5, 1, step=0.05, label="Strength: h of the group, times")
-            self.along = gr.Slider(-5, 5, 0, step=0.1, label="Look: z of the group, in deviations along a direction")
+            self.strength = slider(-1, 5, 1, step=0.05, label="Strength: h of the group, times")
+            self.along = slider(-5, 5, 0, step=0.1, label="Look: z of the group, in deviations along a direction")
             self.direction = gr.Number(0, label="Direction (0 is the strongest)", precision=0, minimum=0)
-            self.toward = gr.Slider(0, 1.5, 0, step=0.05, label="Toward another seed (1: there)")
+            self.toward = slider(0, 1.5, 0, step=0.05, label="Toward another seed (1: there)")
             with gr.Row():
                 self.toward_seed = gr.Number(1, label="Other seed", precision=0, minimum=0, min_width=110)
                 self.toward_codes = gr.Radio(
@@ -112,7 +112,7 @@ class EditorPage(Wiring):
         entry, value = int(event._data["number"]), event._data["value"]
         actions: dict[str, Callable[[], None]] = {
             "switch": lambda: session.switch(entry, bool(value)),
-            "amount": lambda: session.set_amount(entry, number(value, "amount")),
+            "amount": lambda: session.set_amount(entry, decimal(value, "amount")),
             "up": lambda: session.move(entry, -1),
             "down": lambda: session.move(entry, 1),
             "remove": lambda: session.remove(entry),

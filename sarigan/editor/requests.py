@@ -19,7 +19,7 @@ def answered(action: Callable[[], str | None]) -> tuple[str, bool]:
         return "this failed inside the editor; the picture stays as it was, and the terminal says more", True
 
 
-def number(value: float | None, name: str) -> float:
+def decimal(value: float | None, name: str) -> float:
     """The number of a control. InputError naming the control that is empty."""
     if value is None:
         raise InputError(f"{name} must be a number, got nothing")

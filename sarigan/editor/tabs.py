@@ -10,10 +10,10 @@ from sarigan.editing.group_editing import HALVES
 from sarigan.editor.films import film, seeds_sheet, strip
 from sarigan.editor.markup import command_markup, data_url, download_markup, image_markup, message_markup, picture_url
 from sarigan.editor.projecting import Cancelled, project_photograph, read_upload
-from sarigan.editor.requests import answered, whole
+from sarigan.editor.requests import answered, decimal, whole
 from sarigan.editor.saving import EDITS_NAME, LATENTS_NAME, command_line, edit_file, latents_file, load_edit_file, png_bytes
 from sarigan.editor.session import Session
-from sarigan.editor.wiring import WIDGETS, Wiring
+from sarigan.editor.wiring import WIDGETS, Wiring, slider
 
 ALL_LAYERS = "all layers"
 
@@ -24,16 +24,16 @@ def mixing_tab(page: Wiring) -> None:
     with gr.Tab("Mix", id="mix"):
         gr.Markdown("Part of the picture's control comes from a second seed. A single group: slider *Toward another seed*.")
         seed = gr.Number(1, label="Second seed", precision=0, minimum=0)
-        amount = gr.Slider(0, 1, 1, step=0.05, label="How far toward it")
+        amount = slider(0, 1, 1, step=0.05, label="How far toward it")
         layers = gr.Radio(ranges, value=ranges[0], label="Layers")
         mix_layers = gr.Button("Mix these layers")
         half = gr.Radio([("h, strength of groups", "h"), ("z, look of groups", "z")], value=HALVES[0], label="Half of w",
                         visible=page.model.has_groups)  # fmt: skip
         mix_half = gr.Button("Mix this half in all layers", visible=page.model.has_groups)
-    page.on(mix_layers.click, [seed, layers, amount],
-            lambda session, seed, layers, amount: session.mix_layers(whole(seed, "second seed"), layers, amount))  # fmt: skip
-    page.on(mix_half.click, [seed, half, amount],
-            lambda session, seed, half, amount: session.mix_half(whole(seed, "second seed"), half, amount))  # fmt: skip
+    page.on(mix_layers.click, [seed, layers, amount], lambda session, seed, layers, amount:
+            session.mix_layers(whole(seed, "second seed"), layers, decimal(amount, "how far")))  # fmt: skip
+    page.on(mix_half.click, [seed, half, amount], lambda session, seed, half, amount:
+            session.mix_half(whole(seed, "second seed"), half, decimal(amount, "how far")))  # fmt: skip
 
 
 def directions_tab(page: Wiring) -> None:
@@ -45,10 +45,10 @@ def directions_tab(page: Wiring) -> None:
         gr.Markdown("Directions of w in closed form (SeFa), and single entries of a layer's style vector (StyleSpace).")
         layer = gr.Dropdown([ALL_LAYERS, *channels], value=ALL_LAYERS, label="Layers that move")
         number = gr.Number(0, label="Direction of w (0 is the strongest)", precision=0, minimum=0)
-        amount = gr.Slider(-6, 6, 0, step=0.1, label="Along it, in deviations of w")
+        amount = slider(-6, 6, 0, step=0.1, label="Along it, in deviations of w")
         channel_layer = gr.Dropdown(list(channels), value=[*channels][len(channels) // 2], label="Layer of the channel")
         channel = gr.Number(0, label="Channel", precision=0, minimum=0)
-        shift = gr.Slider(-10, 10, 0, step=0.1, label="Added to the channel's style")
+        shift = slider(-10, 10, 0, step=0.1, label="Added to the channel's style")
 
     def move(session: Session, layer: str, number: float, amount: float) -> None:
         session.move_direction(whole(number, "direction"), amount, None if layer == ALL_LAYERS else (layer,))
@@ -69,7 +69,7 @@ def photograph_tab(page: Wiring) -> None:
         gr.Markdown("Finds the model's picture that is nearest to a photograph; its centre square is used. Then edit it.")
         photograph = gr.File(label="Photograph (PNG, JPEG, WebP, at most 24 MB)", type="filepath")
         space = gr.Radio(spaces, value="w+", label="What is searched")
-        steps = gr.Slider(10, 500, 100, step=10, label="Steps in each space")
+        steps = slider(10, 500, 100, step=10, label="Steps in each space")
         with gr.Row():
             start = gr.Button("Project", variant="primary")
             stop = gr.Button("Cancel")
@@ -112,7 +112,7 @@ def films_tab(page: Wiring) -> None:
     with gr.Tab("Film", id="film"):
         gr.Markdown("Keep the present state, change the picture, then see the way from there to here.")
         keep = gr.Button("Keep this state as the start")
-        count = gr.Slider(4, 60, 16, step=1, label="Pictures from the first state to the last")
+        count = slider(4, 60, 16, step=1, label="Pictures from the first state to the last")
         with gr.Row():
             show, gif, mp4 = gr.Button("Strip"), gr.Button("GIF"), gr.Button("MP4")
         state = gr.HTML(message_markup(""), elem_classes="sar-message")

@@ -13,7 +13,7 @@ from sarigan.analysis.part_iou import PartLabel
 from sarigan.editor.group_cards import group_cards
 from sarigan.editor.markup import cards_markup, edits_markup, message_markup, pictures_markup
 from sarigan.editor.model import EditedModel
-from sarigan.editor.requests import answered
+from sarigan.editor.requests import answered, decimal
 from sarigan.editor.session import Session
 from sarigan.editor.sessions import Sessions
 from sarigan.errors import InputError, one_line
@@ -21,6 +21,14 @@ from sarigan.errors import InputError, one_line
 Action = Callable[..., str | None]  # (session, values of the inputs) -> one line for the person
 OF_SEED = "drawn by the seed"
 WIDGETS = (Path(__file__).parent / "widgets.js").read_text()
+
+
+def slider(*arguments: float, step: float, label: str) -> gr.Slider:
+    """Gradio's: from, to, value. Its box may be empty, as before another number is typed: None, where Gradio's own fails."""
+    component = gr.Slider(*arguments, step=step, label=label)
+    preprocess = component.preprocess
+    component.preprocess = lambda payload: None if payload is None else preprocess(payload)  # type: ignore
+    return component
 
 
 class Wiring:
@@ -50,18 +58,18 @@ class Wiring:
         listen(*shown, show_progress="hidden", **named(action)).then(*self.cards_event())
 
     def slide(self, control: Any, let_go: Callable[..., Any], inputs: Sequence[Any], action: Action) -> None:
-        """While a control is moved, of fast movements the last one counts; the cards follow when it is let go."""
+        """While a control, the last of `inputs`, is moved, of fast movements the last one counts; then the cards follow."""
         options = {"show_progress": "hidden", "trigger_mode": "always_last", **named(action)}
-        control.input(self.sliding(action), inputs, self.shown, **options)
+        control.input(self.sliding(control.label, action), inputs, self.shown, **options)
         let_go(self.settle, None, None, show_progress="hidden").then(*self.cards_event())
 
-    def sliding(self, action: Action) -> Callable[..., Any]:
-        """(values) -> what `shown` shows."""
+    def sliding(self, label: str, action: Action) -> Callable[..., Any]:
+        """(values) -> what `shown` shows. label: of the control whose value is the last one."""
 
         def handler(request: gr.Request, *values: Any) -> tuple[Any, ...]:
             session = self.session_of(request)
             with session.lock:
-                return self._shown(session, *act(session, lambda: action(session, *values)))
+                return self._shown(session, *act(session, lambda: action(session, *values[:-1], decimal(values[-1], label))))
 
         return handler
 

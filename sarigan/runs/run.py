@@ -245,7 +245,7 @@ def announce(config: Config, state: TrainingState, dataset: ImageDataset, run_di
         log.info(f"batch: {plan.describe()}")
     for warning in (
         overfitting_warning(len(dataset), config.training.total_kimg),
-        plan.warning(config.shard_multiple),
+        config.batch_warning(plan),
     ):
         if warning:
             log.warning(warning)

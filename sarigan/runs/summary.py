@@ -137,7 +137,7 @@ def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str
             plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)
         except InputError as error:
             return [f"on {num_ranks} processes: {error}"]
-    warning = plan.warning(config.shard_multiple)
+    warning = config.batch_warning(plan)
     return [f"on {num_ranks} processes: {plan.describe()}", *([warning] if warning else [])]
 
 

@@ -16,6 +16,7 @@ from sarigan.errors import InputError
 from sarigan.models.generator import Generator
 from sarigan.systems.system import System
 from sarigan.training.augmentation.config import MOVING
+from sarigan.training.batch_plan import BatchPlan
 from sarigan.training.config import MetricsConfig, TrainingConfig
 from sarigan.training.precision import Precision
 
@@ -80,6 +81,10 @@ class RunConfig(ABC):
     def shard_multiple(self) -> int:
         """Results do not depend on how a batch is cut into shards of a multiple of so many images."""
         return 1
+
+    def batch_warning(self, plan: BatchPlan) -> str | None:
+        """A line where results depend on how the batch is cut."""
+        return plan.warning(self.shard_multiple)
 
     @abstractmethod
     def build(self, precision: Precision) -> System:

@@ -280,6 +280,16 @@ def test_films_sheets_and_directions(tab: Tab) -> None:
     assert tab.complaints == []
 
 
+def test_an_empty_box_of_a_slider_is_one_line(tab: Tab) -> None:
+    """A person empties it before typing another number."""
+    box = tab.page.get_by_label(f"number input for {STRENGTH}").first
+    before = tab.slides(STRENGTH, 2)
+    box.fill("")
+    tab.says("Strength.* must be a number, got nothing")
+    assert tab.picture() == before
+    tab.changes(lambda: box.fill("3"))
+
+
 def test_every_control_has_a_name(tab: Tab) -> None:
     tab.slides(STRENGTH, 2)
     for name in ("Groups", "Mix", "Directions", "Photograph", "Film", "Sheet", "Save and load"):

@@ -30,6 +30,7 @@ from sarigan.systems.semantic_layout.synthesis import (
     layouts_of,
 )
 from sarigan.systems.system import Curves, Phase, System, count_parameters
+from sarigan.training.batch_plan import BatchPlan
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig
 from sarigan.visualization.layout_sheet import layout_images
@@ -74,6 +75,10 @@ class SemanticLayoutConfig(RunConfig):
     def shard_multiple(self) -> int:
         """With batch norm, the whole batch: a pass is normalised by its own statistics."""
         return self.training.batch_size if self.generator.norm in ("batch", "synchronised") else 1
+
+    def batch_warning(self, plan: BatchPlan) -> str | None:
+        """None where ranks alone cut the batch and put their statistics together."""
+        return None if self.generator.norm == "synchronised" and plan.num_rounds == 1 else super().batch_warning(plan)
 
     @property
     def channels(self) -> LayoutChannels:

@@ -15,12 +15,14 @@ from sarigan.config import load_config
 from sarigan.diagnosis.doctor import dry_run
 from sarigan.diagnosis.scaling import count_step
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.run_record import read_run
 from sarigan.layers.modulation.spade import WeightlessNorm
 from sarigan.layers.spectral_norm import SpectralConv2d
 from sarigan.pretrained import load_generator, load_system
 from sarigan.runs.run import train
 from sarigan.runs.summary import dry_run_report
+from sarigan.training.batch_plan import plan_batch
 from sarigan.visualization.layout_sheet import layout_images, palette
 from sarigan.visualization.report.run_sections import write_report
 
@@ -136,6 +138,21 @@ def test_evaluated_while_it_trains(layout_config: Build, tmp_path: Path) -> None
     metrics = ("metrics.names=[kid_efficientnet]", "metrics.num_images=24", "metrics.interval_kimg=100")
     train(layout_config(*metrics), tmp_path)
     assert len(read_run(tmp_path).series("metrics/kid_efficientnet")) == 2
+
+
+def test_the_network_of_the_perceptual_loss_is_refused_before_the_first_step(layout_config: Build, tmp_path: Path) -> None:
+    metrics = ("metrics.names=[fd_efficientnet]", "objective.perceptual_network=efficientnet")
+    with pytest.raises(InputError, match="efficientnet took part in the training of this model"):
+        train(layout_config(*metrics), tmp_path / "run")
+    assert not list_checkpoints(tmp_path / "run" / "checkpoints")
+
+
+def test_only_a_cut_that_changes_the_statistics_is_warned_of(layout_config: Build) -> None:
+    for norm, rounds, warned in (
+        ("batch", 1, True), ("synchronised", 1, False), ("synchronised", 2, True), ("instance", 2, False),
+    ):  # fmt: skip
+        config = layout_config(f"generator.norm={norm}", f"training.accumulation_rounds={rounds}")
+        assert (config.batch_warning(plan_batch(config.training, 2)) is not None) == warned, norm
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
