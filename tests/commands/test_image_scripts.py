@@ -2,9 +2,7 @@
 
 import hashlib
 import html
-import importlib
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,23 +39,10 @@ def runs(tiny_config: Build, tiny_trainer: Build, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Main:
+def main(call_command: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
     """main(script, arguments...) -> exit code, stdout, lines of stderr; in an empty working directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(script: str, *arguments: Any) -> tuple[int, str, list[str]]:
-        module = importlib.import_module(f"sarigan.commands.{script}")
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            module.main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
+    return call_command
 
 
 def pixels(path: Path) -> np.ndarray:
