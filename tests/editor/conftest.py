@@ -14,6 +14,8 @@ from sarigan.editor.model import EditedModel
 from sarigan.editor.session import Session
 from sarigan.exporting.safetensors_export import save_exported
 from sarigan.layers.grouping import GroupingConfig
+from sarigan.layers.spectral_norm import update_spectral_norms
+from sarigan.models.class_conditional_generator import ClassConditionalGenerator, ClassConditionalGeneratorConfig
 from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.runs.run import train
 
@@ -53,6 +55,22 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def session(exported: Callable[..., Path]) -> Session:
     """A new session of a model with groups."""
     return Session(EditedModel(str(exported())))
+
+
+@pytest.fixture(scope="session")
+def biggan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of a class-conditional generator of 16 px with three classes."""
+    config = ClassConditionalGeneratorConfig(
+        resolution=16, z_dim=6, channels=4, multipliers=[2, 2, 1], class_dim=5, attention_resolution=8, standing_batches=2,
+        standing_batch_size=8, class_names=["boot", "coat", "hat"], class_shares=[0.5, 0.25, 0.25],
+    )  # fmt: skip
+    torch.manual_seed(4)
+    generator = ClassConditionalGenerator(config)
+    update_spectral_norms(generator, 15)
+    generator.refresh()
+    folder = tmp_path_factory.mktemp("model") / "biggan"
+    save_exported(generator, folder, {})
+    return folder
 
 
 @pytest.fixture(scope="session")

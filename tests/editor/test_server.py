@@ -24,7 +24,6 @@ from sarigan.editor.server import PASSWORD_VARIABLE, Address, served
 from sarigan.editor.session import Session
 from sarigan.editor.sessions import Sessions
 from sarigan.errors import InputError
-from sarigan.models.synthesis import SkipSynthesis
 
 SECONDS = 3  # of many people at once
 
@@ -88,13 +87,6 @@ def test_without_gradio_the_extra_is_named(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert '"sarigan[editor]"' in run(monkeypatch, capsys, exported(), "--port", free_port())
-
-
-def test_a_generator_without_steps_is_refused(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a class-conditional one."""
-    monkeypatch.delattr(SkipSynthesis, "advance")
-    with pytest.raises(InputError, match="the editor takes SariGAN, StyleGAN2, StyleGAN and inpainting models"):
-        EditedModel(str(exported()))
 
 
 def test_the_session_that_rested_longest_goes_first(session: Session) -> None:
