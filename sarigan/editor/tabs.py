@@ -87,7 +87,7 @@ def directions_tab(page: Wiring) -> None:
             amount = slider(-6, 6, 0, step=0.1, label="Along it, in deviations of w")
         channel_layer = gr.Dropdown(list(channels), value=middle, label="Layer of the channel")
         channel = gr.Number(0, label="Channel", precision=0, minimum=0)
-        shift = slider(-10, 10, 0, step=0.1, label="Added to the channel's style")
+        shift = slider(-10, 10, 0, step=0.1, label=f"Added to the channel's {'gain' if has_use else 'style'}")
         use = gr.Button("Which channels does this picture use most?", visible=has_use)
         found = gr.HTML(message_markup(""), elem_classes="sar-message")
 

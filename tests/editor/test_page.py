@@ -215,6 +215,27 @@ def test_a_model_without_groups_is_edited_in_other_ways(
         assert tab.complaints == []
 
 
+def test_a_class_conditional_model_is_edited_by_class_and_channel(biggan: Path, browser: Any, outside: list[str]) -> None:
+    with served(open_model(str(biggan)), Address(port=free_port())) as url, browser.new_context() as context:
+        tab = Tab(context.new_page(), url)
+        page = tab.page
+        tab.listen()
+        page.goto(url)
+        page.wait_for_selector(".sar-pictures img")
+        assert not page.get_by_role("tab", name="Groups").is_visible() and not page.get_by_label("fresh").is_visible()
+        tab.open("Classes")
+        tab.press("Way as a strip")
+        playwright.expect(page.get_by_role("link", name="Save classes.png")).to_be_visible()
+        tab.press("All classes")
+        playwright.expect(page.get_by_role("link", name="Save all_classes.png")).to_be_visible()
+        tab.open("Channels")
+        tab.press("Which channels does this picture use most?")
+        tab.says(r"16x16.up: channel \d+ \(\d")
+        tab.slides("Added to the channel's gain", 4)
+        tab.says("channel 0 of 16x16.up", ".sar-edits")
+        assert page.evaluate(NAMELESS) == [] and tab.complaints == [] and outside == []
+
+
 def test_a_hole_is_painted_and_completed(inpainting_run: Path, browser: Any, outside: list[str]) -> None:
     with served(open_model(str(inpainting_run)), Address(port=free_port())) as url, browser.new_context() as context:
         tab = Tab(context.new_page(), url)
