@@ -2,9 +2,9 @@
 
 A command in a `bash` fence is runnable when the comment behind it begins with a time on two cores: `# 2 min: one page`, or
 `# 20 s`. After `about`, or in hours and days, a time tells a reader what to expect, and the command is not run. Commands run in
-a folder of their own that has this checkout's files, copies of the run that --quickstart names, as runs/quickstart and as RUN,
-and copies of what --place names. A command fails on an exit code other than 0, and beyond twice its time (times --time-scale,
-for other machines).
+a folder of their own that has this checkout's files, copies of the run that --quickstart names, as runs/quickstart, RUN, ...,
+and copies of what --place names. What needs a run or a picture that is not there is left out, and named. A command fails on an
+exit code other than 0, and beyond twice its time (times --time-scale, for other machines).
 """
 
 import argparse
@@ -25,6 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("configs", "docs", "ops", "sarigan", "scripts", "pyproject.toml", "README.md")
 TIME = re.compile(r"\s#\s*(\d+(?:\.\d+)?) (s|min)\b")
+TOLD = re.compile(r"\s#\s*(?:about )?\d+(?:\.\d+)? (?:s|min|h|days)\b")
+AS_QUICKSTART = ("runs/quickstart", "runs/mine", "RUN", "MODEL")
+NEEDED = re.compile(r"(?<!-dir )(?<!-output )\b(?:runs/\w+|(?:RUN|MODEL|PHOTOS|MASKS|facades256)\b|\w+\.(?:zip|png)\b)")
 SECONDS = {"s": 1.0, "min": 60.0}
 
 
@@ -36,6 +39,11 @@ class Command:
     line: int  # of its beginning, from 1
     text: str
     seconds: float | None  # that the page states; None: not to be run
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether a reader is told how long it takes."""
+        return TOLD.search(self.text) is not None
 
 
 def commands_of(page: str, text: str) -> Iterator[Command]:
@@ -93,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The number of commands that failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("pages", nargs="*", type=Path, help="default: README.md and docs/*.md")
-    parser.add_argument("--quickstart", type=Path, metavar="RUN", help="what stands for runs/quickstart and for RUN")
+    parser.add_argument("--quickstart", type=Path, metavar="RUN", help="what stands for " + ", ".join(AS_QUICKSTART))
     parser.add_argument("--place", action="append", default=[], metavar="NAME=PATH", help="what stands for NAME; repeatable")
     parser.add_argument("--measure", type=float, metavar="SECONDS", help="run also those without a time, for at most so long")
     parser.add_argument("--list", action="store_true", help="only list all commands, with their times")
@@ -107,13 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stated = "-" if command.seconds is None else f"{command.seconds:g} s"
             print(f"{command.page}:{command.line}: {stated}  {command.text}")
         return 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for linked in LINKED:
             (folder / linked).symlink_to(ROOT / linked)
         places = [tuple(place.split("=", 1)) for place in options.place]
         if options.quickstart:
-            places += [("runs/quickstart", options.quickstart), ("RUN", options.quickstart)]
+            places += [(name, options.quickstart) for name in AS_QUICKSTART]
         for place, source in places:  # copies, since commands write into runs
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (shutil.copytree if Path(source).is_dir() else shutil.copy)(source, folder / place)
@@ -121,7 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.measure is not None:
             found = [replace(command, seconds=options.measure / 2) if command.seconds is None else command for command in found]
         for command in [command for command in found if command.seconds is not None]:
-            if problem := run_command(command, folder, options.time_scale):
+            absent = [needed for needed in NEEDED.findall(command.text.split("  #")[0]) if not (folder / needed).exists()]
+            if absent:
+                print(f"left  {command.page}:{command.line}: no {', '.join(absent)} (--place)", flush=True)
+            elif problem := run_command(command, folder, options.time_scale):
                 failures += 1
                 print(f"FAIL  {command.page}:{command.line}: {command.text}\n      {problem}", flush=True)
     print(f"{failures} failed")
