@@ -19,6 +19,7 @@ from sarigan.data.masks import MaskConfig, MaskSource
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import save_exported
 from sarigan.metrics.completion_errors import hole_mae
+from sarigan.models.feature_networks.published_file import PackagedFile
 from sarigan.pretrained import load_inpainting
 from sarigan.runs.run import train
 from sarigan.systems.inpainting.comparison import hole_windows
@@ -193,6 +194,32 @@ def test_discriminative_scores_of_many_images(
     assert not [name for name in held["floors"] if "ids" in name]  # a training image has no original
     # So few images are told apart whatever they show.
     assert held["scores"]["sari"]["u_ids_efficientnet"] == held["scores"]["sari"]["p_ids_efficientnet"] == 0
+
+
+class PixelDistance:
+    """Mean squared difference of pixels, under any name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).square().mean(dim=(1, 2, 3))
+
+
+def test_the_distance_that_is_asked_for(place: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is measured, under its name; one line where its weights are missing."""
+    image, mask = place / "photo.png", place / "mask.png"
+    asked = ("--distance", "stlpips_vgg", "--output", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(PackagedFile, "find", lambda self: None)
+        for command, arguments in ((inpaint, (image, mask)), (evaluate_inpainting, ("--num-images", "4"))):
+            assert "pip install stlpips_pytorch==0.0.2" in run(command, place / "sari", *arguments, *asked, fails=True)
+    for command in (inpaint, evaluate_inpainting):
+        monkeypatch.setattr(command, "open_perceptual_distance", lambda device, name: PixelDistance(name))
+    assert "in the hole, stlpips_vgg 0." in run(inpaint, place / "sari", image, mask, "--seeds", "0,1", *asked)
+    run(evaluate_inpainting, place / "sari", "--num-images", "4", *asked)
+    errors = json.loads((tmp_path / "scores.json").read_text())["errors_of_images"]["sari"]
+    assert min(errors["stlpips_vgg"]) > 0 and "efficientnet_distance" not in errors
 
 
 def test_comparisons_that_cannot_be_made(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
