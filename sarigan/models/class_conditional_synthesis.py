@@ -113,6 +113,10 @@ class ClassConditionalSynthesis(nn.Module):
         """The number of input channels of every layer, by its name."""
         return {name: layer.convolution.weight.shape[1] for name, layer in self.named_layers()}
 
+    def producing_kernels(self) -> dict[str, Tensor]:
+        """Empty: gains and biases of class-conditional norms have no groups."""
+        return {}
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """There is no noise."""
         return []

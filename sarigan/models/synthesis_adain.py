@@ -68,6 +68,14 @@ class AdaINSynthesis(nn.Module):
         """Empty: StyleGAN has no groups."""
         return {}
 
+    def producing_kernels(self) -> dict[str, Tensor]:
+        """Empty: no style scales the input channels of StyleGAN's convolutions."""
+        return {}
+
+    def channel_scales(self, latents: Tensor) -> dict[str, Tensor]:
+        """Empty: as `producing_kernels`."""
+        return {}
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """(H, W) of the noise of every epilogue, in order."""
         return [(r, r) for r in self.resolutions for _ in range(2)]
