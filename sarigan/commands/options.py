@@ -13,6 +13,7 @@ from sarigan.editing.rendering import Sampling
 from sarigan.editing.seeds import NOISES
 from sarigan.errors import InputError
 from sarigan.layers.intervention import check_place
+from sarigan.models.feature_networks.perceptual import DISTANCES
 from sarigan.models.generator import Generator
 from sarigan.pretrained import source_name
 
@@ -37,6 +38,14 @@ def add_sampling_options(
     )  # fmt: skip
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def add_distance_option(parser: argparse.ArgumentParser) -> None:
+    """--distance: the perceptual distance."""
+    parser.add_argument(
+        "--distance", choices=DISTANCES, default="auto",
+        help="perceptual distance; default auto: lpips where its weights are, else efficientnet (docs/evaluation.md)",
+    )  # fmt: skip
 
 
 def sampling_of(options: argparse.Namespace) -> Sampling:

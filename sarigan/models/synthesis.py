@@ -72,6 +72,7 @@ class PartialSynthesis:
     images: Tensor | None = None  # [N,3,H,W], the sum of the ToRGBs so far
     codes: Mapping[str, StyleCodes] = field(default_factory=dict)  # of the grouped layers so far
     num_layers: int = 0
+    block_input: Tensor | None = None  # [N,c,h,w], inside a block with a shortcut around it
 
 
 @dataclass
@@ -251,6 +252,10 @@ class SkipSynthesis(nn.Module):
     def layer_names(self) -> list[str]:
         """`4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
         return [name for name, _ in self.named_layers()]
+
+    def latents_of_layer(self, index: int) -> slice:
+        """Those that `advance` needs for a layer: its own, and that of the ToRGB after it."""
+        return slice(index, index + 2)
 
     def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
         """The edits of every layer, in order; InputError for a layer, group or channel that is not there."""

@@ -96,6 +96,10 @@ class AdaINSynthesis(nn.Module):
         names = [f"{r}x{r}.{part}" for r in self.resolutions for part in ("up", "conv")]
         return ["4x4.first", *names[1:]]
 
+    def latents_of_layer(self, index: int) -> slice:
+        """The one that `advance` needs for a layer."""
+        return slice(index, index + 1)
+
     def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
         """Empty; InputError for any edit, since there is no layer that it fits."""
         return by_layer(interventions, self.num_groups(), self.num_channels())

@@ -2,9 +2,7 @@
 
 import hashlib
 import html
-import importlib
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from sarigan import load_generator
 from sarigan.commands.evaluate import warn_of_mixture
 from sarigan.data.loader import open_images
 from sarigan.files.run_record import read_run
+from sarigan.models.feature_networks.published_file import PackagedFile
 from sarigan.runs.checkpoint_hook import CheckpointHook
 from sarigan.visualization.report.run_sections import locality_section
 
@@ -41,23 +40,10 @@ def runs(tiny_config: Build, tiny_trainer: Build, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Main:
+def main(call_command: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
     """main(script, arguments...) -> exit code, stdout, lines of stderr; in an empty working directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(script: str, *arguments: Any) -> tuple[int, str, list[str]]:
-        module = importlib.import_module(f"sarigan.commands.{script}")
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            module.main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
+    return call_command
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -219,6 +205,17 @@ def test_projection(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
     assert main("generate", runs["sarigan"], *found)[0] == 0
     difference = pixels(Path("again/images/latent000000.png")).astype(int) - pixels(Path("p/reconstruction.png"))
     assert np.abs(difference).max() <= 1
+
+
+def test_projection_in_a_distance_whose_weights_are_missing(
+    main: Main, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PackagedFile, "find", lambda self: None)
+    main("generate", runs["sarigan"], "--seeds", "4", "--output", "o")
+    target = "o/images/seed000004.png"
+    code, output, errors = main("project", runs["sarigan"], target, "--distance", "stlpips_alex", "--output", "p")
+    line = "error: ST-LPIPS of AlexNet: the package with its weights is missing: pip install stlpips_pytorch==0.0.2"
+    assert (code, output, errors) == (2, "", [line]) and not Path("p").exists()
 
 
 def test_results_of_models_and_settings_keep_apart(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
