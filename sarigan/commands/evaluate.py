@@ -92,7 +92,7 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
     options.num_images, options.num_real_images = default_counts(options, data)
     config = EvaluationConfig(
         options.num_images, options.num_real_images, options.preprocessing, options.truncation_psi, options.seed,
-        options.batch_size, options.num_workers, options.inception_weights,
+        options.batch_size, options.num_workers, options.inception_weights, options.dinov2_weights,
     )  # fmt: skip
     return Evaluation(
         config,
@@ -182,6 +182,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--preprocessing", default="tf", help=f"{', '.join(PREPROCESSINGS)}; default tf")
     parser.add_argument("--truncation-psi", type=float, default=1.0, help="1 (default): none, as in the papers' numbers")
     parser.add_argument("--inception-weights", type=Path, help="file of weights for fid, kid and inception_score")
+    parser.add_argument("--dinov2-weights", type=Path, help="file of weights for fd_dinov2 and its like")
     parser.add_argument("--seed", type=int, default=0, help="of latents, noise and subsets")
     parser.add_argument("--batch-size", type=int, default=32, help="images at a time in each process")
     parser.add_argument("--num-workers", type=int, default=2, help="processes that decode images")

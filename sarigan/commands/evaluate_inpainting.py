@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from sarigan.commands.options import add_distance_option
 from sarigan.data.batch import to_signed_float
 from sarigan.data.loader import open_dataset
 from sarigan.data.mask_files import WHITES
@@ -16,7 +17,7 @@ from sarigan.device import resolve_device
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_folder, replace_text
 from sarigan.metrics.discriminative_score import require_enough
-from sarigan.metrics.evaluation import open_network
+from sarigan.models.feature_networks.networks_by_name import NETWORKS, open_network
 from sarigan.models.feature_networks.perceptual import open_perceptual_distance
 from sarigan.pretrained import load_inpainting
 from sarigan.seeding import check_seed
@@ -35,11 +36,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--masks", help="a folder with a mask for each image; default: the first model's, with --images drawn")
     parser.add_argument("--white", choices=WHITES, default="auto", help="what white means in --masks; auto: a hole, checked")
     parser.add_argument("--num-images", type=int, metavar="N", help="the first N at most; default: all")
-    parser.add_argument("--networks", default="efficientnet", help="of distances, with commas: efficientnet, inception, vgg16")
+    parser.add_argument("--networks", default="efficientnet", help=f"of distances, with commas: {', '.join(NETWORKS)}")
     parser.add_argument("--ids", action="store_true", help="with P-IDS and U-IDS, for 10,000 images and more")
     parser.add_argument("--rows", type=int, default=8, help="images of the sheet; default 8")
     parser.add_argument("--seed", type=int, default=0, help="of latents and noise")
     parser.add_argument("--batch-size", type=int, default=16)
+    add_distance_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, default=Path("out/inpainting"), metavar="DIR")
     return parser.parse_args()
@@ -67,7 +69,8 @@ def main() -> None:
             require_enough(count, "--ids")
         training = open_dataset(config.data, first.resolution)  # now: the floors, which need it, come after hours
         networks = {name: open_network(name, device) for name in options.networks.split(",")}
-        judge = Judge(masked, count, networks, open_perceptual_distance(device), device, options.batch_size, options.ids)
+        distance = open_perceptual_distance(device, options.distance)
+        judge = Judge(masked, count, networks, distance, device, options.batch_size, options.ids)
         masks = f"stored masks of {held_out.masks}" if held_out.masks else f"drawn masks {config.data.mask.kind}"
         protocol = f"{count} of {masked.images.describe()}; {masks}; seed {options.seed}; 8-bit completions"
         found = Comparison(f"{protocol}; distances to the originals, preprocessing {PREPROCESSING}")

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sarigan.commands.options import add_distance_option
 from sarigan.data.batch import to_signed_float
 from sarigan.data.image_folder import files_below, is_image_name
 from sarigan.data.mask_files import WHITES, MaskFolder, mask_name, read_mask, require_own_masks
@@ -40,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0", help="a completion for each, such as 0-9; default 0")
     parser.add_argument("--white", choices=WHITES, default="auto", help="what white means in a mask; auto: a hole, checked")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="PSI", help="of w to its mean; default 1: off")
+    add_distance_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, default=Path("out/inpaint"), metavar="DIR")
     return parser.parse_args()
@@ -60,7 +62,7 @@ def main() -> None:
         if len(seeds) > 1 and not generator.draws_completions:
             print(f"note: {options.checkpoint} draws nothing, so a hole has one completion; made for seed {seeds[0]} alone")
             seeds = seeds[:1]
-        distance = open_perceptual_distance(device)
+        distance = open_perceptual_distance(device, options.distance)
         rows: list[tuple[Tensor, Tensor, Tensor]] = []
         for image_path, mask_path, name in pairs:
             image = read_image(image_path, system.resolution)

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from sarigan import load_generator
-from sarigan.commands.options import settle_output
+from sarigan.commands.options import add_distance_option, settle_output
 from sarigan.device import resolve_device
 from sarigan.editing.edit_file import save_edits, save_latents
 from sarigan.editing.projection import SPACES, ProjectionConfig, project
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300, help="in each space; default 300")
     parser.add_argument("--learning-rate", type=float, default=0.05)
     parser.add_argument("--pixel-weight", type=float, default=1.0, help="of the mean squared error of pixels")
+    add_distance_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/projection-IMAGE")
     options = parser.parse_args()
@@ -38,7 +39,7 @@ def main() -> None:
         device = resolve_device(options.device, "--device")
         generator = load_generator(options.checkpoint, device)
         target = load_target(options.image, generator.config.resolution).to(device)
-        distance = open_perceptual_distance(device)
+        distance = open_perceptual_distance(device, options.distance)
         found = project(generator, target, distance, config, show_progress=True)
         error = float((found.image - target).abs().mean()) * 127.5
         caption = f"Space {config.space}, {distance.name} + {config.pixel_weight:g} MSE; mean |difference| {error:.1f} of 255."

@@ -33,9 +33,9 @@ from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_file, output_folder
 from sarigan.metrics.completion_errors import psnr
-from sarigan.metrics.evaluation import open_network
 from sarigan.metrics.single_image_distance import single_image_distances
 from sarigan.models.feature_networks.feature_network import metric_name, to_uint8
+from sarigan.models.feature_networks.networks_by_name import open_network
 from sarigan.pretrained import load_single_image
 from sarigan.runs.failure import is_out_of_memory
 from sarigan.seeding import check_seed

@@ -25,6 +25,7 @@ class EvaluationConfig:
     batch_size: int = 32
     num_workers: int = 0
     inception_weights: Path | None = None
+    dinov2_weights: Path | None = None
 
     def __post_init__(self) -> None:
         preprocessing_named(self.preprocessing)
@@ -34,6 +35,11 @@ class EvaluationConfig:
             raise InputError(f"truncation_psi must be a finite number, got {self.truncation_psi}")
         if self.num_workers < 0:
             raise InputError(f"num_workers must not be negative, got {self.num_workers}")
+
+    @property
+    def weights_files(self) -> dict[str, Path | None]:
+        """Files of weights that were named, by feature network."""
+        return {"inception": self.inception_weights, "dinov2": self.dinov2_weights}
 
 
 @cache  # once for all the evaluations of a training

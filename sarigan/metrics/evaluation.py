@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,16 +27,14 @@ from sarigan.metrics.feature_statistics import (
 )
 from sarigan.metrics.statistics_cache import StatisticsCache, content_hash
 from sarigan.models.discriminator import Discriminator
-from sarigan.models.feature_networks import vgg16
 from sarigan.models.feature_networks.attribute_classifiers import AttributeClassifier, open_attribute_classifiers
-from sarigan.models.feature_networks.efficientnet import EfficientNet
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name, preprocessing_named
+from sarigan.models.feature_networks.networks_by_name import open_network
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
 from sarigan.models.generator import Generator
 from sarigan.progress import progress_bar
 
 HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "inception_score")
-NETWORKS = ("inception", "efficientnet", "vgg16")
 
 
 @dataclass
@@ -111,7 +108,7 @@ class Evaluation:
         if name == getattr(self.samples, "training_network", None):
             raise InputError(f"{name} took part in the training of this model (a perceptual loss): it is no judge of it")
         if name not in self.networks:
-            self.networks[name] = open_network(name, self.device, self.config.inception_weights)
+            self.networks[name] = open_network(name, self.device, self.config.weights_files.get(name))
         return self.networks[name]
 
     def classifier(self, source: str) -> AttributeClassifier:
@@ -122,8 +119,8 @@ class Evaluation:
 
     @cached_property
     def perceptual_distance(self) -> PerceptualDistance:
-        """On the device: LPIPS where its weights are, else EfficientNet's distance, which has another name."""
-        return open_perceptual_distance(self.device)
+        """The one of --ppl-distance on the device; by default LPIPS where its weights are, else EfficientNet's."""
+        return open_perceptual_distance(self.device, self.arguments.get("ppl_distance") or "auto")
 
     @property
     def moments_device(self) -> torch.device:
@@ -191,19 +188,6 @@ class Evaluation:
             "data": self.data_hash, "count": len(self.real_images), "of": self.real_images.total,
             "preprocessing": self.preprocessing.name, "weights": self.network(request.network).sha256,
         }  # fmt: skip
-
-
-def open_network(name: str, device: torch.device | str = "cpu", inception_weights: str | Path | None = None) -> FeatureNetwork:
-    """One of NETWORKS, frozen, on a device. InputError for another name, or for weights that are missing or wrong."""
-    if name == "inception":
-        from sarigan.models.feature_networks.inception import WEIGHTS, InceptionV3  # torch-fidelity takes seconds to import
-
-        return InceptionV3(WEIGHTS.fetch(inception_weights)).to(device)
-    if name == "efficientnet":
-        return EfficientNet().to(device)
-    if name == "vgg16":
-        return vgg16.Vgg16(vgg16.WEIGHTS.fetch()).to(device)
-    raise InputError(f"feature network must be one of {', '.join(NETWORKS)}, got {name!r}")
 
 
 @dataclass(frozen=True)

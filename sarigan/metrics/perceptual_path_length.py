@@ -20,6 +20,7 @@ from sarigan.errors import InputError, require_at_least_1
 from sarigan.metrics.evaluation import Evaluation, Metric, Result
 from sarigan.metrics.feature_statistics import GeneratedImages
 from sarigan.metrics.latent_sampling import broadcast_latent, gather_rows, latent_batches
+from sarigan.models.feature_networks.perceptual import DISTANCES
 from sarigan.models.generator import Generator
 from sarigan.seeding import derive_seed
 
@@ -137,16 +138,17 @@ def _latent_pair(
 
 
 class PerceptualPathLength(Metric):
-    """PPL along the paths asked for, in LPIPS or under the name of the distance there is."""
+    """PPL along the paths asked for, in LPIPS or under the name of another distance."""
 
     needs_data = False
     needs_generator = True
     name = "ppl"
-    summary = "perceptual path length in z and w, full and end; LPIPS where its weights are, else under another name"
+    summary = "perceptual path length in z and w, full and end; LPIPS where its weights are, others under other names"
 
     def add_arguments(self, add: Callable[..., Any]) -> None:
         add("--ppl-paths", default=",".join(PATHS), help=f"of {', '.join(PATHS)}, with commas between; default all")
         add("--ppl-samples", type=int, help="pairs of images a path; default --num-images")
+        add("--ppl-distance", choices=DISTANCES, default="auto", help="auto: lpips where its weights are, else efficientnet")
         add("--ppl-face-crop", action="store_true", help="compare the middle of the picture, as StyleGAN did for faces")
 
     def check(self, evaluation: Evaluation) -> None:

@@ -24,6 +24,7 @@ from sarigan.metrics.information import InformationConfig, information
 from sarigan.metrics.linear_separability import SeparabilityConfig, linear_separability
 from sarigan.metrics.perceptual_path_length import PathLengthConfig, perceptual_path_length
 from sarigan.models.feature_networks.feature_network import FeatureNetwork
+from sarigan.models.feature_networks.networks_by_name import NETWORKS
 from sarigan.models.generator import Generator
 from sarigan.training.state import TrainingState
 
@@ -104,7 +105,7 @@ def test_every_metric_is_gathered_and_computed_in_full_precision(
 ) -> None:  # fmt: skip
     """Without it, the path length of a GPU's default TF32 is 40 times the true one."""
     monkeypatch.setattr(SeparabilityConfig, "required_images", lambda self, num_dimensions: 40)
-    networks = dict.fromkeys(("inception", "vgg16", "efficientnet"), small_network)
+    networks = dict.fromkeys(NETWORKS, small_network)
     arguments = {"ppl_samples": 4, "premise_images": 4, "attribute_classifiers": "avatars"}
     made = evaluation(
         state, discriminator=state.system.discriminator, data=as_dataset(smooth_images(12, 8)), networks=networks,
@@ -131,6 +132,20 @@ def test_path_length_by_the_paths_asked_for(state: TrainingState) -> None:
     expected = perceptual_path_length(state.system.generator, PixelDistance(), config)
     assert report.results[0].value == pytest.approx(expected.value, rel=1e-9)
     assert report.results[0].network == "pixels"
+
+
+def test_the_distance_of_a_path_length(state: TrainingState, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--ppl-distance, else the default; its name is part of the result's."""
+    asked = []
+    monkeypatch.setattr(
+        "sarigan.metrics.evaluation.open_perceptual_distance", lambda device, name: asked.append(name) or PixelDistance()
+    )
+    for option in ({}, {"ppl_distance": "stlpips_vgg"}):
+        arguments = {"ppl_paths": "w_end", "ppl_samples": 12, **option}
+        generator = state.system.generator.eval()
+        report = evaluate(Evaluation(CONFIG, torch.device("cpu"), generator=generator, arguments=arguments), ["ppl"])
+        assert list(report.values()) == ["ppl_w_end_pixels"]
+    assert asked == ["auto", "stlpips_vgg"]
 
 
 def test_path_length_of_the_middle_of_the_picture(state: TrainingState) -> None:

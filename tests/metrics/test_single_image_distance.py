@@ -8,10 +8,10 @@ import torch
 from scipy import linalg
 
 from sarigan.errors import InputError
-from sarigan.metrics.evaluation import open_network
 from sarigan.metrics.single_image_distance import position_moments, single_image_distances
 from sarigan.models.feature_networks import inception
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, metric_name, to_uint8
+from sarigan.models.feature_networks.networks_by_name import open_network
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torchvision.models import vgg16 as torchvision_vgg16
 
 from sarigan.errors import InputError
-from sarigan.metrics.evaluation import open_network
 from sarigan.models.feature_networks import inception, perceptual, published_file, vgg16
 from sarigan.models.feature_networks.efficientnet import EfficientNet
 from sarigan.models.feature_networks.feature_network import (
@@ -31,6 +30,7 @@ from sarigan.models.feature_networks.feature_network import (
     resize_tensorflow,
     to_uint8,
 )
+from sarigan.models.feature_networks.networks_by_name import open_network
 from sarigan.models.feature_networks.perceptual import EfficientNetDistance, Lpips, open_perceptual_distance
 
 
@@ -140,15 +140,15 @@ def test_wrong_weights(empty_caches: Path, monkeypatch: pytest.MonkeyPatch) -> N
     wrong = empty_caches / "wrong.pth"
     wrong.write_bytes(b"something else")
     with pytest.raises(InputError, match=r"wrong.pth: not InceptionV3 .* its SHA256 is [0-9a-f]{64}, .* is 6726825d"):
-        open_network("inception", inception_weights=wrong)
+        open_network("inception", weights=wrong)
     monkeypatch.setenv("SARIGAN_INCEPTION", str(wrong))
     with pytest.raises(InputError, match="wrong.pth: not InceptionV3"):
         open_network("inception")
     with pytest.raises(InputError, match="absent.pth: no such file"):
-        open_network("inception", inception_weights="absent.pth")
+        open_network("inception", weights="absent.pth")
     with pytest.raises(InputError, match="wrong.pth: not torchvision's VGG16"):
         vgg16.Vgg16(wrong)
-    with pytest.raises(InputError, match="feature network must be one of inception, efficientnet, vgg16, got 'vgg'"):
+    with pytest.raises(InputError, match="feature network must be one of inception, efficientnet, vgg16, dinov2, got 'vgg'"):
         open_network("vgg")
 
 

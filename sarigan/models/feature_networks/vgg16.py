@@ -20,7 +20,7 @@ WEIGHTS = PublishedFile(
     url="https://download.pytorch.org/models/vgg16-397923af.pth",
     sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     variable="SARIGAN_VGG16",
-    instead="without it, precision_recall runs in EfficientNet's features as precision_efficientnet",
+    instead="without it, precision, recall and distances of images run in EfficientNet's features and are named so",
 )
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet in 0..1
 
