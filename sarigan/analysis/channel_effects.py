@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sarigan.analysis.channel_awareness import ConditionalGenerator
+from sarigan.analysis.channel_awareness import ConditionalGenerator, expected_relu
 from sarigan.layers.intervention import ChannelEdit
+from sarigan.layers.style import StyleCodes
 
 NOTHING = 1.0  # grey levels of 255, mean over images, pixels and colours
 MIN_SHARE = 0.01  # of the picture: the share of a few pixels, perhaps misread ones, says nothing
@@ -53,6 +54,13 @@ def channel_effect(
 def strongest_channels(values: Tensor, count: int) -> list[int]:
     """The channels of highest A [C], strongest first."""
     return values.argsort(descending=True, stable=True)[:count].tolist()
+
+
+def channel_use(codes: StyleCodes) -> list[tuple[int, float]]:
+    """(channel, `expected_relu` of its gain and bias), most used first: codes of one image in a class-conditional layer."""
+    assert codes.z_bias is not None
+    values = expected_relu(codes.z_bias[0], codes.z_scale[0])
+    return [(channel, float(values[channel])) for channel in strongest_channels(values, len(values))]
 
 
 def part_lift(change: Tensor, masks: Tensor, num_parts: int) -> Tensor:

@@ -1,33 +1,25 @@
 """Are edits of groups local? Where h_i + delta changes the image, against the same edit of random channel sets.
 
-Delta_i(p) = E |G(h_i + delta_i) - G|, delta_i found so that all sets change the image by the same mean;
+Delta_i(p) = E |G(h_i + delta_i) - G|, of edits that change the image by the same mean (`group_edits.py`);
 lift_ik = (sum_{M_k} Delta_i / sum Delta_i) / (|M_k| / P): 1 is what an evenly spread change has;
 spread_i = exp(entropy of Delta_i / sum Delta_i) / P per image: 1 is everywhere, 0 one pixel.
-Every set, the model's own groups included, is edited through `Regrouping`: the same operation on other channels.
 The report holds this score and that of `part_iou`, as one JSON record and as a sentence with chance beside every number.
 Legend: N images, G groups, K parts, P positions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sarigan.analysis.part_iou import PartIoU, PartMasks, layer_features, layer_part_iou
-from sarigan.layers.intervention import Edit, Intervention, Regrouping
+from sarigan.analysis.group_edits import GroupEdits, Judge, occupied_groups
+from sarigan.analysis.part_iou import PartIoU, PartMasks
 from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
 from sarigan.models.generator import Generator
 from sarigan.progress import progress_bar
-
-MEAN_CHANGE = 0.02  # of images in -1..1
-NUM_CALIBRATION_IMAGES = 16
-MAX_TRIALS = 10
-TOLERANCE = 0.05  # of MEAN_CHANGE
-MAX_DELTA = 1000.0
 
 
 @dataclass
@@ -42,93 +34,81 @@ class EditLocality:
     group_best: list[NullTest | None]
 
 
+class PartChange:
+    """Judges of edited images: on which parts their change falls, and how far it is spread."""
+
+    def __init__(self, before: Tensor, masks: Tensor, num_parts: int) -> None:
+        """before [N,3,R,R] and their masks int64 [N,R,R]."""
+        self.before, self.weight = before, F.one_hot(masks, num_parts).float()
+        self.area = self.weight.mean(dim=(0, 1, 2))
+
+    def share(self, images: Tensor) -> Tensor:
+        """The share of the change on each part [K]."""
+        change = self._change(images)
+        return torch.einsum("nhw,nhwk->k", change, self.weight) / change.sum()
+
+    def spread(self, images: Tensor) -> Tensor:
+        """exp(entropy) / P of the change, a mean over images: a scalar."""
+        change = self._change(images)
+        p = (change / change.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)).flatten(start_dim=1)
+        return (torch.special.entr(p).sum(dim=1).exp() / p.shape[1]).mean()
+
+    def judges(self) -> dict[str, Judge]:
+        """Both, by name."""
+        return {"share": self.share, "spread": self.spread}
+
+    def lift(self, share: Tensor) -> Tensor:
+        """Shares [...,K] over the parts' areas."""
+        return share / self.area.clamp_min(1e-12)
+
+    def best_lift(self, share: Tensor) -> Tensor:
+        """The lift of the part that has the largest, of shares [...,K]."""
+        return self.lift(share)[..., self.area > 0].amax(dim=-1)
+
+    def _change(self, images: Tensor) -> Tensor:
+        return (images - self.before).abs().mean(dim=1)
+
+
 @torch.no_grad()
 def edit_locality(
     generator: Generator, layer: str, latents: Tensor, masks: Tensor, num_parts: int, groups: Tensor, num_groups: int,
     num_partitions: int = 20, batch_size: int = 32, show_progress: bool = False,
 ) -> EditLocality:  # fmt: skip
     """latents [N,L,w_dim], masks int64 [N,R,R] of the unedited images with fixed noise, groups [C]."""
-    occupied = (torch.bincount(groups, minlength=num_groups) > 0).nonzero().flatten().tolist()
-    weight = F.one_hot(masks, num_parts).float()
-    area = weight.mean(dim=(0, 1, 2))
+    edits = GroupEdits(generator, layer, latents, batch_size)
+    judge = PartChange(edits.before, masks, num_parts)
     partitions = [groups.cpu(), *random_partitions(groups, num_partitions)]
-    lifts, spreads, shares = [], [], []
-    bar = progress_bar(total=len(partitions) * len(occupied), desc="edits", disable=not show_progress)
-    before = _images(generator, latents, (), batch_size)  # regrouping alone changes nothing
-    delta = 0.3
-    for partition in partitions:
-        regroup = Regrouping(layer, partition)
-        share, spread = [], []
-        for group in occupied:
-            change, delta = _change_map(generator, regroup, group, latents, before, min(delta, 10.0), batch_size)
-            share.append(torch.einsum("nhw,nhwk->k", change, weight) / change.sum())
-            p = (change / change.sum(dim=(1, 2), keepdim=True).clamp_min(1e-12)).flatten(start_dim=1)
-            spread.append((torch.special.entr(p).sum(dim=1).exp() / p.shape[1]).mean())
-            bar.update()
-        shares.append(torch.stack(share))
-        lifts.append(torch.stack(share) / area.clamp_min(1e-12))
-        spreads.append(float(torch.stack(spread).mean()))
-    bar.close()
-    best = torch.stack(lifts)[:, :, area > 0].amax(dim=2).numpy()
-    full = torch.full((num_groups, num_parts), float("nan"))
+    total = len(partitions) * len(occupied_groups(groups))
+    with progress_bar(total=total, desc="edits", disable=not show_progress) as bar:
+        answers = edits.judged(partitions, judge.judges(), bar.update)
+    return locality_of(judge, answers, groups, num_groups)
+
+
+def locality_of(judge: PartChange, answers: Mapping[str, Tensor], groups: Tensor, num_groups: int) -> EditLocality:
+    """From the answers [1 + P,G',...] about the groups [C], which come first, and about P random partitions."""
+    share, spread = answers["share"], answers["spread"].mean(dim=1).numpy()
+    best, places = judge.best_lift(share).numpy(), occupied_groups(groups)
+    full = torch.full((num_groups, share.shape[-1]), float("nan"))
     single: list[NullTest | None] = [None] * num_groups
-    for row, group in enumerate(occupied):
+    for row, group in enumerate(places):
         single[group] = null_test(float(best[0, row]), best[1:, row])
     return EditLocality(
-        full.index_copy(0, torch.tensor(occupied), shares[0]),
-        full.index_copy(0, torch.tensor(occupied), lifts[0]),
-        area,
+        full.index_copy(0, torch.tensor(places), share[0]),
+        full.index_copy(0, torch.tensor(places), judge.lift(share[0])),
+        judge.area,
         null_test(float(best[0].mean()), best[1:].mean(axis=1)),
-        null_test(-spreads[0], -np.array(spreads[1:])),
+        null_test(-float(spread[0]), -spread[1:]),
         single,
     )
 
 
-def _change_map(
-    generator: Generator, regroup: Regrouping, group: int, latents: Tensor, before: Tensor, start: float, batch_size: int
-) -> tuple[Tensor, float]:
-    """Mean |change| over colours [N,R,R] at the delta that changes the first images by MEAN_CHANGE on average, and delta."""
-    few = NUM_CALIBRATION_IMAGES
-    delta, low, high = start, 0.0, MAX_DELTA
-    for _ in range(MAX_TRIALS):
-        edited = _images(generator, latents[:few], [regroup, _shift(regroup.layer, group, delta)], batch_size)
-        change = float((edited - before[:few]).abs().mean())
-        if abs(change / MEAN_CHANGE - 1) < TOLERANCE or delta == MAX_DELTA:
-            break
-        low, high = (delta, high) if change < MEAN_CHANGE else (low, delta)
-        # The change is nearly proportional to a small delta; where it is not, halve the bracket.
-        delta = delta * MEAN_CHANGE / max(change, 1e-9)
-        if not low < delta < high:
-            delta = (low + high) / 2 if high < MAX_DELTA else min(8 * low, MAX_DELTA)
-    edited = _images(generator, latents, [regroup, _shift(regroup.layer, group, delta)], batch_size)
-    return (edited - before).abs().mean(dim=1), delta
-
-
-def _shift(layer: str, group: int, delta: float) -> Intervention:
-    return Intervention(layer, group, "h", "shift", float(delta), torch.ones(1))
-
-
-def _images(generator: Generator, latents: Tensor, edits: Sequence[Edit], batch_size: int) -> Tensor:
-    parts = [generator.synthesize(part, "fixed", edits).images.float().cpu() for part in latents.split(batch_size)]
-    return torch.cat(parts)
-
-
-def measure_locality(
-    generator: Generator, layer: str, latents: torch.Tensor, masks: PartMasks,
-    num_permutations: int = 1000, num_partitions: int = 20, batch_size: int = 32, show_progress: bool = False,
-) -> dict[str, Any]:  # fmt: skip
-    """Part IoU and edit locality of the groups of a layer, for latents [N,L,w_dim] whose images the masks are of."""
-    features = layer_features(generator, [layer], latents, batch_size)[layer]
-    iou = layer_part_iou(generator, layer, features, masks, num_permutations, show_progress=show_progress)
-    grouping = generator.grouped_layer(layer).grouping
-    groups = grouping.membership().argmax(dim=1).cpu()
-    edits = edit_locality(
-        generator, layer, latents, masks.masks, len(masks.names), groups, grouping.num_groups,
-        num_partitions, batch_size, show_progress,
-    )  # fmt: skip
+def locality_record(
+    layer: str, num_images: int, groups: Tensor, iou: PartIoU, edits: EditLocality, masks: PartMasks
+) -> dict[str, Any]:
+    """Part IoU and edit locality of the groups of a layer as one record: tests, a row a group, the verdict."""
     return {
         "layer": layer,
-        "num_images": len(latents),
+        "num_images": num_images,
         "parts": list(masks.names),
         "masks": masks.source,
         "area": _rounded(edits.area),

@@ -132,6 +132,13 @@ class IouScorer:
         union = active.sum(dim=0)[:, None] + self.part_sizes - overlap
         return torch.where(sizes[:, None] > 0, overlap / union.clamp_min(1), 0.0)
 
+    def null(self, groups: Tensor, num_groups: int, num_permutations: int, show_progress: bool = False) -> Tensor:
+        """IoU [P,G',K] of the G' occupied groups of random partitions of the sizes of groups [C]."""
+        occupied = torch.bincount(groups, minlength=num_groups) > 0
+        partitions = random_partitions(groups, num_permutations)
+        bar = progress_bar(partitions, desc="permutations", disable=not show_progress)
+        return torch.stack([self(partition, num_groups)[occupied] for partition in bar])
+
 
 def part_iou(
     features: Tensor, masks: Tensor, num_parts: int, groups: Tensor, num_groups: int,
@@ -139,12 +146,14 @@ def part_iou(
 ) -> PartIoU:  # fmt: skip
     """IoU of groups [C] with parts, and its null over permutations of the channels. features [N,C,H,W], masks [N,R,R]."""
     scorer = IouScorer(features, masks, num_parts, absolute)
-    iou = scorer(groups, num_groups)
+    null = scorer.null(groups, num_groups, num_permutations, show_progress)
+    return iou_against(scorer(groups, num_groups), null, groups)
+
+
+def iou_against(iou: Tensor, null: Tensor, groups: Tensor) -> PartIoU:
+    """The tests of iou [G,K] of groups [C] against null [P,G',K] of random ones of equal sizes, G' of them occupied."""
+    num_groups = len(iou)
     occupied = torch.bincount(groups, minlength=num_groups) > 0
-    partitions = random_partitions(groups, num_permutations)
-    null = torch.stack(
-        [scorer(p, num_groups)[occupied] for p in progress_bar(partitions, desc="permutations", disable=not show_progress)]
-    )
     best = null.amax(dim=2).numpy()
     score = iou[occupied].amax(dim=1).numpy()
     assigned = np.array([_assignment_mean(table) for table in null.numpy()])

@@ -16,7 +16,7 @@ MARKS = {"ok": "ok  ", "note": "note", "bad": "BAD "}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, help="whose data and method to check; default: the built-in avatars")
-    parser.add_argument("--run-dir", type=Path, default=Path("runs"))
+    parser.add_argument("--run-dir", type=Path, help="where the run would go; default runs/<name of the config>, as of train")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     arguments = parser.parse_intermixed_args()
     with exit_on_input_error():
@@ -24,8 +24,9 @@ def main() -> None:
         if arguments.config is None:
             overrides = ["generator.resolution=64", *overrides]
         config = load_config(arguments.config, overrides)
+        run_dir = arguments.run_dir or Path("runs") / (arguments.config.stem if arguments.config else "")
         findings = []
-        for finding in examine(config, arguments.run_dir):
+        for finding in examine(config, run_dir):
             findings.append(finding)
             print(f"{MARKS[finding.verdict]} {finding.subject:<9} {finding.text}", flush=True)
     bad = sum(finding.verdict == "bad" for finding in findings)

@@ -30,9 +30,9 @@ def main() -> None:
         address.check_free()
         model = open_model(options.checkpoint, resolve_device(options.device, "--device"))
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: the folder of uploads goes
-        with served(model, address) as url:
-            print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
-            try:
+        try:
+            with served(model, address) as url:
+                print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
                 threading.Event().wait()
-            except KeyboardInterrupt:
-                print("ended")
+        except KeyboardInterrupt:
+            print("ended")

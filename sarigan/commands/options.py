@@ -20,9 +20,15 @@ from sarigan.pretrained import source_name
 MAX_NAME = 60  # letters of one setting in the name of a folder
 
 
-def add_sampling_options(parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7) -> None:
-    """The checkpoint and how images are sampled from it."""
-    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_32")
+def add_sampling_options(
+    parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7, several: bool = False
+) -> None:  # fmt: skip
+    """The checkpoint, or `several`, and how images are sampled from it."""
+    kinds = "a run directory, a checkpoint file or a model, as avatars_32"
+    if several:
+        parser.add_argument("checkpoint", type=Path, nargs="+", metavar="MODEL", help=kinds)
+    else:
+        parser.add_argument("checkpoint", type=Path, help=kinds)
     parser.add_argument("--truncation", type=float, default=psi, metavar="PSI", help=f"of w to its mean; default {psi}, 1: off")
     parser.add_argument("--truncation-cutoff", type=int, metavar="N", help="truncate the first N latents only")
     parser.add_argument("--noise", choices=NOISES, default=noise, help="the same for all images, new by seed, or none")

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from sarigan.data.batch import Batch
 from sarigan.data.image_folder import files_below, is_image_name
-from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.data.layouts.edges import instance_edges
-from sarigan.data.layouts.files import LayoutReader, read_numbers, resized_numbers
-from sarigan.data.layouts.folder import FolderOrZip, read_table
+from sarigan.data.layouts.files import LayoutReader, read_numbers
+from sarigan.data.layouts.one_layout import fitted, layout_reader
 from sarigan.device import resolve_device
 from sarigan.editing.seeds import parse_seeds
 from sarigan.errors import InputError, exit_on_input_error
@@ -29,7 +28,7 @@ from sarigan.files.paths import kind_of, output_folder
 from sarigan.files.picture import BrokenPicture, decode_picture, read_picture
 from sarigan.files.reading import reason_of
 from sarigan.pretrained import load_semantic_layout
-from sarigan.systems.semantic_layout.synthesis import draw_styles, paint, region_noise
+from sarigan.systems.semantic_layout.synthesis import paint_styles
 from sarigan.systems.semantic_layout.system import SemanticLayoutSystem
 from sarigan.visualization.layout_sheet import layout_sheet
 from sarigan.visualization.sheet import pictures
@@ -62,12 +61,13 @@ def main() -> None:
         check_options(options, system)
         check_names([*(path.stem for path in options.style), *{str(seed) for seed in seeds}], "--style")
         styles = {path.stem: read_style(path) for path in options.style}
-        layouts, reader = layouts_at(options.layout), layout_reader(options, system.config.data)
+        colors = None if options.colors is None else str(options.colors)
+        layouts, reader = layouts_at(options.layout), layout_reader(system.config.data, colors)
         rows: list[tuple[Tensor | None, dict[str, Tensor]]] = []
         names: list[str] = []
         for path, name in layouts:
             batch = read_layout(path, reader, options.instances, system.config.image_size)
-            made = make_images(system, batch, seeds, styles, options.by_region)
+            made = paint_styles(system.average.module, system.channels, batch, seeds, styles, options.by_region)
             for label, image in made.items():
                 target = options.output / f"{name}-{label}.png"
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,33 +116,14 @@ def check_names(names: list[str], where: str) -> None:
         raise InputError(f"{where}: two images would have the name {name!r}; rename a picture")
 
 
-def layout_reader(options: argparse.Namespace, data: LayoutDataConfig) -> LayoutReader:
-    """Reads layouts as the training did, with its table of colours, which may lie in the training set, or --colors."""
-    colors = None
-    if options.colors is not None:
-        colors = read_table(None, str(options.colors))
-    elif data.colors is not None:
-        is_there = data.path is not None and kind_of(Path(data.path)) is not None
-        colors = read_table(FolderOrZip(Path(str(data.path))) if is_there else None, data.colors)
-    return LayoutReader(data.num_classes, data.void, colors)
-
-
 def read_layout(path: Path, reader: LayoutReader, instances: Path | None, size: tuple[int, int]) -> Batch:
     """A layout as training reads it, resized nearest to the model's size (height, width), whose aspect it must have."""
-    layout = fitted(reader.read(picture_bytes(path), str(path)), size, path)
+    layout = fitted(reader.read(picture_bytes(path), str(path)), size, str(path))
     edges = None
     if instances is not None:
         numbers = read_numbers(picture_bytes(instances), str(instances))
-        edges = torch.from_numpy(instance_edges(fitted(numbers, size, instances)))[None]
+        edges = torch.from_numpy(instance_edges(fitted(numbers, size, str(instances))))[None]
     return Batch(torch.zeros(1, 3, *size, dtype=torch.uint8), layout=torch.from_numpy(layout)[None], edges=edges)
-
-
-def fitted(numbers: np.ndarray, size: tuple[int, int], path: Path) -> np.ndarray:
-    """Resized nearest; InputError for another aspect than that of `size` (height, width)."""
-    height, width = numbers.shape
-    if height * size[1] != width * size[0]:
-        raise InputError(f"{path}: is {width}x{height}, the model makes {size[1]}x{size[0]}; a layout must have that aspect")
-    return resized_numbers(numbers, size)
 
 
 def picture_bytes(path: Path) -> bytes:
@@ -163,18 +144,3 @@ def read_style(path: Path) -> Tensor:
     except BrokenPicture as error:
         raise InputError(f"{path}: not a readable image ({reason_of(error)})") from None
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
-
-
-def make_images(
-    system: SemanticLayoutSystem, batch: Batch, seeds: list[int], styles: dict[str, Tensor], by_region: bool
-) -> dict[str, Tensor]:
-    """Images [1,3,H,W] by seed and by the name of a style."""
-    made: dict[str, Tensor] = {}
-    generator, channels = system.average.module, system.channels
-    assert batch.layout is not None
-    for seed in seeds:
-        noise = region_noise(generator, batch.layout, seed) if by_region else None
-        made[str(seed)] = paint(generator, channels, batch, draw_styles(generator, [seed]), noise_map=noise)
-    for name, reference in styles.items():
-        made[name] = paint(generator, channels, batch, draw_styles(generator, [0]), reference)
-    return made

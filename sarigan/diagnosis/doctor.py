@@ -22,6 +22,7 @@ from sarigan.metrics.catalogue import metrics_named
 from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.runs.resume import resume_summary
+from sarigan.runs.summary import size_text
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
@@ -151,7 +152,7 @@ def disk(run_dir: Path, config: Config) -> Iterator[Finding]:
     # The best and one that is being written, beside those that are kept.
     need = checkpoint_size(config) * (config.training.num_checkpoints + 2)
     verdict = "ok" if free > 2 * need else "bad" if free < need else "note"
-    yield Finding(verdict, "disk", f"{place}: {free / GIB:.1f} GiB free, checkpoints take up to {need / GIB:.1f} GiB")
+    yield Finding(verdict, "disk", f"{place}: {size_text(free)} free, checkpoints take up to {size_text(need)}")
     if not place.is_dir():
         yield Finding("bad", "disk", f"{run_dir}: {place} is a file")
     elif not os.access(place, os.W_OK):
@@ -255,8 +256,10 @@ def metrics(config: Config) -> Iterator[Finding]:
     if not config.metrics.names:
         return
     state, wanted = tiny_state(config), config.metrics
-    protocol = EvaluationConfig(wanted.num_images, wanted.num_real_images, wanted.preprocessing, batch_size=wanted.batch_size)
-    evaluation = Evaluation(protocol, state.precision.device, data=noise_for(state), **state.system.evaluation_inputs())
+    noise = noise_for(state)
+    num_real = min(wanted.num_real_images or len(noise), len(noise))  # more would be warned of, which says nothing of the data
+    protocol = EvaluationConfig(wanted.num_images, num_real, wanted.preprocessing, batch_size=wanted.batch_size)
+    evaluation = Evaluation(protocol, state.precision.device, data=noise, **state.system.evaluation_inputs())
     for metric in metrics_named(wanted.names):
         metric.check(evaluation)
     yield Finding("ok", "metrics", f"{', '.join(wanted.names)} every {wanted.interval_kimg:g} kimg")

@@ -39,7 +39,7 @@ def estimate_lines(config: Config, dataset: ImageDataset, run_dir: Path, num_ran
         time = time_text(config, seconds_of_step(config, dataset))
     return [
         f"time: {time}",
-        f"memory: {size_text(count_step(config).memory_bytes(plan))} a process, counted",
+        f"memory: {size_text(count_step(config).memory_bytes(plan))} a process, counted; PyTorch itself comes on top",
         f"disk: {num_files(config)} checkpoints of {size_text(checkpoint_size(config))} in {run_dir}",
     ]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sarigan.editing.seeds import LatentSource, SeedLatents, labels_of_seeds, latents_of_seeds, noise_of_seeds
-from sarigan.layers.intervention import Edit, Intervention, check_place
+from sarigan.layers.intervention import Edit, Intervention, check_layer
 from sarigan.models.generator import Generator
 from sarigan.models.synthesis import SkipSynthesis
 from sarigan.progress import progress_bar
@@ -104,10 +104,10 @@ def record_layer_inputs(generator: Generator, layers: Sequence[str]) -> Iterator
     """In the block, each call of the generator puts the inputs [N,C,H,W] of these layers' convolutions into the dictionary.
 
     Codes have not acted on them yet (SariGAN Fig. 3). Calls that other threads make meanwhile are not recorded.
-    InputError for a layer without groups.
+    InputError for a layer that is not there.
     """
     for name in layers:
-        check_place(name, None, generator.synthesis.num_groups())
+        check_layer(name, generator.synthesis.num_channels())
     found: dict[str, Tensor] = {}
     thread = threading.get_ident()
 

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from sarigan.editor.completing import MAX_COMPLETIONS, CompletionModel, read_hole
-from sarigan.editor.markup import image_markup, message_markup, picture_url
+from sarigan.editor.markup import image_markup, message_markup, picture_url, row_markup
 from sarigan.editor.projecting import read_photograph, read_upload
 from sarigan.editor.requests import answered, decimal, whole
 from sarigan.editor.wiring import slider
@@ -59,7 +59,7 @@ class CompletionPage:
             figures = [f'<figure><img src="{hole}" alt="the photograph with its hole"></figure>']
             for number, picture in enumerate(pictures(images), start=first):
                 figures.append(image_markup(picture_url(picture), f"completion of seed {number}", f"completion-{number}.png"))
-            shown[0] = '<div class="row">' + "".join(f"<div>{figure}</div>" for figure in figures) + "</div>"
+            shown[0] = row_markup(figures)
 
         line = message_markup(*answered(run))
         return shown[0], line

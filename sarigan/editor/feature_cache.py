@@ -40,8 +40,11 @@ class FeatureCache:
         by_layer = synthesis.edits_by_layer(edits)
         names = synthesis.layer_names()
         keys = [
-            # A layer takes latent i, the ToRGB after it i + 1.
-            (_bits(latents[:, i : i + 2]), _bits(noise[i]), tuple(map(edit_key, by_layer.get(name, ()))))
+            (
+                _bits(latents[:, synthesis.latents_of_layer(i)]),
+                _bits(noise[i]) if noise else b"",
+                tuple(map(edit_key, by_layer.get(name, ()))),
+            )
             for i, name in enumerate(names)
         ]
         same = next((i for i, key in enumerate(keys) if i >= len(self._keys) or key != self._keys[i]), len(keys))
@@ -75,5 +78,5 @@ def edit_key(edit: Any) -> tuple[Any, ...]:
 
 
 def _num_bytes(partial: PartialSynthesis) -> int:
-    tensors = (partial.x, partial.images) if partial.images is not None else (partial.x,)
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    tensors = (partial.x, partial.images, partial.block_input)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor is not None)

@@ -22,6 +22,7 @@ from sarigan.visualization.sheet import make_sheet, pictures
 
 MAX_FRAMES = 240
 NUM_SHEET_SEEDS, SHEET_COLUMNS = 16, 8
+MAX_SHEET_CLASSES = 64
 
 
 def between(generator: Generator, first: Recipe, last: Recipe, share: float) -> tuple[Tensor, list[FileEdit]]:
@@ -51,32 +52,58 @@ def _differ_in_amount(a: Change, b: Change) -> bool:
     return same and a.place == b.place
 
 
-def frames(session: Session, count: int) -> Iterator[Tensor]:
-    """Images [1,3,R,R] from the kept state to the present one, under the noise of the first. InputError without a state."""
-    if session.kept is None:
-        raise InputError("keep a state first: it is where the film starts, the present picture is where it ends")
+def frames(generator: Generator, first: Recipe, last: Recipe, count: int) -> Iterator[Tensor]:
+    """Images [1,3,R,R] from one state to another, under the noise of the first."""
     if not 2 <= count <= MAX_FRAMES:
         raise InputError(f"a film has 2 to {MAX_FRAMES} pictures, got {count}")
-    generator, first, last = session.model.generator, session.kept, session.recipe
     noise = first.noise_maps(generator)
     for index in range(count):
         latents, edits = between(generator, first, last, index / (count - 1))
         yield from rendered_batches(generator, latents, noise, None, edits)
 
 
-def strip(session: Session, count: int = 8) -> Image.Image:
+def from_kept(session: Session) -> tuple[Recipe, Recipe]:
+    """The kept state and the present one. InputError without a kept one."""
+    if session.kept is None:
+        raise InputError("keep a state first: it is where the film starts, the present picture is where it ends")
+    return session.kept, session.recipe
+
+
+def from_class(session: Session, first: str, last: str) -> tuple[Recipe, Recipe]:
+    """The present state in one class and in another. InputError for a class that is not there, and for a projected picture."""
+    for name in (first, last):
+        session.model.generator.class_index(name)
+    if session.recipe.given is not None:
+        raise InputError("the picture has latents of its own; choose a seed first, whose latents follow the class")
+    return replace(session.recipe, class_name=first), replace(session.recipe, class_name=last)
+
+
+def strip(session: Session, ends: tuple[Recipe, Recipe], count: int = 8) -> Image.Image:
     """The way as one row of pictures."""
-    row = [picture for image in frames(session, count) for picture in pictures(image)]
+    row = [picture for image in frames(session.model.generator, *ends, count) for picture in pictures(image)]
     return make_sheet([row], [f"{index / (count - 1):.2f}" for index in range(count)])
 
 
-def film(session: Session, suffix: str, count: int) -> bytes:
+def film(session: Session, ends: tuple[Recipe, Recipe], suffix: str, count: int) -> bytes:
     """The way there and back as a film (`.gif` or `.mp4`). InputError for another suffix, and for MP4 without ffmpeg."""
-    there = [picture for image in frames(session, count) for picture in pictures(image)]
+    there = [picture for image in frames(session.model.generator, *ends, count) for picture in pictures(image)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"film{suffix}"
         save_video([*there, *there[-2:0:-1]], path, frames_per_second=20)
         return path.read_bytes()
+
+
+def classes_sheet(session: Session) -> Image.Image:
+    """The present seed in every class (the first 64), a row each: as it is, and edited. InputError for a projected picture."""
+    generator, noise = session.model.generator, session.recipe.noise_maps(session.model.generator)
+    names = session.model.class_names[:MAX_SHEET_CLASSES]
+    rows = []
+    for name in names:
+        state, _ = from_class(session, name, name)
+        states = [state.without_edits(), state] if state.changes else [state]
+        images = [image for s in states for image in rendered_batches(generator, s.latents(generator), noise, None, s.edits)]
+        rows.append(pictures(torch.cat(images)))
+    return make_sheet(rows, ("as it is", "edited")[: len(rows[0])], names)
 
 
 def seeds_sheet(session: Session, first_seed: int) -> Image.Image:

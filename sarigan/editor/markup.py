@@ -123,3 +123,8 @@ def image_markup(url: str, alt: str, name: str) -> str:
         f'<figure class="wide"><img src="{url}" alt="{escape(alt)}"></figure><a href="{url}" download="{escape(name)}">'
         f"Save {escape(name)}</a>"
     )
+
+
+def row_markup(cells: Sequence[str]) -> str:
+    """Pieces of a page side by side, in as many rows as they need."""
+    return f'<div class="row">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sarigan.analysis.part_iou import PartLabel, PartMasks, best_parts, layer_features, layer_part_iou, masks_of
-from sarigan.editing.factorization import factorized_directions, latent_deviation
+from sarigan.editing.factorization import factorized_directions, latent_deviation, style_matrix
 from sarigan.editing.group_editing import RANGES, latent_range, principal_directions
 from sarigan.editing.rendering import Sampling, render
 from sarigan.errors import InputError
@@ -45,11 +45,6 @@ class EditedModel:
     def _load(self) -> Loaded:
         file = find_source(self.source)
         generator, record = load_generator_and_record(file, self.device)
-        if not hasattr(generator.synthesis, "advance"):
-            raise InputError(
-                f"{self.source}: the editor takes SariGAN, StyleGAN2, StyleGAN and inpainting models; this one is"
-                " shown by: sarigan generate --class-sheet, sarigan edit_directions --channels"
-            )
         return Loaded(generator, file, data_name(record) == "avatars")
 
     @property
@@ -96,6 +91,30 @@ class EditedModel:
         """Whether any layer has groups."""
         return bool(self.generator.synthesis.num_groups())
 
+    @property
+    def has_directions(self) -> bool:
+        """Whether directions of w are known in closed form: of StyleGAN2 and SariGAN."""
+        try:
+            style_matrix(self.generator)
+        except InputError:
+            return False
+        return True
+
+    @property
+    def has_channel_use(self) -> bool:
+        """Whether how much a picture uses a channel is known in closed form: with class-conditional norms."""
+        return not self.has_directions and bool(self.layers())
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether any layer adds noise."""
+        return bool(self.generator.synthesis.noise_shapes())
+
+    @property
+    def class_names(self) -> list[str]:
+        """Empty for a model without classes."""
+        return self.generator.config.class_names
+
     def ranges(self) -> list[str]:
         """The names of `latent_range` that this resolution has."""
 
@@ -114,8 +133,10 @@ class EditedModel:
         if groups:
             smallest, largest = min(groups.values()), max(groups.values())
             parts.append(f"{largest if smallest == largest else f'{smallest} to {largest}'} groups a layer")
-        elif self.layers():
+        elif self.has_directions:
             parts.append("no groups, so channels, directions and styles can be edited")
+        elif self.layers():
+            parts.append("class-conditional norms, so classes, channels and styles can be edited")
         else:
             parts.append("StyleGAN, so only styles can be mixed")
         if config.class_names:

@@ -9,7 +9,7 @@ from sarigan.editing.seeds import NOISES
 from sarigan.editor.markup import edits_markup, message_markup
 from sarigan.editor.requests import decimal, whole
 from sarigan.editor.session import Session
-from sarigan.editor.tabs import directions_tab, files_tab, films_tab, mixing_tab, photograph_tab, sheet_tab
+from sarigan.editor.tabs import classes_tab, directions_tab, files_tab, films_tab, mixing_tab, photograph_tab, sheet_tab
 from sarigan.editor.wiring import OF_SEED, WIDGETS, Wiring, act, slider
 
 
@@ -45,7 +45,7 @@ class EditorPage(Wiring):
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=120)
             self.random = gr.Button("Random seed", min_width=120)
         self.truncation = slider(-1, 1.5, 0.7, step=0.05, label="Truncation psi (1: off)")
-        self.noise = gr.Radio(list(NOISES), value="fixed", label="Noise")
+        self.noise = gr.Radio(list(NOISES), value="fixed", label="Noise", visible=self.model.has_noise)
         self.classes = gr.Dropdown(
             [OF_SEED, *config.class_names], value=OF_SEED, label="Class", visible=bool(config.class_names)
         )
@@ -71,7 +71,7 @@ class EditorPage(Wiring):
         self.everything = [
             *self.shown, self.seed, self.truncation, self.noise, self.classes, self.strength, self.along, self.toward
         ]  # fmt: skip
-        for tab in (mixing_tab, directions_tab, photograph_tab, films_tab, sheet_tab, files_tab):
+        for tab in (classes_tab, mixing_tab, directions_tab, photograph_tab, films_tab, sheet_tab, files_tab):
             tab(self)
 
     def _wire_picture(self) -> None:

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
 
 from sarigan.editing.projection import Projection, ProjectionConfig, Watch, project
@@ -37,8 +38,8 @@ def read_upload(path: str | None) -> Upload:
         return Upload(Path(path).name, file.read(MAX_UPLOAD_BYTES + 1))
 
 
-def read_photograph(upload: Upload, resolution: int) -> Tensor:
-    """The centre square [1,3,R,R] in -1..1. InputError naming the file, before a bomb is decoded."""
+def checked_upload(upload: Upload) -> bytes:
+    """The bytes of a picture within the bounds of an upload. InputError naming the file, before a bomb is decoded."""
     if len(upload.content) > MAX_UPLOAD_BYTES:
         raise InputError(f"{upload.name}: {len(upload.content):,} bytes; at most {MAX_UPLOAD_BYTES:,} are read")
     try:
@@ -46,10 +47,23 @@ def read_photograph(upload: Upload, resolution: int) -> Tensor:
             if image.width * image.height > MAX_UPLOAD_PIXELS:
                 size = f"{image.width} x {image.height}"
                 raise BrokenPicture(f"{size} pixels, at most {MAX_UPLOAD_PIXELS:,} are read; make it smaller first")
-        picture, _ = decode_picture(upload.content)
     except BrokenPicture as error:
         raise InputError(f"{upload.name}: not a picture that can be read ({error})") from None
-    return target_of(picture, resolution)
+    return upload.content
+
+
+def read_picture(upload: Upload) -> Image.Image:
+    """In RGB. InputError as `checked_upload`, and for a damaged file."""
+    content = checked_upload(upload)
+    try:
+        return decode_picture(content)[0]
+    except BrokenPicture as error:
+        raise InputError(f"{upload.name}: not a picture that can be read ({error})") from None
+
+
+def read_photograph(upload: Upload, resolution: int) -> Tensor:
+    """The centre square [1,3,R,R] in -1..1. InputError as `read_picture`."""
+    return target_of(read_picture(upload), resolution)
 
 
 def project_photograph(

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 
 from sarigan.editor.completing import CompletionModel
 from sarigan.editor.model import EditedModel
+from sarigan.editor.painting import LayoutModel
 from sarigan.editor.projecting import MAX_UPLOAD_BYTES
 from sarigan.errors import InputError
 from sarigan.pretrained import system_of
@@ -23,8 +24,11 @@ from sarigan.pretrained import system_of
 PASSWORD_VARIABLE = "SARIGAN_EDITOR_PASSWORD"
 USER = "sarigan"
 MIN_PASSWORD = 8
-Model = EditedModel | CompletionModel
-COMPLETING = ("inpainting", "two_stage_inpainting")
+Model = EditedModel | CompletionModel | LayoutModel
+# By the name of a system; of all others the generator is edited.
+MODELS: dict[str, Callable[[str, str | torch.device], Model]] = {
+    "inpainting": CompletionModel, "two_stage_inpainting": CompletionModel, "semantic_layout": LayoutModel,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,16 @@ def require_gradio() -> None:
 
 def open_model(source: str, device: str | torch.device = "cpu") -> Model:
     """The model of a source, by the system that it is of. InputError when there is none to read, or none that can be edited."""
-    return CompletionModel(source, device) if system_of(source) in COMPLETING else EditedModel(source, device)
+    return MODELS.get(system_of(source), EditedModel)(source, device)
 
 
 def _page(model: Model) -> Any:
     """The page of the model, `gradio.Blocks`."""
     from sarigan.editor.completion_page import CompletionPage
+    from sarigan.editor.layout_page import LayoutPage
     from sarigan.editor.page import EditorPage
 
-    pages: dict[type, Any] = {EditedModel: EditorPage, CompletionModel: CompletionPage}
+    pages: dict[type, Any] = {EditedModel: EditorPage, CompletionModel: CompletionPage, LayoutModel: LayoutPage}
     return pages[type(model)](model).build()
 
 

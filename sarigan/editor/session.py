@@ -62,7 +62,7 @@ class Session:
         return Pictures(original.images.float().cpu(), edited)
 
     def codes(self, layer: str) -> StyleCodes:
-        """Codes of a grouped layer, edited."""
+        """Codes of a layer with groups or class-conditional norm, edited."""
         return self._output().codes[layer]
 
     def layer_input(self, layer: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""The tabs beside that of the groups: mixing, directions, photograph, film, sheet of seeds, files."""
+"""The tabs beside that of the groups: classes, mixing, directions, photograph, film, sheet of seeds, files."""
 
 import threading
 from collections.abc import Callable
@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from sarigan.analysis.channel_effects import channel_use
 from sarigan.editing.group_editing import HALVES
-from sarigan.editor.films import film, seeds_sheet, strip
+from sarigan.editor.films import MAX_SHEET_CLASSES, classes_sheet, film, from_class, from_kept, seeds_sheet, strip
 from sarigan.editor.markup import command_markup, data_url, download_markup, image_markup, message_markup, picture_url
 from sarigan.editor.projecting import Cancelled, project_photograph, read_upload
 from sarigan.editor.requests import answered, decimal, whole
@@ -16,6 +17,41 @@ from sarigan.editor.session import Session
 from sarigan.editor.wiring import WIDGETS, Wiring, slider
 
 ALL_LAYERS = "all layers"
+NUM_CHANNELS = 8  # that are named as most used
+
+
+def classes_tab(page: Wiring) -> None:
+    """The way from one class to another, and the present picture in all classes. Nothing for a model without classes."""
+    names = page.model.class_names
+    if not names:
+        return
+    with gr.Tab("Classes", id="classes"):
+        gr.Markdown("The present seed and edits in other classes. The picture's own class: *Class*, below the seed.")
+        with gr.Row():
+            first = gr.Dropdown(names, value=names[0], label="From class", min_width=140)
+            last = gr.Dropdown(names, value=names[-1], label="To class", min_width=140)
+        count = slider(3, 16, 8, step=1, label="Pictures from class to class")
+        with gr.Row():
+            way, film_button, every = gr.Button("Way as a strip"), gr.Button("Way as a GIF"), gr.Button("All classes")
+        state = gr.HTML(message_markup(""), elem_classes="sar-message")
+        result = gr.HTML(elem_classes="sar-wide sar-downloads", label="Classes")
+
+    def class_strip(session: Session, first: str, last: str, count: float) -> tuple[str, str]:
+        picture = strip(session, from_class(session, first, last), whole(count, "pictures"))
+        return image_markup(picture_url(picture), f"the way from {first} to {last}", "classes.png"), ""
+
+    def class_film(session: Session, first: str, last: str, count: float) -> tuple[str, str]:
+        content = film(session, from_class(session, first, last), ".gif", 4 * whole(count, "pictures"))
+        return image_markup(data_url(content, "image/gif"), f"the way from {first} to {last} and back", "classes.gif"), ""
+
+    def all_classes(session: Session) -> tuple[str, str]:
+        line = f"The first {MAX_SHEET_CLASSES} of {len(names)} classes." if len(names) > MAX_SHEET_CLASSES else ""
+        return image_markup(picture_url(classes_sheet(session)), "the picture in every class", "all_classes.png"), line
+
+    outputs = [result, state]
+    way.click(making(page, class_strip), [first, last, count], outputs)
+    film_button.click(making(page, class_film), [first, last, count], outputs)
+    every.click(making(page, all_classes), None, outputs)
 
 
 def mixing_tab(page: Wiring) -> None:
@@ -41,14 +77,19 @@ def directions_tab(page: Wiring) -> None:
     channels = page.model.generator.synthesis.num_channels()
     if not channels:
         return
-    with gr.Tab("Directions", id="directions"):
-        gr.Markdown("Directions of w in closed form (SeFa), and single entries of a layer's style vector (StyleSpace).")
-        layer = gr.Dropdown([ALL_LAYERS, *channels], value=ALL_LAYERS, label="Layers that move")
-        number = gr.Number(0, label="Direction of w (0 is the strongest)", precision=0, minimum=0)
-        amount = slider(-6, 6, 0, step=0.1, label="Along it, in deviations of w")
-        channel_layer = gr.Dropdown(list(channels), value=[*channels][len(channels) // 2], label="Layer of the channel")
+    has_directions, has_use = page.model.has_directions, page.model.has_channel_use
+    middle = [*channels][len(channels) // 2]
+    with gr.Tab("Directions" if has_directions else "Channels", id="directions"):
+        with gr.Column(visible=has_directions):
+            gr.Markdown("Directions of w in closed form (SeFa), and single entries of a layer's style vector (StyleSpace).")
+            layer = gr.Dropdown([ALL_LAYERS, *channels], value=ALL_LAYERS, label="Layers that move")
+            number = gr.Number(0, label="Direction of w (0 is the strongest)", precision=0, minimum=0)
+            amount = slider(-6, 6, 0, step=0.1, label="Along it, in deviations of w")
+        channel_layer = gr.Dropdown(list(channels), value=middle, label="Layer of the channel")
         channel = gr.Number(0, label="Channel", precision=0, minimum=0)
-        shift = slider(-10, 10, 0, step=0.1, label="Added to the channel's style")
+        shift = slider(-10, 10, 0, step=0.1, label=f"Added to the channel's {'gain' if has_use else 'style'}")
+        use = gr.Button("Which channels does this picture use most?", visible=has_use)
+        found = gr.HTML(message_markup(""), elem_classes="sar-message")
 
     def move(session: Session, layer: str, number: float, amount: float) -> None:
         session.move_direction(whole(number, "direction"), amount, None if layer == ALL_LAYERS else (layer,))
@@ -56,8 +97,13 @@ def directions_tab(page: Wiring) -> None:
     def shift_channel(session: Session, layer: str, channel: float, amount: float) -> None:
         session.shift_channel(layer, whole(channel, "channel"), amount)
 
+    def most_used(session: Session, layer: str) -> tuple[str, ...]:
+        used = channel_use(session.codes(layer))[:NUM_CHANNELS]
+        return (f"{layer}: channel " + ", ".join(f"{channel} ({value:.2f})" for channel, value in used),)
+
     page.slide(amount, amount.release, [layer, number, amount], move)
     page.slide(shift, shift.release, [channel_layer, channel, shift], shift_channel)
+    use.click(making(page, most_used, 1), [channel_layer], [found])
 
 
 def photograph_tab(page: Wiring) -> None:
@@ -123,15 +169,17 @@ def films_tab(page: Wiring) -> None:
         return "", "This state is kept as the start."
 
     def make_gif(session: Session, count: float) -> tuple[str, str]:
-        content = film(session, ".gif", whole(count, "pictures"))
+        content = film(session, from_kept(session), ".gif", whole(count, "pictures"))
         return image_markup(data_url(content, "image/gif"), "the way from the kept state and back", "film.gif"), ""
 
     def make_strip(session: Session, count: float) -> tuple[str, str]:
-        url = picture_url(strip(session, min(whole(count, "pictures"), 16)))
+        url = picture_url(strip(session, from_kept(session), min(whole(count, "pictures"), 16)))
         return image_markup(url, "the way from the kept state to this one", "strip.png"), ""
 
     def make_mp4(session: Session, count: float) -> tuple[str, str]:
-        return download_markup([("film.mp4", film(session, ".mp4", whole(count, "pictures")), "video/mp4")]), ""
+        return download_markup(
+            [("film.mp4", film(session, from_kept(session), ".mp4", whole(count, "pictures")), "video/mp4")]
+        ), ""
 
     outputs = [result, state]
     keep.click(making(page, keep_state), None, outputs)

@@ -30,7 +30,7 @@ class RunRecord:
     log: list[dict[str, float]]
     samples: list[tuple[int, Path]]  # images seen, grid; oldest first
     metrics: list[dict[str, Any]]  # results of scripts/evaluate.py and of training, the newest of every kind
-    locality: list[dict[str, Any]]  # records of scripts/group_locality.py
+    locality: list[dict[str, Any]]  # records of scripts/semantics.py
     starts: list[dict[str, Any]] = field(default_factory=list)  # lines of history.jsonl
 
     def series(self, key: str) -> list[tuple[float, float]]:

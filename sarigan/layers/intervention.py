@@ -115,16 +115,44 @@ class Regrouping:
         check_place(self.layer, None, num_groups)
 
     def __call__(self, codes: StyleCodes) -> StyleCodes:
-        assert codes.membership is not None and codes.h_scale is not None
-        scale, offset = channel_affine(codes, epsilon=0.0)
-        if offset is not None:
-            raise InputError(f"layer {self.layer}: codes with biases cannot be regrouped")
+        assert codes.membership is not None
         num_groups = codes.membership.shape[1]
-        if len(self.groups) != scale.shape[1] or not 0 <= int(self.groups.min()) <= int(self.groups.max()) < num_groups:
-            raise InputError(f"layer {self.layer}: a regrouping has {scale.shape[1]} groups of 0 to {num_groups - 1}")
-        member = one_hot(self.groups.to(scale.device), num_groups, scale.dtype)
-        length = (scale.square() @ member / scale.shape[1]).sqrt()
-        return StyleCodes(scale, length, membership=member)
+        num_channels = codes.z_scale.shape[1]
+        if len(self.groups) != num_channels or not 0 <= int(self.groups.min()) <= int(self.groups.max()) < num_groups:
+            raise InputError(f"layer {self.layer}: a regrouping has {num_channels} groups of 0 to {num_groups - 1}")
+        return regrouped(codes, self.groups, num_groups, self.layer)
+
+
+def regrouped(codes: StyleCodes, groups: Tensor, num_groups: int, layer: str) -> StyleCodes:
+    """Codes of the same f (Eq. 5) for the groups [c] of the channels; the codes need no groups of their own."""
+    scale, offset = channel_affine(codes, epsilon=0.0)
+    if offset is not None:
+        raise InputError(f"layer {layer}: codes with biases cannot be regrouped")
+    member = one_hot(groups.to(scale.device), num_groups, scale.dtype)
+    length = (scale.square() @ member / scale.shape[1]).sqrt()
+    return StyleCodes(scale, length, membership=member)
+
+
+@dataclass(frozen=True)
+class PartitionShift:
+    """h_i + amount for a group i of any partition of a layer's channels, whether the layer has groups of its own or not.
+
+    `Regrouping` and a shift of h_i in one: so one edit compares learned groups, groups made afterwards and random ones, also
+    in StyleGAN2. groups [c]: the group of every channel.
+    """
+
+    layer: str
+    groups: Tensor
+    group: int
+    amount: float
+
+    def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
+        """InputError for a layer that is not there."""
+        check_layer(self.layer, num_channels)
+
+    def __call__(self, codes: StyleCodes) -> StyleCodes:
+        codes = regrouped(codes, self.groups, int(self.groups.max()) + 1, self.layer)
+        return Intervention(self.layer, self.group, "h", "shift", self.amount, torch.ones(1))(codes)
 
 
 @dataclass(frozen=True)
@@ -156,8 +184,7 @@ class ChannelEdit:
 
     def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
         """InputError for a layer or a channel that is not there."""
-        if self.layer not in num_channels:
-            raise InputError(f"no layer {self.layer!r}: the layers are {', '.join(num_channels) or 'none that can be edited'}")
+        check_layer(self.layer, num_channels)
         if not 0 <= self.channel < num_channels[self.layer]:
             raise InputError(
                 f"no channel {self.channel} in layer {self.layer}: the channels are 0 to {num_channels[self.layer] - 1}"
@@ -183,8 +210,7 @@ class GivenGains:
 
     def check(self, num_groups: Mapping[str, int], num_channels: Mapping[str, int]) -> None:
         """InputError for a layer that is not there, and for numbers of another shape."""
-        if self.layer not in num_channels:
-            raise InputError(f"no layer {self.layer!r}: the layers are {', '.join(num_channels)}")
+        check_layer(self.layer, num_channels)
         wanted = num_channels[self.layer]
         if self.gain.shape != self.bias.shape or self.gain.ndim != 2 or self.gain.shape[1] != wanted:
             shapes = f"{tuple(self.gain.shape)} and {tuple(self.bias.shape)}"
@@ -194,7 +220,7 @@ class GivenGains:
         return replace(codes, z_scale=self.gain.to(codes.z_scale), z_bias=self.bias.to(codes.z_scale))
 
 
-Edit = Intervention | Regrouping | ChannelEdit | GivenGains
+Edit = Intervention | Regrouping | PartitionShift | ChannelEdit | GivenGains
 
 
 def group_code(codes: StyleCodes, group: int, code: str) -> Tensor:
@@ -205,6 +231,12 @@ def group_code(codes: StyleCodes, group: int, code: str) -> Tensor:
     else:
         where, parts = torch.arange(codes.h_scale.shape[1], device=codes.h_scale.device) == group, (codes.h_scale, codes.h_bias)
     return torch.cat([part[:, where] for part in parts if part is not None], dim=1)
+
+
+def check_layer(layer: str, num_channels: Mapping[str, int]) -> None:
+    """InputError listing the valid ones unless the layer is a key of `num_channels`."""
+    if layer not in num_channels:
+        raise InputError(f"no layer {layer!r}: the layers are {', '.join(num_channels) or 'none that can be edited'}")
 
 
 def check_place(layer: str, group: int | None, num_groups: Mapping[str, int]) -> None:

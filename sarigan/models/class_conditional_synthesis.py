@@ -3,7 +3,7 @@
 Latents are [N,L,w_dim], w = [class code, z]: latent 0 makes the 4x4 features, latent l enters block l.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -16,7 +16,7 @@ from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.self_attention import SelfAttention
 from sarigan.layers.spectral_norm import SpectralConv2d, SpectralLinear
 from sarigan.layers.style import StyleCodes
-from sarigan.models.synthesis import GroupedLayer, SynthesisOutput
+from sarigan.models.synthesis import GroupedLayer, PartialSynthesis, SynthesisOutput
 
 
 class ConditionalLayer(nn.Module):
@@ -113,6 +113,10 @@ class ClassConditionalSynthesis(nn.Module):
         """The number of input channels of every layer, by its name."""
         return {name: layer.convolution.weight.shape[1] for name, layer in self.named_layers()}
 
+    def producing_kernels(self) -> dict[str, Tensor]:
+        """Empty: gains and biases of class-conditional norms have no groups."""
+        return {}
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """There is no noise."""
         return []
@@ -121,23 +125,57 @@ class ClassConditionalSynthesis(nn.Module):
         self, latents: Tensor, noise: Sequence[Tensor | None] = (), interventions: Sequence[Edit] = ()
     ) -> SynthesisOutput:
         """interventions (`ChannelEdit`, or any function StyleCodes -> StyleCodes of a layer) edit gains and biases."""
-        edits = by_layer(interventions, {}, self.num_channels()) if interventions else {}
+        partial, edits = self.begin(latents), self.edits_by_layer(interventions)
+        for _ in self.layer_names():
+            partial = self.advance(partial, latents, noise, edits)
+        return self.finish(partial)
+
+    def layer_names(self) -> list[str]:
+        """`8x8.up`, `8x8.conv`, ...: the steps of `advance`."""
+        return [name for name, _ in self.named_layers()]
+
+    def latents_of_layer(self, index: int) -> slice:
+        """Those that `advance` needs for a layer; of the first layer, those of `begin` too."""
+        return slice(0 if index == 0 else 1 + index // 2, 2 + index // 2)
+
+    def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
+        """The edits of every layer, in order; InputError for a layer or channel that is not there."""
+        return by_layer(interventions, {}, self.num_channels()) if interventions else {}
+
+    def begin(self, latents: Tensor) -> PartialSynthesis:
+        """The 4x4 features."""
         first = latents[:, 0, self.class_dim :]
         x = self.start(first[:, : self.chunk_dim] if self.chunk_dim else first)
         x = x.reshape(-1, self.first_width, 4, 4).contiguous(memory_format=_layout_of(self.to_rgb.weight))
-        codes: dict[str, StyleCodes] = {}
-        for index, (name, block) in enumerate(self.named_blocks(), start=1):
-            code = self.code(latents, index)
-            y, codes[f"{name}.up"] = block.up(x, code, edits.get(f"{name}.up", ()))
-            y, codes[f"{name}.conv"] = block.conv(y, code, edits.get(f"{name}.conv", ()))
-            # A 1x1 convolution of repeated pixels is the repeated 1x1 convolution.
-            x = y + upsampled(block.skip(x))
-            if block.attention is not None:
-                x = block.attention(x)
-        x = F.relu(self.last_norm(x))
+        return PartialSynthesis(x)
+
+    def advance(
+        self, partial: PartialSynthesis, latents: Tensor, noise: Sequence[Tensor | None], edits: Mapping[str, Sequence[Edit]]
+    ) -> PartialSynthesis:
+        """One more layer; at the end of a block also its shortcut. `forward` is all of these steps and no more."""
+        index = partial.num_layers
+        resolution = 8 << index // 2
+        block = self.blocks[f"{resolution}x{resolution}"]
+        assert isinstance(block, UpBlock)
+        is_up = index % 2 == 0
+        layer, name = (block.up, f"{resolution}x{resolution}.up") if is_up else (block.conv, f"{resolution}x{resolution}.conv")
+        y, code = layer(partial.x, self.code(latents, 1 + index // 2), edits.get(name, ()))
+        codes = {**partial.codes, name: code}
+        if is_up:
+            return PartialSynthesis(y, None, codes, index + 1, block_input=partial.x)
+        assert partial.block_input is not None
+        # A 1x1 convolution of repeated pixels is the repeated 1x1 convolution.
+        x = y + upsampled(block.skip(partial.block_input))
+        if block.attention is not None:
+            x = block.attention(x)
+        return PartialSynthesis(x, None, codes, index + 1)
+
+    def finish(self, partial: PartialSynthesis) -> SynthesisOutput:
+        """The output after the last layer."""
+        x = F.relu(self.last_norm(partial.x))
         with torch.autocast(x.device.type, enabled=False) if x.dtype == torch.float16 else nullcontext():
             images = self.to_rgb(wide_range(x))
-        return SynthesisOutput(torch.tanh(full_precision(images)), codes)
+        return SynthesisOutput(torch.tanh(full_precision(images)), dict(partial.codes))
 
 
 def upsampled(x: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from sarigan.layers.base_grouping import Grouping
 from sarigan.layers.conv import EqualizedConv2d
 from sarigan.layers.grouping import GroupingConfig, build_grouping
 from sarigan.layers.intervention import Edit, by_layer
+from sarigan.layers.modulation.demodulation import channel_affine
 from sarigan.layers.modulation.forms import ActivationModulation, WeightModulation
 from sarigan.layers.normalization import full_precision, wide_range
 from sarigan.layers.resample import upsample_2x
@@ -71,6 +72,7 @@ class PartialSynthesis:
     images: Tensor | None = None  # [N,3,H,W], the sum of the ToRGBs so far
     codes: Mapping[str, StyleCodes] = field(default_factory=dict)  # of the grouped layers so far
     num_layers: int = 0
+    block_input: Tensor | None = None  # [N,c,h,w], inside a block with a shortcut around it
 
 
 @dataclass
@@ -196,12 +198,25 @@ class SkipSynthesis(nn.Module):
 
     def grouped_layers(self) -> list[GroupedLayer]:
         """The layers with groups, in order, each with the kernel that its grouping clusters."""
-        layers = list(self.named_layers())
+        kernels, layers = self.producing_kernels(), dict(self.named_layers())
         return [
-            GroupedLayer(name, layer.grouping, before.convolution.weight)
-            for (_, before), (name, layer) in zip(layers[:-1], layers[1:], strict=True)
-            if layer.grouping is not None
+            GroupedLayer(name, grouping, kernel)
+            for name, kernel in kernels.items()
+            if (grouping := layers[name].grouping) is not None
         ]
+
+    def producing_kernels(self) -> dict[str, Tensor]:
+        """The kernel [c,I,K,K] that produces the input channels of every layer but the first, by layer name."""
+        layers = list(self.named_layers())
+        return {name: before.convolution.weight for (_, before), (name, _) in zip(layers[:-1], layers[1:], strict=True)}
+
+    def channel_scales(self, latents: Tensor) -> dict[str, Tensor]:
+        """f [N,I] of Eq. 5 for latents [N,L,w_dim], by layer name: how strongly each input channel enters the convolution."""
+        found = {}
+        for index, (name, layer) in enumerate(self.named_layers()):  # layer i takes latent i
+            member = None if layer.grouping is None else layer.grouping.membership()
+            found[name], _ = channel_affine(layer.style(latents[:, index], member))
+        return found
 
     def num_groups(self) -> dict[str, int]:
         """The number of groups of every grouped layer, by layer name."""
@@ -237,6 +252,10 @@ class SkipSynthesis(nn.Module):
     def layer_names(self) -> list[str]:
         """`4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
         return [name for name, _ in self.named_layers()]
+
+    def latents_of_layer(self, index: int) -> slice:
+        """Those that `advance` needs for a layer: its own, and that of the ToRGB after it."""
+        return slice(index, index + 2)
 
     def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
         """The edits of every layer, in order; InputError for a layer, group or channel that is not there."""

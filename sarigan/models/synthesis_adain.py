@@ -68,6 +68,14 @@ class AdaINSynthesis(nn.Module):
         """Empty: StyleGAN has no groups."""
         return {}
 
+    def producing_kernels(self) -> dict[str, Tensor]:
+        """Empty: no style scales the input channels of StyleGAN's convolutions."""
+        return {}
+
+    def channel_scales(self, latents: Tensor) -> dict[str, Tensor]:
+        """Empty: as `producing_kernels`."""
+        return {}
+
     def noise_shapes(self) -> list[tuple[int, int]]:
         """(H, W) of the noise of every epilogue, in order."""
         return [(r, r) for r in self.resolutions for _ in range(2)]
@@ -87,6 +95,10 @@ class AdaINSynthesis(nn.Module):
         """`4x4.first`, `4x4.conv`, `8x8.up`, ...: the steps of `advance`."""
         names = [f"{r}x{r}.{part}" for r in self.resolutions for part in ("up", "conv")]
         return ["4x4.first", *names[1:]]
+
+    def latents_of_layer(self, index: int) -> slice:
+        """The one that `advance` needs for a layer."""
+        return slice(index, index + 1)
 
     def edits_by_layer(self, interventions: Sequence[Edit]) -> dict[str, list[Edit]]:
         """Empty; InputError for any edit, since there is no layer that it fits."""

@@ -1,9 +1,7 @@
 """sarigan channel_awareness on a tiny class-conditional run of avatars: every kind, and one line for what is wrong."""
 
 import argparse
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,21 +43,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Build:
+def call(trained: Path, call_command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Build:
     """call(kind, options...) -> exit code, stdout and the lines of stderr that begin with `error`."""
     monkeypatch.chdir(tmp_path)
 
     def run(kind: str, *options: Any, model: Any = trained) -> tuple[int, str, str]:
         latents = [] if "--latents" in options else ["--latents", "4"]
-        arguments = ["channel_awareness", kind, model, *latents, *options]
-        monkeypatch.setattr(sys, "argv", [str(argument) for argument in arguments])
-        try:
-            importlib.import_module("sarigan.commands.channel_awareness").main()
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        output = capsys.readouterr()
-        return code, output.out, "\n".join(line for line in output.err.splitlines() if line.startswith("error"))
+        code, output, errors = call_command("channel_awareness", kind, model, *latents, *options)
+        return code, output, "\n".join(line for line in errors if line.startswith("error"))
 
     return run
 

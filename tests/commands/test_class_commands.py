@@ -1,7 +1,5 @@
 """Commands on a generator with classes: images of a class, sheets and films across classes, one line for what is wrong."""
 
-import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,19 +68,13 @@ def generator(runs: dict[str, Path]) -> Generator:
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Build:
+def main(call_command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Build:
     """main(command, arguments...) -> exit code and the last line of stderr."""
     monkeypatch.chdir(tmp_path)
 
     def call(command: str, *arguments: Any) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
-        try:
-            importlib.import_module(f"sarigan.commands.{command}").main()
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-        return code, "\n".join(lines)
+        code, _, errors = call_command(command, *arguments)
+        return code, "\n".join(line for line in errors if line.startswith("error"))
 
     return call
 

@@ -1,10 +1,9 @@
 """The page that compares runs, and what it says when they do not compare."""
 
-import importlib
 import json
 import re
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +32,9 @@ def runs(tiny_config: Callable[..., Any], png_folder: Path, tmp_path_factory: py
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], runs: Path) -> Main:
+def main(call_command: Any, monkeypatch: pytest.MonkeyPatch, runs: Path) -> Main:
     monkeypatch.chdir(runs)
-
-    def run(*arguments: Any) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            importlib.import_module("sarigan.commands.compare").main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
+    return partial(call_command, "compare")
 
 
 def test_two_runs_on_one_page(main: Main, runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,9 +2,7 @@
 
 import hashlib
 import html
-import importlib
 import json
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,23 +40,10 @@ def runs(tiny_config: Build, tiny_trainer: Build, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Main:
+def main(call_command: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
     """main(script, arguments...) -> exit code, stdout, lines of stderr; in an empty working directory."""
     monkeypatch.chdir(tmp_path)
-
-    def run(script: str, *arguments: Any) -> tuple[int, str, list[str]]:
-        module = importlib.import_module(f"sarigan.commands.{script}")
-        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            module.main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err.splitlines()
-
-    return run
+    return call_command
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -166,7 +151,6 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("project", "sarigan", ["none.png", "--pixel-weight", "nan"], "--pixel-weight must be a finite number"),
         ("project", "sarigan", ["none.png", "--pixel-weight", "-1"], "and not negative, got -1.0"),
         ("project", "sarigan", ["none.png"], "none.png: cannot be read (No such file"),
-        ("group_locality", "stylegan2", ["--layer", "all"], "this generator has no groups"),
         ("report", "sarigan", [], "not a run directory (no config.yaml)"),
         ("generate", "sarigan", ["--output", "file"], "(File exists); name another place with --output"),
         ("generate", "sarigan", ["--output", "file/x"], "file/x: cannot write there (Not a directory)"),
@@ -176,7 +160,6 @@ def test_figures(main: Main, runs: dict[str, Path], script: str, arguments: list
         ("edit_groups", "sarigan", ["--layer", "8x8.up", "--output", "file"], "file: cannot write there (File exists)"),
         ("style_mixing", "sarigan", ["--output", "file"], "file: cannot write there (File exists)"),
         ("attention_maps", "sarigan", ["--output", "file"], "file: cannot write there (File exists)"),
-        ("group_locality", "sarigan", ["--layer", "all", "--output", "file"], "file: cannot write there (File exists)"),
         ("project", "sarigan", ["none.png", "--output", "file"], "file: cannot write there (File exists)"),
     ],
 )
@@ -261,12 +244,12 @@ def photographs(tiny_config: Build, tiny_trainer: Build, png_folder: Path, tmp_p
 
 def test_avatar_networks_judge_models_of_avatars_alone(main: Main, photographs: Path, caplog: pytest.LogCaptureFixture) -> None:
     few = ("--layer", "8x8.up", "--images", "2", "--permutations", "2", "--partitions", "2")
-    code, output, errors = main("group_locality", photographs, *few)
+    code, output, errors = main("semantics", photographs, *few)
     assert (code, output, len(errors)) == (2, "", 1) and "a model of folder; give masks of its images" in errors[0]
     assert main("attention_maps", photographs, "--seeds", "0", "--layers", "8x8.up")[:1] == (0,)
     assert "groups are not named" in caplog.text
     # Asked for, they do, under protest; and the page prints no verdict.
-    assert main("group_locality", photographs, *few, "--parts", "avatars")[0] == 0
+    assert main("semantics", photographs, *few, "--parts", "avatars")[0] == 0
     assert "hold only if the images look like avatars" in caplog.text
     body = locality_section(read_run(photographs)).body
     assert "No verdict: the segmenter of avatars named the parts, and this model was trained on folder" in body

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,23 +61,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, png_folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(command: Any, *arguments: object, fails: bool = False) -> str:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        capsys.readouterr()
-        if not fails:
-            command.main()
-            return capsys.readouterr().out
-        with pytest.raises(SystemExit) as end:
-            command.main()
-        error = capsys.readouterr().err
-        assert end.value.code == 2 and error.count("\n") == 1
-        return error
-
-    return call
-
-
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.array(picture)
@@ -86,46 +68,46 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_several_completions_of_one_hole(place: Path, tmp_path: Path, run: Run) -> None:
     model, image, mask = place / "sari", place / "photo.png", place / "mask.png"
-    out = run(inpaint, model, image, mask, "--seeds", "0-2", "--output", tmp_path)
+    out = run("inpaint", model, image, mask, "--seeds", "0-2", "--output", tmp_path)
     assert "pairs differ by 0." in out and "efficientnet_distance" in out
     original, hole = pixels(image), pixels(mask) == 255
     made = [pixels(tmp_path / f"photo-{seed}.png") for seed in range(3)]
     for one in made:
         assert np.array_equal(one[~hole], original[~hole]) and not np.array_equal(one[hole], original[hole])
     assert not np.array_equal(made[0], made[1])
-    run(inpaint, model, image, mask, "--seeds", "2", "--output", tmp_path / "again")
+    run("inpaint", model, image, mask, "--seeds", "2", "--output", tmp_path / "again")
     assert np.array_equal(pixels(tmp_path / "again" / "photo-2.png"), made[2])
     assert pixels(tmp_path / "sheet.png").ndim == 3
     # The other convention, named.
     Image.fromarray(255 - pixels(mask)).save(tmp_path / "inverted.png")
-    assert "looks inverted" in run(inpaint, model, image, tmp_path / "inverted.png", "--output", tmp_path / "c", fails=True)
-    run(inpaint, model, image, tmp_path / "inverted.png", "--white", "known", "--seeds", "2", "--output", tmp_path / "c")
+    assert "looks inverted" in run("inpaint", model, image, tmp_path / "inverted.png", "--output", tmp_path / "c", fails=True)
+    run("inpaint", model, image, tmp_path / "inverted.png", "--white", "known", "--seeds", "2", "--output", tmp_path / "c")
     assert np.array_equal(pixels(tmp_path / "c" / "photo-2.png"), made[2])
 
 
 def test_a_model_that_draws_nothing_says_so(place: Path, tmp_path: Path, run: Run) -> None:
     model, image, mask = place / "ca", place / "photo.png", place / "mask.png"
-    out = run(inpaint, model, image, mask, "--seeds", "4-9", "--output", tmp_path)
+    out = run("inpaint", model, image, mask, "--seeds", "4-9", "--output", tmp_path)
     assert f"note: {model} draws nothing, so a hole has one completion; made for seed 4 alone\n" in out
     assert [path.name for path in tmp_path.glob("photo-*.png")] == ["photo-4.png"] and "pairs differ" not in out
     original, hole, made = pixels(image), pixels(mask) == 255, pixels(tmp_path / "photo-4.png")
     assert np.array_equal(made[~hole], original[~hole]) and not np.array_equal(made[hole], original[hole])
-    error = run(inpaint, model, image, mask, "--truncation", "0.5", "--output", tmp_path / "out", fails=True)
+    error = run("inpaint", model, image, mask, "--truncation", "0.5", "--output", tmp_path / "out", fails=True)
     assert "truncation must be 1 for a model without latents, got 0.5" in error
 
 
 def test_folders_of_pairs(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
-    run(inpaint, place / "sg2", png_folder, place / "masks", "--output", tmp_path)
+    run("inpaint", place / "sg2", png_folder, place / "masks", "--output", tmp_path)
     assert len(list(tmp_path.glob("*-0.png"))) == 24 and (tmp_path / "sheet.png").exists()
     (tmp_path / "few").mkdir()
     shutil.copy(place / "masks" / "000.png", tmp_path / "few" / "000.png")
-    error = run(inpaint, place / "sg2", png_folder, tmp_path / "few", "--output", tmp_path / "none", fails=True)
+    error = run("inpaint", place / "sg2", png_folder, tmp_path / "few", "--output", tmp_path / "none", fails=True)
     assert "has no mask 001.png for image 001.png (23 of 24 images have none)" in error
     assert not (tmp_path / "none").exists()
     (tmp_path / "twins").mkdir()
     for suffix in (".png", ".jpg"):
         shutil.copy(png_folder / "000.png", tmp_path / "twins" / f"000{suffix}")
-    error = run(inpaint, place / "sg2", tmp_path / "twins", tmp_path / "few", "--output", tmp_path / "none", fails=True)
+    error = run("inpaint", place / "sg2", tmp_path / "twins", tmp_path / "few", "--output", tmp_path / "none", fails=True)
     assert "images 000.jpg and 000.png would have one mask, 000.png" in error
 
 
@@ -134,7 +116,7 @@ def test_bad_input_is_one_line(model: str, place: Path, tmp_path: Path, run: Run
     image, mask = place / "photo.png", place / "mask.png"
 
     def error(*arguments: object) -> str:
-        return run(inpaint, *arguments, "--output", tmp_path / "out", fails=True)
+        return run("inpaint", *arguments, "--output", tmp_path / "out", fails=True)
 
     for size, line in (((8, 8), "is 8x8, smaller than the 16x16 of the model"), ((32, 16), "not completed tile by tile")):
         Image.new("RGB", size).save(tmp_path / "other.png")
@@ -169,7 +151,7 @@ def test_an_unconditional_checkpoint_is_named(tmp_path: Path, tiny_config: Calla
 
 def test_a_comparison(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
     models = [place / name for name in ("sari", "sg2", "ca")]
-    out = run(evaluate_inpainting, *models, "--rows", "3", "--num-images", "12", "--output", tmp_path)
+    out = run("evaluate_inpainting", *models, "--rows", "3", "--num-images", "12", "--output", tmp_path)
     assert (
         "12 of image_folder: 24 images" in out
         and "sg2 minus sari" in out
@@ -207,7 +189,7 @@ def test_discriminative_scores_of_many_images(
         shutil.copy(png_folder / f"{number:03d}.png", tmp_path / "few")
     few = load_config(None, [f"data.path={tmp_path / 'few'}", "data.name=folder"]).data  # fewer than are completed
     monkeypatch.setattr(evaluate_inpainting, "open_dataset", lambda data, resolution: open_dataset(few, resolution))
-    run(evaluate_inpainting, place / "sari", "--ids", "--num-images", "12", "--output", tmp_path)
+    run("evaluate_inpainting", place / "sari", "--ids", "--num-images", "12", "--output", tmp_path)
     held = json.loads((tmp_path / "scores.json").read_text())
     assert not [name for name in held["floors"] if "ids" in name]  # a training image has no original
     # So few images are told apart whatever they show.
@@ -230,19 +212,19 @@ def test_the_distance_that_is_asked_for(place: Path, tmp_path: Path, run: Run, m
     asked = ("--distance", "stlpips_vgg", "--output", tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(PackagedFile, "find", lambda self: None)
-        for command, arguments in ((inpaint, (image, mask)), (evaluate_inpainting, ("--num-images", "4"))):
+        for command, arguments in (("inpaint", (image, mask)), ("evaluate_inpainting", ("--num-images", "4"))):
             assert "pip install stlpips_pytorch==0.0.2" in run(command, place / "sari", *arguments, *asked, fails=True)
-    for command in (inpaint, evaluate_inpainting):
-        monkeypatch.setattr(command, "open_perceptual_distance", lambda device, name: PixelDistance(name))
-    assert "in the hole, stlpips_vgg 0." in run(inpaint, place / "sari", image, mask, "--seeds", "0,1", *asked)
-    run(evaluate_inpainting, place / "sari", "--num-images", "4", *asked)
+    for module in (inpaint, evaluate_inpainting):
+        monkeypatch.setattr(module, "open_perceptual_distance", lambda device, name: PixelDistance(name))
+    assert "in the hole, stlpips_vgg 0." in run("inpaint", place / "sari", image, mask, "--seeds", "0,1", *asked)
+    run("evaluate_inpainting", place / "sari", "--num-images", "4", *asked)
     errors = json.loads((tmp_path / "scores.json").read_text())["errors_of_images"]["sari"]
     assert min(errors["stlpips_vgg"]) > 0 and "efficientnet_distance" not in errors
 
 
 def test_comparisons_that_cannot_be_made(place: Path, tmp_path: Path, run: Run, png_folder: Path) -> None:
     def error(*arguments: object) -> str:
-        return run(evaluate_inpainting, *arguments, "--output", tmp_path / "out", fails=True)
+        return run("evaluate_inpainting", *arguments, "--output", tmp_path / "out", fails=True)
 
     assert "have one name" in error(place / "sari", place / "sari")
     assert "at least 4 images, got 3" in error(place / "sari", "--num-images", "3")
@@ -260,7 +242,7 @@ def test_the_training_set_is_opened_before_anything_is_completed(
 
     monkeypatch.setattr(evaluate_inpainting, "open_dataset", gone)
     monkeypatch.setattr(evaluate_inpainting.Judge, "completed", lambda *_: pytest.fail("hours are spent"))
-    error = run(evaluate_inpainting, place / "sari", "--num-images", "4", "--output", tmp_path / "out", fails=True)
+    error = run("evaluate_inpainting", place / "sari", "--num-images", "4", "--output", tmp_path / "out", fails=True)
     assert "the training set is gone" in error
 
 

@@ -3,13 +3,14 @@
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sarigan.commands import synthesize, train_segmenter
+from sarigan.commands import train_segmenter
 from sarigan.config import load_config
 from sarigan.errors import InputError
 from sarigan.models.feature_networks.avatar_networks import read_record
@@ -45,20 +46,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object, fails: bool = False) -> str:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
-        capsys.readouterr()
-        if not fails:
-            synthesize.main()
-            return capsys.readouterr().out
-        with pytest.raises(SystemExit) as end:
-            synthesize.main()
-        error = capsys.readouterr().err
-        assert end.value.code == 2 and error.count("\n") == 1
-        return error
-
-    return call
+def run(run: Run) -> Run:
+    """synthesize(arguments...)."""
+    return partial(run, "synthesize")
 
 
 def pixels(path: Path) -> np.ndarray:

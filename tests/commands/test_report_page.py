@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import FLAGS, chromium
 
 from sarigan.runs.run import train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "report.py"
-CHROMIUM_OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +49,12 @@ def test_whole_small_and_described(report: Path) -> None:
 @pytest.fixture(params=[("light", 1280, 900), ("dark", 390, 844)], ids=["desktop", "phone-dark"])
 def page(request: pytest.FixtureRequest, report: Path, tmp_path: Path) -> Any:
     """The report opened in a headless Chromium; console messages and addresses asked for are on the page object."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
+    program = chromium()
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     scheme, width, height = request.param
     with api.sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=chromium, headless=True, args=CHROMIUM_OPTIONS,
+            str(tmp_path / "profile"), executable_path=program, headless=True, args=FLAGS,
             color_scheme=scheme, viewport={"width": width, "height": height},
         )  # fmt: skip
         page = context.new_page()

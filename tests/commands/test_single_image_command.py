@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,20 +28,9 @@ SETTINGS = (
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: object, fails: bool = False) -> str:
-        monkeypatch.setattr(sys, "argv", ["sarigan single_image", *map(str, arguments)])
-        capsys.readouterr()
-        if not fails:
-            single_image.main()
-            return capsys.readouterr().out
-        with pytest.raises(SystemExit) as end:
-            single_image.main()
-        error = capsys.readouterr().err
-        assert end.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1, error
-        return error
-
-    return call
+def run(run: Run) -> Run:
+    """single_image(arguments...)."""
+    return partial(run, "single_image")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """Every YAML of configs/ loads and passes a dry run; the presets say what docs/reproduction.md says."""
 
 import dataclasses
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,22 @@ def test_resolved_yaml_is_the_same_configuration(name: str, tmp_path: Path) -> N
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml())
     assert load_config(path) == config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_lines_say_what_to_expect(name: str) -> None:
+    """Time, memory, machine and score, and where the figures are from."""
+    lines = (FOLDER / name).read_text().splitlines()
+    comment = " ".join(line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+    expected = comment[comment.index("Expect") :]
+    for what in (
+        r"\d+ (minutes|hours|days)|hour of",
+        r"\d (GB|GiB)",
+        r"GPU|core|CPU",
+        r"FID|fd_|kid_|IoU|PSNR|score",
+        r"estimate|measured|Measured|timed|on 2 cores",
+    ):
+        assert re.search(what, expected), f"{what} is not in: {expected}"
 
 
 SMALL = {"avatars_32_classes_sarigan.yaml"}  # as quickstart.yaml: what a small, short run needs, not the preset

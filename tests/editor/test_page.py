@@ -1,16 +1,12 @@
 """The page in a real browser: what a person does works, says what is wrong in one line, and reaches no other machine.
 
-Skipped with the reason where Gradio, Playwright or Chromium is missing (`apt-get install chromium`). SARIGAN_CHROMIUM names
-another browser, SARIGAN_SCREENSHOTS a folder that keeps what the page looked like.
+Skipped with the reason where Gradio, Playwright or Chromium is missing (tests/helpers/chromium.py). SARIGAN_SCREENSHOTS names a
+folder that keeps what the page looked like.
 """
 
 import json
-import os
 import re
-import shutil
-import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import pytest
 pytest.importorskip("gradio", reason='the editor needs Gradio: pip install -e ".[editor]"')
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser is driven by Playwright: pip install playwright")
 
+from browser_tab import NAMELESS, PATIENCE, Site, Tab, free_port, keep_screenshot, saved  # noqa: E402
 from process_tools import MINUTE  # noqa: E402
 from upload_pictures import bomb, photograph  # noqa: E402
 
@@ -27,131 +24,8 @@ from sarigan.editor.server import Address, open_model, served  # noqa: E402
 from sarigan.layers.intervention import Intervention  # noqa: E402
 from sarigan.pretrained import load_generator  # noqa: E402
 
-CHROMIUM = os.environ.get("SARIGAN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("no Chromium: apt-get install chromium, or name one in SARIGAN_CHROMIUM", allow_module_level=True)
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]  # fmt: skip
-PATIENCE = 1000 * MINUTE  # milliseconds, for a loaded machine
-playwright.expect.set_options(timeout=PATIENCE)
-# The edited picture is another one, or the slider is no longer where it was put.
-CHANGED = """([before, slider, value]) => document.querySelectorAll('.sar-pictures img')[1]?.src !== before
-  || (slider && Number(slider.value) !== value)"""
 LAYER = "16x16.up"  # that the page shows first: the middle one
 STRENGTH = "Strength"
-
-NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, a[href], img')].filter((part) => {
-  if (!part.checkVisibility({ visibilityProperty: true }) || part.closest('[aria-hidden=true]')) return false;
-  const labels = part.labels ? [...part.labels].map((label) => label.textContent).join('') : '';
-  const named = part.getAttribute('aria-labelledby');
-  const name = part.getAttribute('aria-label') || (named && document.getElementById(named)?.textContent) || labels
-    || part.textContent || part.title || part.alt;
-  return !(name && name.trim()) && !(part.tagName === 'IMG' && part.hasAttribute('alt'));
-}).map((part) => part.outerHTML.slice(0, 200))"""
-
-
-@dataclass
-class Site:
-    """A served model, and what must stay empty."""
-
-    url: str
-    source: str
-    outside: list[str] = field(default_factory=list)  # addresses that this process reached out to
-
-
-@dataclass
-class Tab:
-    """A page with what it complained about."""
-
-    page: Any
-    url: str
-    complaints: list[str] = field(default_factory=list)
-
-    def listen(self) -> None:
-        """From here on, errors of the console and requests to other machines are complaints."""
-        self.page.set_default_timeout(PATIENCE)
-
-        def request(sent: Any) -> None:
-            if not sent.url.startswith((self.url, "data:", "blob:")):
-                self.complaints.append(f"request to {sent.url}")
-
-        self.page.on("request", request)
-        self.page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def picture(self) -> str:
-        return str(self.page.locator(".sar-pictures img").nth(1).get_attribute("src"))
-
-    def changes(self, action: Callable[[], Any]) -> str:
-        """Waits until the action has changed the edited picture; gives the new one."""
-        before = self.picture()
-        action()
-        self.page.wait_for_function(CHANGED, arg=[before, None, 0])
-        return self.picture()
-
-    def slides(self, name: str, value: float) -> str:
-        """`changes` by a slider. While its tab opens, Gradio may put a slider back to its first value: then moved again."""
-        before, control = self.picture(), self.page.get_by_label(f"range slider for {name}").first
-        for _ in range(10):
-            control.fill(str(value))
-            self.page.wait_for_function(CHANGED, arg=[before, control.element_handle(), value])
-            if self.picture() != before:
-                return self.picture()
-        raise AssertionError(f"the slider {name} does not stay at {value}")
-
-    def says(self, text: str, place: str = ".sar-message") -> None:
-        playwright.expect(self.page.locator(place).filter(has_text=re.compile(text)).first).to_be_visible()
-
-    def open(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name).click()
-
-    def press(self, name: str) -> None:
-        self.page.get_by_role("button", name=name, exact=True).click()
-
-    def upload(self, name: str, content: bytes) -> None:
-        """A photograph to the open tab; until the server has it, which links it."""
-        self.page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "image/png", "buffer": content})
-        self.page.locator(".file-preview a").first.wait_for()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def outside() -> Iterator[list[str]]:
-    """Addresses beyond this machine that this process tries to reach, by name or number."""
-    found: list[str] = []
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
-
-    def watched(self: socket.socket, address: Any) -> Any:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-            found.append(str(address))
-        return connect(self, address)
-
-    def watched_look_up(host: Any, *rest: Any, **options: Any) -> Any:
-        if host not in ("127.0.0.1", "::1", "localhost", "0.0.0.0", None, b"127.0.0.1", ""):
-            found.append(str(host))
-        return look_up(host, *rest, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", watched)
-        patch.setattr(socket, "getaddrinfo", watched_look_up)
-        yield found
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    """One for each test, since it starts processes as it goes."""
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -174,19 +48,6 @@ def open_tab(context: Any, site: Site) -> Tab:
     tab.page.wait_for_selector(".sar-pictures img")
     tab.page.wait_for_selector(".sar-cards button")
     return tab
-
-
-def keep_screenshot(tab: Tab, name: str) -> None:
-    if folder := os.environ.get("SARIGAN_SCREENSHOTS"):
-        tab.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
-def saved(tab: Tab, name: str, folder: Path) -> Path:
-    """A file that a link of the page saves."""
-    with tab.page.expect_download() as download:
-        tab.page.get_by_role("link", name=f"Save {name}").click()
-    download.value.save_as(folder / name)
-    return folder / name
 
 
 def test_a_person_edits_saves_and_goes_on(tab: Tab, site: Site, tmp_path: Path) -> None:
@@ -352,6 +213,27 @@ def test_a_model_without_groups_is_edited_in_other_ways(
             tab.open("Directions")
             tab.slides("Added to the channel", 4)
         assert tab.complaints == []
+
+
+def test_a_class_conditional_model_is_edited_by_class_and_channel(biggan: Path, browser: Any, outside: list[str]) -> None:
+    with served(open_model(str(biggan)), Address(port=free_port())) as url, browser.new_context() as context:
+        tab = Tab(context.new_page(), url)
+        page = tab.page
+        tab.listen()
+        page.goto(url)
+        page.wait_for_selector(".sar-pictures img")
+        assert not page.get_by_role("tab", name="Groups").is_visible() and not page.get_by_label("fresh").is_visible()
+        tab.open("Classes")
+        tab.press("Way as a strip")
+        playwright.expect(page.get_by_role("link", name="Save classes.png")).to_be_visible()
+        tab.press("All classes")
+        playwright.expect(page.get_by_role("link", name="Save all_classes.png")).to_be_visible()
+        tab.open("Channels")
+        tab.press("Which channels does this picture use most?")
+        tab.says(r"16x16.up: channel \d+ \(\d")
+        tab.slides("Added to the channel's gain", 4)
+        tab.says("channel 0 of 16x16.up", ".sar-edits")
+        assert page.evaluate(NAMELESS) == [] and tab.complaints == [] and outside == []
 
 
 def test_a_hole_is_painted_and_completed(inpainting_run: Path, browser: Any, outside: list[str]) -> None:

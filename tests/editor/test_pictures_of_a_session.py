@@ -12,7 +12,7 @@ from PIL import Image
 from upload_pictures import bomb, photograph
 
 from sarigan.analysis.part_iou import PartLabel
-from sarigan.editor.films import between, film, seeds_sheet, strip
+from sarigan.editor.films import between, film, from_kept, seeds_sheet, strip
 from sarigan.editor.group_cards import group_cards
 from sarigan.editor.model import EditedModel
 from sarigan.editor.projecting import Cancelled, Upload, project_photograph, read_photograph
@@ -92,14 +92,14 @@ def test_a_film_toward_another_seed_does_not_jump(session: Session) -> None:
 
 def test_films_and_strips(session: Session) -> None:
     with pytest.raises(InputError, match="keep a state first"):
-        strip(session)
+        from_kept(session)
     session.kept = session.recipe
     session.scale_strength(LAYER, 0, 5.0)
-    assert strip(session, 5).width > 5 * 96
-    found = Image.open(io.BytesIO(film(session, ".gif", 4)), formats=["GIF"])
+    assert strip(session, from_kept(session), 5).width > 5 * 96
+    found = Image.open(io.BytesIO(film(session, from_kept(session), ".gif", 4)), formats=["GIF"])
     assert found.n_frames == 6 and found.size == (256, 256)
     with pytest.raises(InputError, match="2 to 240 pictures, got 1"):
-        film(session, ".gif", 1)
+        film(session, from_kept(session), ".gif", 1)
 
 
 def test_a_sheet_of_seeds_holds_the_edit(session: Session) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from process_tools import DEADLINE, MINUTE
 
 from sarigan.commands import editor
 from sarigan.editor.model import EditedModel
@@ -23,7 +24,6 @@ from sarigan.editor.server import PASSWORD_VARIABLE, Address, served
 from sarigan.editor.session import Session
 from sarigan.editor.sessions import Sessions
 from sarigan.errors import InputError
-from sarigan.models.synthesis import SkipSynthesis
 
 SECONDS = 3  # of many people at once
 
@@ -89,13 +89,6 @@ def test_without_gradio_the_extra_is_named(
     assert '"sarigan[editor]"' in run(monkeypatch, capsys, exported(), "--port", free_port())
 
 
-def test_a_generator_without_steps_is_refused(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a class-conditional one."""
-    monkeypatch.delattr(SkipSynthesis, "advance")
-    with pytest.raises(InputError, match="the editor takes SariGAN, StyleGAN2, StyleGAN and inpainting models"):
-        EditedModel(str(exported()))
-
-
 def test_the_session_that_rested_longest_goes_first(session: Session) -> None:
     sessions = Sessions(session.model, max_sessions=2)
     first, second = sessions.of("a"), sessions.of("b")
@@ -111,12 +104,15 @@ def test_uploads_do_not_outlive_a_server_that_is_ended(exported: Callable[..., P
     command = [sys.executable, "-m", "sarigan", "edit", str(exported()), "--port", str(free_port()), "--device", "cpu"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        watch = threading.Timer(DEADLINE, server.kill)  # ends the lines below, should none come
+        watch.start()
         try:
             assert server.stdout is not None and any("open http" in line for line in server.stdout)
             assert list(tmp_path.glob("sarigan-editor-*"))
             server.send_signal(signal.SIGTERM)
-            assert server.wait(60) == 0
+            assert server.wait(DEADLINE) == 0
         finally:
+            watch.cancel()
             server.kill()
     assert not list(tmp_path.glob("sarigan-editor-*"))
 
@@ -133,7 +129,7 @@ def test_a_password_is_asked_for(exported: Callable[..., Path]) -> None:
     with served(EditedModel(str(exported())), Address(port=free_port(), password="long enough")) as url:
         for place in ("config", "gradio_api/info"):
             with pytest.raises(urllib.error.HTTPError) as refused:
-                urllib.request.urlopen(f"{url}{place}", timeout=30)
+                urllib.request.urlopen(f"{url}{place}", timeout=MINUTE)
             assert refused.value.code == 401
         with pytest.raises(urllib.error.HTTPError) as refused:
             call(url, "somebody", "scale_strength", ["16x16.up", None, 3.0])
@@ -144,9 +140,9 @@ def call(url: str, name: str, endpoint: str, data: list[Any]) -> list[Any]:
     """One event of the page as the browser sends it: into the queue, then the lines of its answer."""
     body = json.dumps({"data": data, "session_hash": name}).encode()
     request = urllib.request.Request(f"{url}gradio_api/call/{endpoint}", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
         event = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{url}gradio_api/call/{endpoint}/{event}", timeout=60) as answer:
+    with urllib.request.urlopen(f"{url}gradio_api/call/{endpoint}/{event}", timeout=DEADLINE) as answer:
         lines = answer.read().decode().splitlines()
     assert "event: complete" in lines, lines[-4:]
     found: list[Any] = json.loads(lines[lines.index("event: complete") + 1].removeprefix("data: "))

@@ -5,7 +5,7 @@ activations over images and positions. Pairs share channels, so the null distrib
 of the two matrices (Mantel 1967). Near 0: channels with similar kernels do not respond alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,13 +62,17 @@ class _Correlation:
 
 @torch.no_grad()
 def activation_correlations(
-    generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None
-) -> dict[str, Tensor]:
-    """Correlation [c,c] of the input channels of every grouped layer, by layer name; processes share the images."""
-    layers = {layer.name: layer for layer in grouped_layers(generator)}
-    device = generator.mean_latent.device
-    found = {name: _Correlation(layer.grouping.num_channels, device) for name, layer in layers.items()}
-    with record_layer_inputs(generator, list(layers)) as inputs:
+    generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None,
+    layers: Sequence[str] | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Correlation [c,c] of the input channels of these layers, by layer name; processes share the images.
+
+    layers: None for all that have groups.
+    """
+    layers = [layer.name for layer in grouped_layers(generator)] if layers is None else layers
+    device, channels = generator.mean_latent.device, generator.synthesis.num_channels()
+    found = {name: _Correlation(channels[name], device) for name in layers}
+    with record_layer_inputs(generator, layers) as inputs:
         for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
             generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z, batch.labels)), batch.noise)
             for name, correlation in found.items():

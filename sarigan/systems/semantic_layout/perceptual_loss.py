@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn import functional as F
 
 from sarigan.models.feature_networks import vgg16
@@ -31,8 +32,9 @@ class _EfficientNetLayers(nn.Module):
 def open_layers(network: str, device: torch.device) -> nn.Module:
     """The frozen network: images [N,3,H,W] in -1..1 -> five layers. InputError when its weights are missing."""
     vgg = network == "vgg16"
-    layers: nn.Module = vgg16.Vgg16Maps(vgg16.WEIGHTS.fetch(), _VGG16_ENDS) if vgg else _EfficientNetLayers()
-    return layers.to(device).eval().requires_grad_(False)
+    with unset_fake_temporarily():  # where a step is counted on tensors without contents, weights are read all the same
+        layers: nn.Module = vgg16.Vgg16Maps(vgg16.WEIGHTS.fetch(), _VGG16_ENDS) if vgg else _EfficientNetLayers()
+        return layers.to(device).eval().requires_grad_(False)
 
 
 def perceptual_loss(network: str, made: Tensor, real: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Images of held-out layouts. The style of image i is a function of i, so no batch size changes a picture."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -142,3 +143,21 @@ def region_noise(generator: LayoutGenerator, layout: Tensor, seed: int) -> Tenso
     count = int(layout.max()) + 1
     vectors = draw_styles(generator, [derive_seed(seed, "region", label) for label in range(count)])
     return vectors[layout.to(vectors.device)].permute(0, 3, 1, 2)
+
+
+def paint_styles(
+    generator: LayoutGenerator, channels: LayoutChannels, batch: Batch, seeds: Sequence[int] = (),
+    references: Mapping[str, Tensor] = MappingProxyType({}), by_region: bool = False,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Images [1,3,H,W] of a batch of one layout: by seed, as its digits, then by the name of a reference, uint8 [1,3,h,w].
+
+    by_region: the noise of a seed is another vector for every class.
+    """
+    assert batch.layout is not None
+    made: dict[str, Tensor] = {}
+    for seed in seeds:
+        noise = region_noise(generator, batch.layout, seed) if by_region else None
+        made[str(seed)] = paint(generator, channels, batch, draw_styles(generator, [seed]), noise_map=noise)
+    for name, reference in references.items():
+        made[name] = paint(generator, channels, batch, draw_styles(generator, [0]), reference)
+    return made

@@ -177,7 +177,7 @@ def _verdict(record: dict[str, Any], trained_on: str) -> str:
     if not record["masks"].startswith(SEGMENTER_TITLE) or trained_on == "avatars":
         return f"<p><strong>{html.escape(record['verdict'])}</strong></p>"
     doubt = f"No verdict: the {SEGMENTER_TITLE} named the parts, and this model was trained on {trained_on}, not on avatars."
-    advice = "Masks of its own images (group_locality --parts FILE.npz) would tell."
+    advice = "Masks of its own images (semantics --parts FILE.npz) would tell."
     return f"<p><strong>{html.escape(doubt)}</strong> {advice}</p>"
 
 
