@@ -2,7 +2,8 @@
 // props: width, height, classes [[name, "#rrggbb"], ...]; value: base64 of the class numbers, as the server packs them.
 const { width, height, classes } = props;
 const Numbers = classes.length <= 256 ? Uint8Array : Uint16Array;
-const colors = classes.map(([, color]) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16)));
+const bytesOf = (color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16)).concat(255);
+const shades = new Uint32Array(Uint8Array.from(classes.flatMap(([, color]) => bytesOf(color))).buffer); // of a pixel, RGBA
 let layout;
 let undone = [], done = [], chosen = Math.min(1, classes.length - 1), size = Math.max(2, Math.round(width / 16)), tool = "brush";
 let at = [width >> 1, height >> 1], stroke = null;
@@ -48,8 +49,9 @@ const cursor = make("div", { class: "cursor", "aria-hidden": "true" });
 const where = make("p", { role: "status", class: "where" });
 const pixels = canvas.getContext("2d");
 const image = pixels.createImageData(width, height);
+const drawn = new Uint32Array(image.data.buffer);
 const draw = () => {
-  for (let index = 0; index < layout.length; index++) image.data.set([...colors[layout[index]], 255], 4 * index);
+  for (let index = 0; index < layout.length; index++) drawn[index] = shades[layout[index]];
   pixels.putImageData(image, 0, 0);
 };
 const tell = () => {

@@ -70,7 +70,7 @@ def cards_markup(cards: Sequence[GroupCard], layer: str, chosen: int, labels_com
 def edits_markup(entries: Sequence[Entry]) -> str:
     """The list of edits, first to last, each with its controls."""
     if not entries:
-        return '<p class="hint">No edits yet. Choose a group and move a slider.</p>'
+        return '<p class="hint">No edits yet: move a slider of a tab.</p>'
     rows = []
     for position, entry in enumerate(entries):
         text, number = escape(entry.change.text), entry.number

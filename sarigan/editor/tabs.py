@@ -99,7 +99,8 @@ def directions_tab(page: Wiring) -> None:
 
     def most_used(session: Session, layer: str) -> tuple[str, ...]:
         used = channel_use(session.codes(layer))[:NUM_CHANNELS]
-        return (f"{layer}: channel " + ", ".join(f"{channel} ({value:.2f})" for channel, value in used),)
+        names = ", ".join(f"{channel} ({value:.2f})" for channel, value in used)
+        return (f"{layer}, mean after ReLU in closed form: channel {names}",)
 
     page.slide(amount, amount.release, [layer, number, amount], move)
     page.slide(shift, shift.release, [channel_layer, channel, shift], shift_channel)

@@ -230,7 +230,7 @@ def test_a_class_conditional_model_is_edited_by_class_and_channel(biggan: Path, 
         playwright.expect(page.get_by_role("link", name="Save all_classes.png")).to_be_visible()
         tab.open("Channels")
         tab.press("Which channels does this picture use most?")
-        tab.says(r"16x16.up: channel \d+ \(\d")
+        tab.says(r"16x16.up, mean after ReLU in closed form: channel \d+ \(\d")
         tab.slides("Added to the channel's gain", 4)
         tab.says("channel 0 of 16x16.up", ".sar-edits")
         assert page.evaluate(NAMELESS) == [] and tab.complaints == [] and outside == []
