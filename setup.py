@@ -94,6 +94,7 @@ setup(
         + requirements("requirements-dev.txt")
         + requirements("requirements-export.txt")
         + requirements("requirements-editor.txt"),
+        "distances": ["lpips==0.1.4", "stlpips_pytorch==0.0.2"],  # weights of these versions are read, by their hash
         "editor": requirements("requirements-editor.txt"),
         "export": requirements("requirements-export.txt"),
         "video": ["imageio-ffmpeg>=0.5"],

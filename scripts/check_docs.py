@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LINKED = ("configs", "docs", "ops", "sarigan", "scripts", "pyproject.toml", "README.md")
+LINKED = ("configs", "docs", "ops", "sarigan", "scripts", "studies", "pyproject.toml", "README.md")
 TIME = re.compile(r"\s#\s*(\d+(?:\.\d+)?) (s|min)\b")
 TOLD = re.compile(r"\s#\s*(?:about )?\d+(?:\.\d+)? (?:s|min|h|days)\b")
 AS_QUICKSTART = ("runs/quickstart", "runs/mine", "RUN", "MODEL")

@@ -21,7 +21,7 @@ from sarigan.analysis.group_information import InformationScorer
 from sarigan.analysis.locality_report import PartChange, locality_of, locality_record
 from sarigan.analysis.part_iou import IouScorer, PartMasks, iou_against, layer_features
 from sarigan.errors import InputError
-from sarigan.layers.grouping import contiguous_groups
+from sarigan.layers.fixed_grouping import contiguous_groups
 from sarigan.layers.kernel_similarity import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, null_test, random_partitions
 from sarigan.metrics.groups.premise import PremiseConfig, activation_correlations, mantel_spearman

@@ -9,11 +9,21 @@ import argparse
 import os
 import signal
 import threading
+from types import FrameType
 
 from sarigan.device import resolve_device
 from sarigan.editor.server import PASSWORD_VARIABLE, Address, open_model, require_gradio, served
 from sarigan.errors import exit_on_input_error
 from sarigan.exporting.shipped import SHIPPED
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """The folder of uploads goes, whatever ends the editor, and however impatiently."""
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def main() -> None:
@@ -29,7 +39,8 @@ def main() -> None:
         require_gradio()
         address.check_free()
         model = open_model(options.checkpoint, resolve_device(options.device, "--device"))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: the folder of uploads goes
+        for number in ENDING:
+            signal.signal(number, _end)
         try:
             with served(model, address) as url:
                 print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)

@@ -5,7 +5,9 @@ Legend: c channels, g groups. A kernel [c,...] holds the weights of the convolut
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 
@@ -18,8 +20,15 @@ class GroupingLoss:
     mean_squared_error: Tensor  # Eq. 2 averaged over c*c whatever the reduction; detached
 
 
+def one_hot(groups: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
+    """Group indices [c] -> [c,g]. Unlike `F.one_hot` it does not look at the values, so the device is never waited for."""
+    return (groups[:, None] == torch.arange(num_groups, device=groups.device)).to(dtype)
+
+
 class Grouping(nn.Module, ABC):
     """Assigns c channels to g groups. kernel: the weights [c,...] that produce the channels."""
+
+    needs_features: ClassVar[bool] = False  # whether `observe` wants to be called before each loss
 
     def __init__(self, num_channels: int, num_groups: int) -> None:
         super().__init__()
@@ -39,6 +48,9 @@ class Grouping(nn.Module, ABC):
 
     def initialize(self, kernel: Tensor) -> None:
         """Called once, before training, with the initial kernels."""
+
+    def observe(self, moments: Tensor) -> None:
+        """Take notice of what the channels do: second moments [c+1,c+1] (`feature_moments`), the same on every rank."""
 
     def loss(self, kernel: Tensor) -> GroupingLoss | None:
         """The loss of the grouping's own parameters; None when it has none. No gradient reaches the kernels."""

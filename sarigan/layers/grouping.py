@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sarigan.errors import InputError, require_at_most, require_one_of
-from sarigan.layers.base_grouping import Grouping, GroupingLoss
+from sarigan.layers.base_grouping import Grouping, GroupingLoss, one_hot
+from sarigan.layers.feature_correlation import feature_correlation
+from sarigan.layers.fixed_grouping import BlockDiagonalGrouping, FixedGrouping
 from sarigan.layers.kernel_similarity import (
-    block_diagonal_loss,
     hard_step,
     kernel_similarity,
     similarity_error,
@@ -47,7 +48,8 @@ CHOICES = {
 class GroupingConfig:
     """How channels are grouped. Defaults are the paper's preset; docs/reproduction.md sets them beside the release's."""
 
-    # none | similarity (the paper) | straight_through | adaptive (learned number) | contiguous | random | block_diagonal (DBT)
+    # none | similarity (the paper) | straight_through | adaptive (learned number) | activation (by feature maps) | contiguous |
+    # random | block_diagonal (DBT)
     kind: str = "similarity"
     num_groups: int = 16  # g, in every layer
     max_group_share: float | None = None  # groups of a layer <= share * channels; None leaves num_groups as given
@@ -62,6 +64,7 @@ class GroupingConfig:
     loss_reduction: str = "mean"  # of Eq. 2 over the c*c entries; sum: the release
     freeze_kimg: float | None = None  # stop learning the groups after this many thousand images
     random_seed: int = 0  # of kind `random`
+    activation_decay: float = 0.99  # of kind `activation`: the share of the running moments that an update keeps
 
     def __post_init__(self) -> None:
         require_one_of(self, "generator.grouping.", kind=("none", *GROUPINGS), **CHOICES)
@@ -77,6 +80,8 @@ class GroupingConfig:
         check_seed("generator.grouping.random_seed", self.random_seed)
         if self.freeze_kimg is not None and self.freeze_kimg < 0:
             raise InputError(f"generator.grouping.freeze_kimg must not be negative, got {self.freeze_kimg}")
+        if not 0 <= self.activation_decay < 1:
+            raise InputError(f"generator.grouping.activation_decay must be in [0, 1), got {self.activation_decay}")
         if self.kind == "adaptive" and self.threshold != "quantile":
             raise InputError(f"generator.grouping.threshold is fixed with kind adaptive; leave it out, got {self.threshold!r}")
         if self.freeze_kimg is not None and self.kind == "straight_through":
@@ -95,16 +100,6 @@ class GroupingConfig:
         if self.max_group_share is None:
             return self.num_groups
         return max(1, min(self.num_groups, int(self.max_group_share * num_channels)))
-
-
-def contiguous_groups(num_channels: int, num_groups: int) -> Tensor:
-    """floor(j g / c) for channel j: [c]."""
-    return torch.arange(num_channels) * num_groups // num_channels
-
-
-def one_hot(groups: Tensor, num_groups: int, dtype: torch.dtype) -> Tensor:
-    """Group indices [c] -> [c,g]. Unlike `F.one_hot` it does not look at the values, so the device is never waited for."""
-    return (groups[:, None] == torch.arange(num_groups, device=groups.device)).to(dtype)
 
 
 class SimilarityGrouping(Grouping):
@@ -144,6 +139,10 @@ class SimilarityGrouping(Grouping):
             return similarity_quantile(similarity, self.num_groups)
         return similarity.new_full((), self.config.constant_threshold)
 
+    def similarity(self, kernel: Tensor) -> Tensor:
+        """S [c,c] that the groups are fitted to; Eq. 1. No gradient."""
+        return kernel_similarity(kernel.detach())
+
     def probabilities(self) -> Tensor:
         """N(G/t) [c,g]: softmax over the groups."""
         return F.softmax(self.among_used(self.logits / self.temperature()), dim=1)
@@ -162,7 +161,7 @@ class SimilarityGrouping(Grouping):
     def loss(self, kernel: Tensor) -> GroupingLoss:
         """Eq. 2 and the learned threshold's loss. Gradient goes to the logits, the temperature and a learned threshold."""
         with torch.autocast(kernel.device.type, enabled=False):
-            similarity = kernel_similarity(kernel.detach())
+            similarity = self.similarity(kernel)
             threshold = self.threshold(similarity)
             step = hard_step if self.config.step == "hard" else soft_step
             error = similarity_error(self.probabilities(), step(similarity, threshold))
@@ -180,7 +179,7 @@ class SimilarityGrouping(Grouping):
 
     @torch.no_grad()
     def statistics(self, kernel: Tensor) -> dict[str, Tensor]:
-        return {"temperature": self.temperature(), "threshold": self.threshold(kernel_similarity(kernel))}
+        return {"temperature": self.temperature(), "threshold": self.threshold(self.similarity(kernel))}
 
 
 class StraightThroughGrouping(SimilarityGrouping):
@@ -240,28 +239,28 @@ class AdaptiveGrouping(SimilarityGrouping):
         return super().statistics(kernel) | {"number": self.number()}
 
 
-class FixedGrouping(Grouping):
-    """Groups that never change: contiguous blocks or a random partition of equal sizes. Controls without a loss."""
+class ActivationGrouping(SimilarityGrouping):
+    """Learned groups of channels that respond alike: S of Eq. 2 is a running correlation of feature maps, not of kernels.
 
-    groups: Tensor
+    The paper groups kernels because it expects their channels to respond alike; this groups by the responses themselves.
+    """
 
-    def __init__(self, num_channels: int, num_groups: int, shuffle_seed: int | None = None) -> None:
-        super().__init__(num_channels, num_groups)
-        groups = contiguous_groups(num_channels, num_groups)
-        if shuffle_seed is not None:
-            groups = groups[torch.randperm(num_channels, generator=torch.Generator().manual_seed(shuffle_seed))]
-        self.register_buffer("groups", groups)
+    needs_features = True
+    moments: Tensor  # [c+1,c+1] of `feature_moments`; its corner is the weight 1 - decay^n of n updates
 
-    def membership(self) -> Tensor:
-        """[c,g], one-hot rows, in the default dtype."""
-        return one_hot(self.groups, self.num_groups, torch.get_default_dtype())
+    def __init__(self, config: GroupingConfig, num_channels: int, num_groups: int) -> None:
+        super().__init__(config, num_channels, num_groups)
+        self.register_buffer("moments", torch.zeros(num_channels + 1, num_channels + 1))
 
+    def observe(self, moments: Tensor) -> None:
+        """moments <- decay moments + (1 - decay) M / count; unless that is not finite."""
+        mean = (moments / moments[-1, -1]).to(self.moments)
+        moved = torch.lerp(mean, self.moments, self.config.activation_decay)
+        self.moments.copy_(torch.where(moved.isfinite().all(), moved, self.moments))
 
-class BlockDiagonalGrouping(FixedGrouping):
-    """Contiguous groups whose *kernels* are trained to match them (the DBT baseline)."""
-
-    def kernel_loss(self, kernel: Tensor) -> Tensor:
-        return block_diagonal_loss(kernel, self.groups)
+    def similarity(self, kernel: Tensor) -> Tensor:
+        """The correlation [c,c] of what has been observed; 0 before."""
+        return feature_correlation(self.moments)
 
 
 # (configuration, channels, groups) -> grouping, by `generator.grouping.kind`.
@@ -269,6 +268,7 @@ GROUPINGS: dict[str, Callable[[GroupingConfig, int, int], Grouping]] = {
     "similarity": SimilarityGrouping,
     "straight_through": StraightThroughGrouping,
     "adaptive": AdaptiveGrouping,
+    "activation": ActivationGrouping,
     "contiguous": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups),
     "random": lambda config, num_channels, num_groups: FixedGrouping(num_channels, num_groups, config.random_seed),
     "block_diagonal": lambda config, num_channels, num_groups: BlockDiagonalGrouping(num_channels, num_groups),

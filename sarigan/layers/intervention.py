@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sarigan.errors import InputError, require_one_of
-from sarigan.layers.grouping import one_hot
+from sarigan.layers.base_grouping import one_hot
 from sarigan.layers.modulation.demodulation import channel_affine
 from sarigan.layers.style import StyleCodes
 

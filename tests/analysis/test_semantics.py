@@ -1,6 +1,7 @@
 """All scores of a layer at once: chance is calibrated, models without groups, stability, and the record."""
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ def test_the_same_groups_are_stable_and_random_ones_are_not() -> None:
         p.append(found.edits.p)
     assert 0.35 < np.mean(p) < 0.65
     assert stability((groups, groups[:9]), (shares, other), (null[0], null[1]), 2).channels is None
+
+
+def test_matched_cosine_is_that_of_all_matchings() -> None:
+    """By enumeration: rows less their column means, the best of all one-to-one matchings."""
+    first, second = np.random.default_rng(0).random((2, 4, 3))
+    rows = [x - x.mean(axis=0) for x in (first, second)]
+    best = max(
+        np.mean(
+            [rows[0][i] @ rows[1][j] / np.linalg.norm(rows[0][i]) / np.linalg.norm(rows[1][j]) for i, j in enumerate(order)]
+        )
+        for order in permutations(range(4))
+    )
+    assert matched_cosine(torch.from_numpy(first), torch.from_numpy(second)) == pytest.approx(best)
 
 
 def test_the_record_of_two_models_and_its_page() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sarigan.commands import evaluate_inpainting
+from sarigan.commands import evaluate_inpainting, inpaint
 from sarigan.config import load_config
 from sarigan.data.loader import open_dataset
 from sarigan.data.mask_files import prepare
@@ -212,12 +212,12 @@ def test_the_distance_that_is_asked_for(place: Path, tmp_path: Path, run: Run, m
     asked = ("--distance", "stlpips_vgg", "--output", tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(PackagedFile, "find", lambda self: None)
-        for command, arguments in ((inpaint, (image, mask)), (evaluate_inpainting, ("--num-images", "4"))):
+        for command, arguments in (("inpaint", (image, mask)), ("evaluate_inpainting", ("--num-images", "4"))):
             assert "pip install stlpips_pytorch==0.0.2" in run(command, place / "sari", *arguments, *asked, fails=True)
-    for command in (inpaint, evaluate_inpainting):
-        monkeypatch.setattr(command, "open_perceptual_distance", lambda device, name: PixelDistance(name))
-    assert "in the hole, stlpips_vgg 0." in run(inpaint, place / "sari", image, mask, "--seeds", "0,1", *asked)
-    run(evaluate_inpainting, place / "sari", "--num-images", "4", *asked)
+    for module in (inpaint, evaluate_inpainting):
+        monkeypatch.setattr(module, "open_perceptual_distance", lambda device, name: PixelDistance(name))
+    assert "in the hole, stlpips_vgg 0." in run("inpaint", place / "sari", image, mask, "--seeds", "0,1", *asked)
+    run("evaluate_inpainting", place / "sari", "--num-images", "4", *asked)
     errors = json.loads((tmp_path / "scores.json").read_text())["errors_of_images"]["sari"]
     assert min(errors["stlpips_vgg"]) > 0 and "efficientnet_distance" not in errors
 

@@ -1,8 +1,6 @@
 """The command `semantics`: one model, two models, its older name, and what it refuses."""
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,21 +29,15 @@ def runs(tiny_config: Build, tiny_trainer: Build, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Main:
-    """main(command, arguments...) -> exit code, stdout, lines of stderr; in an empty working directory."""
+def main(call_command: Main, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
+    """`call_command` in an empty working directory; its stderr without the bars."""
     monkeypatch.chdir(tmp_path)
 
-    def run(command: str, *arguments: Any) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr(sys, "argv", [command, *map(str, arguments)])
-        code = 0
-        try:
-            importlib.import_module(f"sarigan.commands.{command}").main()
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        captured = capsys.readouterr()
-        return code, captured.out, [line for line in captured.err.splitlines() if "it/s" not in line and "s/it" not in line]
+    def call(command: str, *arguments: Any) -> tuple[int, str, list[str]]:
+        code, output, errors = call_command(command, *arguments)
+        return code, output, [line for line in errors if "it/s" not in line and "s/it" not in line]
 
-    return run
+    return call
 
 
 @pytest.mark.parametrize("command", ["semantics", "group_locality"])

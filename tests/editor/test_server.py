@@ -99,7 +99,8 @@ def test_the_session_that_rested_longest_goes_first(session: Session) -> None:
     assert sessions.of("a") is not first
 
 
-def test_uploads_do_not_outlive_a_server_that_is_ended(exported: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("endings", [[signal.SIGTERM], [signal.SIGINT] * 3 + [signal.SIGTERM]])
+def test_uploads_do_not_outlive_a_server(endings: list[int], exported: Callable[..., Path], tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason='the editor needs Gradio: pip install -e ".[editor]"')
     command = [sys.executable, "-m", "sarigan", "edit", str(exported()), "--port", str(free_port()), "--device", "cpu"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
@@ -109,7 +110,8 @@ def test_uploads_do_not_outlive_a_server_that_is_ended(exported: Callable[..., P
         try:
             assert server.stdout is not None and any("open http" in line for line in server.stdout)
             assert list(tmp_path.glob("sarigan-editor-*"))
-            server.send_signal(signal.SIGTERM)
+            for number in endings:
+                server.send_signal(number)
             assert server.wait(DEADLINE) == 0
         finally:
             watch.cancel()

@@ -10,10 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sarigan.data.loader import DataConfig
 from sarigan.errors import InputError
+from sarigan.layers.fixed_grouping import BlockDiagonalGrouping, FixedGrouping
 from sarigan.layers.grouping import (
     GROUPINGS,
-    BlockDiagonalGrouping,
-    FixedGrouping,
     Grouping,
     GroupingConfig,
     GroupingLoss,

@@ -104,9 +104,11 @@ def test_stlpips_by_a_slow_loop(trunk: str, made_up: Callable[[str], tuple[Path,
     assert not found.training and not any(parameter.requires_grad for parameter in found.parameters())
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_images_too_small_to_be_reflected(trunk: str, made_up: Callable[[str], tuple[Path, dict[str, torch.Tensor]]]) -> None:
-    found, least = ShiftTolerantLpips(trunk, TRUNKS[trunk], made_up(trunk)[0]), TRUNKS[trunk].min_size
+@pytest.mark.parametrize(("trunk", "least"), [("alex", 21), ("vgg", 18)])
+def test_images_too_small_to_be_reflected(
+    trunk: str, least: int, made_up: Callable[[str], tuple[Path, dict[str, torch.Tensor]]]
+) -> None:
+    found = ShiftTolerantLpips(trunk, TRUNKS[trunk], made_up(trunk)[0])
     assert found(torch.zeros(1, 3, least, 40), torch.ones(1, 3, least, 40)) > 0
     too_small = torch.zeros(1, 3, 40, least - 1)
     with pytest.raises(InputError, match=rf"ST-LPIPS of \w+ compares images of {least} px and more, got {least - 1}x40"):

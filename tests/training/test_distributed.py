@@ -48,12 +48,14 @@ EQUAL = {
                "objective.path_length_batch_shrink=16"],  # 2 latents: fewer than 4 ranks  # fmt: skip
     "block-diagonal": ["training.precision=float64", "generator.grouping.kind=block_diagonal"],
     "augmented": ["training.precision=float64", *AUGMENTED],
+    "activation": ["training.precision=float64", "generator.grouping.kind=activation", "training.accumulation_rounds=2"],
 }  # fmt: skip
 # float64, with and without metrics beside the training.
 METRICS = ["metrics.names=[fd_efficientnet,information]", "metrics.interval_kimg=0.096", "metrics.num_images=12"]
 # float32, stopped after 3 steps against not stopped.
 RESUMED = {"plain": ["training.precision=float32"], "rounds": ["training.accumulation_rounds=2", "data.num_workers=1"],
-           "augmented": ["training.precision=float32", *AUGMENTED]}  # fmt: skip
+           "augmented": ["training.precision=float32", *AUGMENTED],
+           "activation": ["generator.grouping.kind=activation"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

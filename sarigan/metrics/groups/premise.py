@@ -15,6 +15,7 @@ from torch import Tensor
 from sarigan import distributed
 from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import require_at_least_1
+from sarigan.layers.feature_correlation import feature_correlation, feature_moments
 from sarigan.layers.kernel_similarity import kernel_similarity
 from sarigan.metrics.groups.permutation_null import NullTest, check_permutations, permutation_test
 from sarigan.metrics.groups.quality import grouped_layers
@@ -36,30 +37,6 @@ class PremiseConfig:
         require_at_least_1(self, "num_images", "batch_size", prefix="groups: ")
 
 
-class _Correlation:
-    """Streamed correlation of the channels of [N,C,H,W], over N, H and W; float64."""
-
-    def __init__(self, num_channels: int, device: torch.device) -> None:
-        self.sum = torch.zeros(num_channels, dtype=torch.float64, device=device)
-        self.products = torch.zeros(num_channels, num_channels, dtype=torch.float64, device=device)
-        self.count = torch.zeros(1, dtype=torch.float64, device=device)
-
-    def update(self, x: Tensor) -> None:
-        rows = x.double().transpose(0, 1).flatten(start_dim=1)
-        self.sum += rows.sum(dim=1)
-        self.products += rows @ rows.t()
-        self.count += rows.shape[1]
-
-    def matrix(self) -> Tensor:
-        """[C,C] on the CPU; 0 for a channel that never varies."""
-        total, products, count = (distributed.sum_over_ranks(x).cpu() for x in (self.sum, self.products, self.count))
-        mean = total / count
-        covariance = products / count - mean[:, None] * mean
-        deviation = covariance.diagonal().clamp_min(0).sqrt()
-        scale = torch.where(deviation > 0, 1 / deviation.clamp_min(1e-300), 0.0)
-        return covariance * scale[:, None] * scale
-
-
 @torch.no_grad()
 def activation_correlations(
     generator: Generator, config: PremiseConfig, advance: Callable[[int], None] = lambda count: None,
@@ -71,14 +48,14 @@ def activation_correlations(
     """
     layers = [layer.name for layer in grouped_layers(generator)] if layers is None else layers
     device, channels = generator.mean_latent.device, generator.synthesis.num_channels()
-    found = {name: _Correlation(channels[name], device) for name in layers}
+    sums = {name: torch.zeros(channels[name] + 1, channels[name] + 1, dtype=torch.float64, device=device) for name in layers}
     with record_layer_inputs(generator, layers) as inputs:
         for batch in latent_batches(generator, config.num_images, config.batch_size, config.seed):
             generator.synthesize(broadcast_latent(generator, generator.mapping(batch.z, batch.labels)), batch.noise)
-            for name, correlation in found.items():
-                correlation.update(inputs[name])
+            for name, moments in sums.items():
+                moments += feature_moments(inputs[name].double())
             advance(len(batch.positions))
-    return {name: correlation.matrix() for name, correlation in found.items()}
+    return {name: feature_correlation(distributed.sum_over_ranks(moments)).cpu() for name, moments in sums.items()}
 
 
 @torch.no_grad()

@@ -49,6 +49,11 @@ class InpaintingConfig(RunConfig):
         super().__post_init__()
         if self.generator.synthesis != "skip":
             raise InputError(f"generator.synthesis must be skip for inpainting, got {self.generator.synthesis!r}")
+        if self.generator.grouping.kind == "activation":
+            raise InputError(
+                "generator.grouping.kind=activation sees features of latents alone, and inpainting has none without an image:"
+                " similarity, straight_through and adaptive see kernels"
+            )
         if self.objective.mixing_kind == "halves" and self.generator.grouping.kind == "none":
             raise InputError("objective.mixing_kind=halves needs w = [w_h, w_z], got generator.grouping.kind='none'")
 

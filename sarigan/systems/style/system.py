@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.device import to_device
 from sarigan.errors import InputError
@@ -22,9 +23,11 @@ from sarigan.models.generator import Generator, GeneratorConfig
 from sarigan.seeding import derive_seed
 from sarigan.systems.style.draws import StyleRandomness
 from sarigan.systems.style.objective import GanObjective, ObjectiveConfig, information_dim, with_information_r2
+from sarigan.systems.style.observation import FeatureObservation
 from sarigan.systems.style.optimizer_config import OptimizerConfig
 from sarigan.systems.style.report import group_statistics
 from sarigan.systems.system import Curves, Phase, System, count_parameters
+from sarigan.training.batch_plan import plan_batch
 from sarigan.training.optimizers import lazy_adam
 from sarigan.training.precision import Precision
 from sarigan.training.run_config import RunConfig, with_classes_of_generator
@@ -99,6 +102,7 @@ class StyleSystem(System):
     """Generator, discriminator with its Q head, the averaged generator, and one optimiser for each set of parameters."""
 
     GENERATOR_SEES_IMAGES: ClassVar[bool] = False  # whether the loss of G is given real images
+    observation: FeatureObservation | None = None
 
     def __init__(self, config: StyleConfig, precision: Precision) -> None:
         self.config, self.resolution = config, config.resolution
@@ -129,6 +133,9 @@ class StyleSystem(System):
         names = ("generator_optimizer", "discriminator_optimizer")
         self.rates = {name: self.optimizers[name].param_groups[0]["lr"] for name in names}  # before any decay
         self.phases = self._build_phases(config.objective)
+        self.observation = FeatureObservation(
+            self.generator, self.average.module, self.randomness, config.training.batch_size, precision.autocast_dtype
+        )
 
     def _build_optimizers(self, optimizer: OptimizerConfig, objective: ObjectiveConfig) -> dict[str, torch.optim.Optimizer]:
         betas = (optimizer.beta1, optimizer.beta2)
@@ -222,6 +229,9 @@ class StyleSystem(System):
         factor = self.config.optimizer.decay(seen_kimg)
         for name, rate in self.rates.items():
             self.optimizers[name].param_groups[0]["lr"] = rate * factor
+        step = round(seen_kimg * 1000 / self.config.training.batch_size)
+        if self.observation is not None and any(phase.name == "grouping" and phase.is_due(step) for phase in self.phases):
+            self.observation(step, plan_batch(self.config.training, distributed.world_size()).num_rounds)
 
     def prepare_to_save(self) -> None:
         """Set the averaged generator's centre of truncation."""
