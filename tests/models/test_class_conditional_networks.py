@@ -110,7 +110,7 @@ def test_a_block_of_the_generator_is_its_formula() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"hierarchical": False}])
 def test_the_generator_is_its_blocks_with_their_shortcuts(changes: dict[str, Any]) -> None:
-    """4x4 features of the first chunk of z; then layers plus the 1x1 convolution of the upsampled input, and attention at 8 px."""
+    """4x4 features of the first chunk of z; then layers plus the 1x1 convolution of the upsampled input; attention at 8 px."""
     generator = tiny(**changes).double().eval()
     z, labels = torch.randn(3, 6, dtype=torch.float64), torch.tensor([0, 2, 1])
     network = generator.synthesis
