@@ -68,7 +68,8 @@ def test_cached_equals_the_whole_network_and_undo_gives_the_bits_back(session: S
         (lambda: session.shift_channel(LAYER, 3, 2.0), 2), (lambda: session.shift_channel("16x16.conv", 1, -2.0), 1),
         (lambda: session.shift_channel("8x8.up", 1, 2.0), 4), (lambda: session.shift_channel("8x8.conv", 0, 2.0), 3),
         (lambda: session.set_class("coat"), 4), (lambda: session.set_truncation(0.3), 4), (lambda: session.set_seed(8), 4),
-        (lambda: session.mix_layers(5, "fine"), 2), (lambda: session.mix_layers(5, "coarse"), 4),
+        (lambda: session.mix_layers(6, "0"), 4), (lambda: session.mix_layers(5, "fine"), 2),
+        (lambda: session.mix_layers(5, "coarse"), 4),
     ):  # fmt: skip
         before = edited(session)
         change()

@@ -108,6 +108,23 @@ def test_a_block_of_the_generator_is_its_formula() -> None:
     torch.testing.assert_close(block.skip(x).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3), short)
 
 
+@pytest.mark.parametrize("changes", [{}, {"hierarchical": False}])
+def test_the_generator_is_its_blocks_with_their_shortcuts(changes: dict[str, Any]) -> None:
+    """4x4 features of the first chunk of z; then layers plus the 1x1 convolution of the upsampled input; attention at 8 px."""
+    generator = tiny(**changes).double().eval()
+    z, labels = torch.randn(3, 6, dtype=torch.float64), torch.tensor([0, 2, 1])
+    network = generator.synthesis
+    shared, chunks = generator.mapping.codes(labels, z.dtype), z.chunk(3, dim=1) if not changes else (z, z[:, :0], z[:, :0])
+    x = network.start(chunks[0]).reshape(3, 8, 4, 4)
+    for (_, block), chunk in zip(network.named_blocks(), chunks[1:], strict=True):
+        code = torch.cat([shared, chunk], dim=1)
+        inside = block.conv(block.up(x, code)[0], code)[0]
+        x = inside + block.skip(x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3))
+        x = x if block.attention is None else block.attention(x)
+    expected = torch.tanh(network.to_rgb(F.relu(network.last_norm(x))))
+    torch.testing.assert_close(network(generator.latents(z, labels=labels)).images, expected)
+
+
 @pytest.mark.parametrize("changes", [{}, {"class_dim": 0, "hierarchical": False}, {"hierarchical": False}])
 def test_codes_depend_on_the_class_and_on_the_chunk_of_their_block(changes: dict[str, Any]) -> None:
     generator = tiny(**changes)
