@@ -116,7 +116,7 @@ def test_a_photograph_is_projected_and_a_wrong_one_refused(tab: Tab, tmp_path: P
         tab.says(message)
         page.get_by_label(re.compile("Remove|Clear")).first.click()
     tab.upload("../../me.png", photograph())
-    page.get_by_label("range slider for Steps").first.fill("10")
+    tab.sets("Steps", 10)
     tab.changes(lambda: tab.press("Project"))
     tab.says("Found me.png")
     assert tab.complaints == []
@@ -132,7 +132,7 @@ def test_films_sheets_and_directions(tab: Tab) -> None:
     tab.open("Directions")
     tab.slides("Along it", 3)
     tab.open("Film")
-    page.get_by_label("range slider for Pictures").first.fill("4")
+    tab.sets("Pictures", 4)
     tab.press("GIF")
     assert page.get_by_role("link", name="Save film.gif").get_attribute("href").startswith("data:image/gif")
     tab.open("Sheet")

@@ -78,6 +78,19 @@ class Tab:
                 return self.picture()
         raise AssertionError(f"the slider {name} does not stay at {value}")
 
+    def sets(self, name: str, value: int) -> None:
+        """A slider that changes no picture by itself; moved again where it was put back, as in `slides`."""
+        control, stays = self.page.get_by_label(f"range slider for {name}").first, 0
+        for _ in range(100):
+            if control.input_value() != str(value):
+                control.fill(str(value))
+                stays = 0
+            self.page.wait_for_timeout(100)
+            stays += 1
+            if stays > 10 and control.input_value() == str(value):
+                return
+        raise AssertionError(f"the slider {name} does not stay at {value}")
+
     def says(self, text: str, place: str = ".sar-message") -> None:
         playwright.expect(self.page.locator(place).filter(has_text=re.compile(text)).first).to_be_visible()
 
