@@ -1,6 +1,7 @@
 """A training that is asked to end at a step, as a signal asks, and the weights that a run has stored."""
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,18 @@ def stored_weights(
     state = load_checkpoint(list_checkpoints(run_dir / "checkpoints")[-1])
     assert state["step"] == step
     return {f"{network}.{name}": value for network in networks for name, value in state[network].items()}
+
+
+def whole_and_resumed(
+    tiny_config: Callable[..., Any], tiny_trainer: Callable[..., Trainer], tiny_state: Callable[..., Any], *settings: str
+) -> tuple[Trainer, Trainer]:
+    """A training of six steps, and one of three whose state another goes on with: by the fixtures of these names."""
+    whole = tiny_trainer(tiny_config(*settings, "training.total_kimg=0.048"))
+    whole.run()
+    half = tiny_trainer(tiny_config(*settings, "training.total_kimg=0.024"))
+    half.run()
+    state = tiny_state(tiny_config(*settings, "training.total_kimg=0.048"))
+    state.load_state_dict(copy.deepcopy(half.state.state_dict()), "half")
+    rest = tiny_trainer(state.config, state=state)
+    rest.run()
+    return whole, rest

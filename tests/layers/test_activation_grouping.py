@@ -1,12 +1,12 @@
 """Groups by feature maps: running correlation and loss against slow loops, planted channels, what a step observes, resuming."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from stopped_runs import whole_and_resumed
 
 from sarigan.editing.rendering import record_layer_inputs
 from sarigan.errors import InputError
@@ -151,14 +151,7 @@ class _Watched:
 
 
 def test_a_run_goes_on_with_the_same_bits(tiny_config: Build, tiny_trainer: Build, tiny_state: Build) -> None:
-    whole = tiny_trainer(tiny_config(KIND, "training.total_kimg=0.048"))
-    whole.run()
-    half = tiny_trainer(tiny_config(KIND, "training.total_kimg=0.024"))
-    half.run()
-    state = tiny_state(tiny_config(KIND, "training.total_kimg=0.048"))
-    state.load_state_dict(copy.deepcopy(half.state.state_dict()), "half")
-    rest = tiny_trainer(state.config, state=state)
-    rest.run()
+    whole, rest = whole_and_resumed(tiny_config, tiny_trainer, tiny_state, KIND)
     for name, module in whole.system.modules().items():
         other = rest.system.modules()[name].state_dict()
         assert all(torch.equal(tensor, other[key]) for key, tensor in module.state_dict().items()), name

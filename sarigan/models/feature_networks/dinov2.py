@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sarigan.errors import InputError
 from sarigan.files.reading import reading
 from sarigan.models.feature_networks.feature_network import FeatureNetwork, Features
-from sarigan.models.feature_networks.published_file import PublishedFile, file_sha256
+from sarigan.models.feature_networks.published_file import PublishedFile
 from sarigan.models.feature_networks.vgg16 import MEAN, STD
 
 # Meta publishes no hash; this is what many who downloaded the file (1217586395 bytes) record.
@@ -67,11 +66,7 @@ class DinoV2(FeatureNetwork):
     positions: Tensor  # [1,256,C]
 
     def __init__(self, path: Path, sha256: str | None = WEIGHTS.sha256) -> None:
-        found = file_sha256(path)
-        if sha256 == WEIGHTS.sha256:
-            WEIGHTS.check(path)
-        elif sha256 is not None and found != sha256:
-            raise InputError(f"{path}: its SHA256 is {found}, expected {sha256}")
+        found = WEIGHTS.identified(path, sha256)
         super().__init__("dinov2" if found == WEIGHTS.sha256 else f"dinov2-{found[:8]}", found)
         with reading(path, "file of weights of DINOv2 without registers"):
             self._build(torch.load(path, map_location="cpu", weights_only=True))

@@ -9,7 +9,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Basic
 
 from sarigan.errors import InputError
 from sarigan.models.feature_networks.feature_network import RELEASE, FeatureNetwork, Features, Preprocessing
-from sarigan.models.feature_networks.published_file import PublishedFile, file_sha256
+from sarigan.models.feature_networks.published_file import PublishedFile
 
 # The hash agrees with the eight digits that both published names carry; pytorch-fid's and torch-fidelity's are one file.
 WEIGHTS = PublishedFile(
@@ -38,11 +38,7 @@ class InceptionV3(FeatureNetwork):
     spread = (128.0,)
 
     def __init__(self, path: Path, sha256: str | None = WEIGHTS.sha256) -> None:
-        found = file_sha256(path)
-        if sha256 == WEIGHTS.sha256:
-            WEIGHTS.check(path)
-        elif sha256 is not None and found != sha256:
-            raise InputError(f"{path}: its SHA256 is {found}, expected {sha256}")
+        found = WEIGHTS.identified(path, sha256)
         super().__init__("inception" if found == WEIGHTS.sha256 else f"inception-{found[:8]}", found)
         try:
             whole = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(path))

@@ -93,6 +93,15 @@ class PublishedFile:
             ) from None
         return target
 
+    def identified(self, path: Path, sha256: str | None) -> str:
+        """The SHA256 of a file that should have this one; with None any file is taken. InputError for another."""
+        found = file_sha256(path)
+        if sha256 == self.sha256:
+            self.check(path)
+        elif sha256 is not None and found != sha256:
+            raise InputError(f"{path}: its SHA256 is {found}, expected {sha256}")
+        return found
+
     def check(self, path: Path) -> Path:
         """The path; InputError unless its content is the published one."""
         found = file_sha256(path)
