@@ -9,10 +9,24 @@ from tqdm import tqdm
 LINE_SECONDS = 30.0  # between two lines of a bar that is not on a terminal
 
 
-class _Lines(tqdm):
-    """A bar of which every drawing is a line of its own."""
+class _Bar(tqdm):
+    """tqdm's, whose lock is free again after a drawing that failed: all bars of a process share it, and all threads."""
 
     disable: bool
+
+    def refresh(self, nolock: bool = False, lock_args: tuple | None = None) -> bool | None:
+        """Draw the bar anew."""
+        with self.get_lock():  # reentrant
+            return super().refresh(nolock=True)
+
+    def clear(self, nolock: bool = False) -> None:
+        """Remove what is drawn."""
+        with self.get_lock():
+            super().clear(nolock=True)
+
+
+class _Lines(_Bar):
+    """A bar of which every drawing is a line of its own."""
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
@@ -45,6 +59,6 @@ def progress_bar(*arguments: Any, **options: Any) -> "tqdm[Any]":
     """`tqdm` on stderr. Where that is no terminal: at the start, every LINE_SECONDS and at the end a line."""
     file: Any = options.setdefault("file", sys.stderr)
     if options.get("disable") or file.isatty():
-        return tqdm(*arguments, **options)
+        return _Bar(*arguments, **options)
     options |= {"mininterval": LINE_SECONDS, "maxinterval": LINE_SECONDS, "dynamic_ncols": False, "ncols": 100}
     return _Lines(*arguments, **options)

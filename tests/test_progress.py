@@ -1,8 +1,11 @@
 """A bar writes a few lines into a file, and redraws itself in place on a terminal."""
 
 import io
+import threading
+from contextlib import suppress
 
 import pytest
+from process_tools import DEADLINE
 
 from sarigan import progress
 
@@ -42,3 +45,28 @@ def test_in_place_on_a_terminal() -> None:
     for _ in progress.progress_bar(range(3), file=silent, disable=True):
         pass
     assert silent.getvalue() == ""
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+@pytest.mark.parametrize("act", ["refresh", "clear"])
+def test_a_bar_that_nobody_reads_keeps_no_other_thread_waiting(
+    kind: type[io.StringIO], act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All bars of a process share a lock."""
+
+    def write(text: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    file = kind()
+    bar = progress.progress_bar(total=3, file=file, leave=False)
+    with monkeypatch.context() as patch, suppress(BrokenPipeError):
+        patch.setattr(file, "write", write)
+        getattr(bar, act)()
+    other = threading.Thread(target=lambda: progress.progress_bar(total=1, disable=True), daemon=True)
+    other.start()
+    other.join(DEADLINE)
+    free = not other.is_alive()
+    if not free:
+        bar.get_lock().release()  # for the tests that follow
+    bar.close()
+    assert free

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from sarigan.analysis.avatar_training import degrade
 from sarigan.data.batch import to_signed_float
@@ -20,6 +19,7 @@ from sarigan.data.loader import read_sample, training_batches
 from sarigan.errors import require_at_least_1
 from sarigan.metrics.layout_fidelity import class_ious, confusion_matrix, pixel_accuracy
 from sarigan.models.feature_networks.layout_segmenter import MULTIPLE, LayoutSegmenter
+from sarigan.progress import progress_bar
 from sarigan.seeding import check_seed
 
 MAX_SIDE = 256  # pixels at which it works
@@ -59,7 +59,7 @@ def train_segmenter(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=max(steps, 2), pct_start=0.1)
     network.train()
     batches = training_batches(dataset, data, config.seed, 0, config.batch_size)
-    with tqdm(total=steps * config.batch_size, desc="segmenter", unit="img", dynamic_ncols=True, mininterval=0.5) as bar:
+    with progress_bar(total=steps * config.batch_size, desc="segmenter", unit="img", dynamic_ncols=True) as bar:
         for _ in range(steps):
             batch = next(batches)
             assert batch.layout is not None

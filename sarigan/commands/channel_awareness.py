@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from sarigan.analysis.awareness_report import DEFAULT_TOP, awareness_record, awareness_table, measure_awareness
 from sarigan.analysis.awareness_segmentation import aligned, check_clusters, layer_weights, matched_iou, segmented, weights_test
@@ -39,6 +38,7 @@ from sarigan.metrics.class_control import class_readers
 from sarigan.metrics.groups.permutation_null import without_nan
 from sarigan.models.generator import Generator
 from sarigan.pretrained import data_name, data_setting, load_generator_and_record
+from sarigan.progress import progress_bar
 from sarigan.visualization.channel_sheets import class_rows_sheet, hybrid_sheet, matrix_sheet, segmentation_sheet
 from sarigan.visualization.editing import Strip, strip_sheet
 
@@ -180,7 +180,7 @@ def keep(job: Job) -> None:
     curves: dict[str, Any] = {}
     rules = {rule: range(options.draws if rule == "random" else 1) for rule in RULES}
     total = len(RESTS) * sum(map(len, rules.values())) * len(tops) * len(names) * len(job.seeds)
-    with tqdm(total=total, desc="images", unit="img", disable=None) as bar:
+    with progress_bar(total=total, desc="images", unit="img") as bar:
         for rest in RESTS:
             for rule, draws in rules.items():
                 runs = [
