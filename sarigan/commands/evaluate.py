@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from sarigan import distributed, launcher, load_generator
+from sarigan.commands.options import reason_to_refuse
 from sarigan.config import Config
 from sarigan.data.avatars.dataset import are_avatars
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
@@ -150,18 +151,7 @@ def default_output(options: argparse.Namespace) -> Path:
 
 def refused_options(arguments: Sequence[str]) -> str | None:
     """Why these options cannot stand beside --checkpoint, --metrics and --output of a study; None when they can."""
-    parsed = parser()
-    parsed.exit_on_error = False
-    parsed.set_defaults(metrics=None)
-    try:
-        found, left = parsed.parse_known_args(["--checkpoint", ".", *arguments])
-    except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
-        return str(error)
-    if left:
-        return f"sarigan evaluate does not take {' '.join(left)}"
-    if (found.checkpoint, found.metrics, found.output) != (Path(), None, None):
-        return "--checkpoint, --metrics and --output are the study's own"
-    return None
+    return reason_to_refuse("evaluate", parser(), ("--checkpoint", "--metrics", "--output"), arguments)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -136,3 +136,23 @@ def parse_groups(text: str, layer: str, generator: Generator) -> list[int]:
 def load_all_edits(paths: Sequence[Path], generator: Generator) -> list[FileEdit]:
     """The edits of all files, in order."""
     return [edit for path in paths for edit in load_edits(path, generator)]
+
+
+def reason_to_refuse(command: str, parser: argparse.ArgumentParser, own: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """Why a study's options of a command cannot stand beside those that the study gives itself; None when they can.
+
+    own: names of those; one without dashes is a positional argument.
+    """
+    mark = "given-by-the-study"
+    parser.exit_on_error = False
+    given = [text for name in own for text in ([name, mark] if name.startswith("-") else [mark])]
+    try:
+        expected = vars(parser.parse_args(given))
+        found, left = parser.parse_known_args([*given, *arguments])
+    except (argparse.ArgumentError, argparse.ArgumentTypeError) as error:
+        return str(error)
+    if left:
+        return f"sarigan {command} does not take {' '.join(left)}"
+    if any(getattr(found, name) != value for name, value in expected.items() if mark in str(value)):
+        return f"{', '.join(own[:-1])} and {own[-1]} are the study's own"
+    return None

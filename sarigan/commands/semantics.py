@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from sarigan.analysis.part_iou import doubt, masks_of, parts_named
 from sarigan.analysis.semantics import LayerSemantics, Seen, SemanticsConfig, groupable_layers, measure_semantics
 from sarigan.analysis.semantics_report import markdown, semantics_record
-from sarigan.commands.options import add_sampling_options, as_file_name, require_at_least, sampling_of
+from sarigan.commands.options import add_sampling_options, as_file_name, reason_to_refuse, require_at_least, sampling_of
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import Sampling, render
 from sarigan.errors import InputError, exit_on_input_error
@@ -31,6 +32,21 @@ log = logging.getLogger(__name__)
 
 
 def main() -> None:
+    options = parser().parse_args()
+    with exit_on_input_error():
+        names = model_names(options.checkpoint)
+        folder = options.output or default_folder(options.checkpoint, names)
+        with output_folder(folder):
+            measure(options, names, folder)
+
+
+def refused_options(arguments: Sequence[str]) -> str | None:
+    """Why these options cannot stand beside MODEL and --output of a study; None when they can."""
+    return reason_to_refuse("semantics", parser(), ("MODEL", "--output"), arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(description="Measure how semantic the groups of models are, against random groups.")
     add_sampling_options(parser, psi=1.0, several=True)
     parser.add_argument("--layer", default="all", help="names of layers, separated by commas; default all")
@@ -48,12 +64,7 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="default <run>/analysis; of several models out/semantics-..."
     )
-    options = parser.parse_args()
-    with exit_on_input_error():
-        names = model_names(options.checkpoint)
-        folder = options.output or default_folder(options.checkpoint, names)
-        with output_folder(folder):
-            measure(options, names, folder)
+    return parser
 
 
 def model_names(sources: list[Path]) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from sarigan.commands import evaluate
+from sarigan.commands import evaluate, semantics
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.lock import require_unlocked
 from sarigan.files.paths import output_file, output_folder, replace_text
@@ -38,7 +38,7 @@ def main() -> None:
     options = parse()
     with exit_on_input_error():
         study = read_study(options.study)
-        check_evaluation(study)
+        check_options(study)
         root = options.folder or Path("runs") / "studies" / study.path.stem
         runs = plan(study, root)
         ACTIONS[options.action](runs, options)
@@ -127,11 +127,12 @@ def plot(runs: Sequence[Run], options: argparse.Namespace) -> None:
 ACTIONS = {"run": run, "status": status, "table": table, "plot": plot}
 
 
-def check_evaluation(study: Study) -> None:
-    """InputError for options that `sarigan evaluate` does not take from a study: better now than after the training."""
-    reason = evaluate.refused_options(study.evaluation)
-    if reason:
-        raise InputError(f"{study.path}: evaluation: {reason}")
+def check_options(study: Study) -> None:
+    """InputError for options that `evaluate` or `semantics` does not take from a study: better now than after the training."""
+    for field, command, given in (("evaluation", evaluate, study.evaluation), ("semantics", semantics, study.semantics or ())):
+        reason = command.refused_options(given)
+        if reason:
+            raise InputError(f"{study.path}: {field}: {reason}")
 
 
 def tell(line: str) -> None:

@@ -1,9 +1,11 @@
-"""The runs of a study: every variant with every seed, each with its configuration, its place and its two commands.
+"""The runs of a study: every variant with every seed, each with its configuration, its place and its commands.
 
     <folder>/<variant>-seed<n>-<hash>/  record.json  config.yaml  training.log  evaluation.log  run/  scores-<hash>.json
+        semantics.log  semantics-<hash>/
 
-A run is the project's own `train` and `evaluate`, so whatever they promise holds here: `train` goes on where it stopped, with
-the same bits, and anybody can repeat one by hand. The hash in a run's name is its configuration's: another one is another run.
+A run is the project's own `train`, `evaluate` and, where it is asked for, `semantics`, so whatever they promise holds here:
+`train` goes on where it stopped, with the same bits, and anybody can repeat one by hand. The hash in a run's name is its
+configuration's: another one is another run.
 """
 
 import hashlib
@@ -23,6 +25,7 @@ from sarigan.files.reading import read_json_object, reading
 from sarigan.files.run_record import git_commit, read_log
 from sarigan.runs.resume import differing_fields
 from sarigan.studies.runner import Job, Stage
+from sarigan.studies.semantics_scores import semantics_results
 from sarigan.studies.study import BUDGETS, Study, Variant
 
 # No weight depends on these: with other values a run is the same run.
@@ -78,6 +81,12 @@ class Run:
         """The report of `sarigan evaluate`; another protocol has another name."""
         return self.folder / f"scores-{_hash([self.metrics, self.study.evaluation])[:8]}.json"
 
+    @property
+    def semantics_dir(self) -> Path | None:
+        """Where `sarigan semantics` writes; with other options elsewhere. None when it is not asked for."""
+        options = self.study.semantics
+        return None if options is None else self.folder / f"semantics-{_hash(options)[:8]}"
+
     def is_trained(self) -> bool:
         """Whether its newest checkpoint is at the end of the budget."""
         found = list_checkpoints(self.run_dir / "checkpoints")
@@ -95,11 +104,22 @@ class Run:
         return any(line.get("step") == step and line.get("seconds", 0) + 0.01 >= 60 * limit for line in lines)
 
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Its results by name; empty until all metrics are there."""
+        """Its results by name; empty until all are there."""
+        found = self._evaluated()
+        if found and self.semantics_dir is not None:
+            groups = semantics_results(self._semantics())
+            found = [*found, *groups] if groups else []
+        return {result["name"]: result for result in found}
+
+    def _evaluated(self) -> list[dict[str, Any]]:
+        """Results of `sarigan evaluate`; empty until all metrics are there."""
         report = read_json_object(self.scores_path)
-        if "results" not in report or report.get("missing") or report.get("failure"):
-            return {}
-        return {result["name"]: result for result in report["results"]}
+        unfinished = report.get("missing") or report.get("failure")
+        return [] if unfinished else report.get("results", [])
+
+    def _semantics(self) -> dict[str, Any]:
+        """What `sarigan semantics` wrote; empty until it has."""
+        return {} if self.semantics_dir is None else read_json_object(self.semantics_dir / "semantics.json")
 
     def record(self) -> dict[str, Any]:
         """What record.json says: variant, seed, hashes, commits."""
@@ -124,24 +144,30 @@ class Run:
         replace_text(self.folder / "config.yaml", self.config.to_yaml())
         replace_text(self.folder / "record.json", json.dumps(record, indent=1) + "\n")
 
-    def commands(self) -> tuple[list[str], list[str]]:
-        """`train` and `evaluate`; with several processes through `launch`."""
+    def commands(self) -> dict[str, list[str]]:
+        """By the name of their stage: `train` (of several processes through `launch`), `evaluate`, `semantics` if asked for."""
         number = self.study.processes
         many = ["launch", "--standalone", f"--nproc_per_node={number}", "-m", "sarigan"] if number > 1 else []
         train = ["train", "--config", str(self.folder / "config.yaml"), "--run-dir", str(self.run_dir)]
+        device = ["--device", self.config.training.device]
         evaluate = [
             "evaluate", "--checkpoint", str(self.run_dir), "--metrics", ",".join(self.metrics), "--num-workers", "0",
-            "--device", self.config.training.device, "--output", str(self.scores_path), *self.study.evaluation,
+            *device, "--output", str(self.scores_path), *self.study.evaluation,
         ]  # fmt: skip
-        return [*SARIGAN, *many, *train], [*SARIGAN, *evaluate]
+        found = {"training": [*SARIGAN, *many, *train], "evaluation": [*SARIGAN, *evaluate]}
+        if self.study.semantics is not None:
+            groups = ["semantics", str(self.run_dir), *device, "--output", str(self.semantics_dir), *self.study.semantics]
+            found["semantics"] = [*SARIGAN, *groups]
+        return found
 
     def job(self) -> Job:
         """What the runner does of it."""
-        train, evaluate = self.commands()
-        stages = (
-            Stage("training", train, self.is_trained),
-            Stage("evaluation", evaluate, lambda: bool(self.scores())),
-        )
+        done = {
+            "training": self.is_trained,
+            "evaluation": lambda: bool(self._evaluated()),
+            "semantics": lambda: bool(self._semantics()),
+        }
+        stages = [Stage(name, command, done[name]) for name, command in self.commands().items()]
         return Job(self.name, self.folder, stages, self.begin, self.run_dir)
 
 

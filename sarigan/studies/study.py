@@ -12,6 +12,7 @@
     baseline: stylegan2
     metrics: [fd_efficientnet]
     evaluation: [--num-images=5000]         # options of `sarigan evaluate`, without --checkpoint, --metrics, --output
+    semantics: [--images=64]                # options of `sarigan semantics`, which judges the groups; left out: not asked
     processes: 1                            # of one run
     free_gb: 1                              # that the disk must have before a run starts
 
@@ -62,6 +63,7 @@ class Study:
     baseline: str
     metrics: tuple[str, ...]
     evaluation: tuple[str, ...]
+    semantics: tuple[str, ...] | None  # None: not asked
     processes: int
     free_gb: float
 
@@ -84,7 +86,8 @@ def read_study(path: Path) -> Study:
             raise InputError(f"baseline must be one of {', '.join(v.name for v in variants)}, got {baseline!r}")
         return Study(
             path, str(values.get("question", "")), _budget(values["budget"]), variants, _seeds(values.get("seeds", [0])),
-            baseline, metrics, _texts(values, "evaluation"), _processes(values.get("processes", 1)),
+            baseline, metrics, _texts(values, "evaluation"), _texts(values, "semantics") if "semantics" in values else None,
+            _processes(values.get("processes", 1)),
             _number(values.get("free_gb", 1), "free_gb", 0, 10**6),
         )  # fmt: skip
 

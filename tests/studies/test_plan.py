@@ -120,9 +120,29 @@ def test_old_results_of_a_changed_configuration_are_told(write_study: Write, tmp
 
 
 def test_several_processes_go_through_the_launcher(write_study: Write, tmp_path: Path) -> None:
-    train, evaluate = plan(read_study(write_study(processes=8)), tmp_path)[0].commands()
+    commands = plan(read_study(write_study(processes=8)), tmp_path)[0].commands()
+    train = commands["training"]
     assert train[3:8] == ["launch", "--standalone", "--nproc_per_node=8", "-m", "sarigan"] and train[8] == "train"
-    assert evaluate[3] == "evaluate"
+    assert commands["evaluation"][3] == "evaluate" and list(commands) == ["training", "evaluation"]
+
+
+def test_semantics_is_a_stage_of_its_own(write_study: Write, tmp_path: Path) -> None:
+    """What was judged with other options is judged anew, and a run is finished when all its scores are there."""
+    run, other = (plan(read_study(write_study(semantics=options)), tmp_path)[0] for options in (["--images=4"], []))
+    assert run.commands()["semantics"][3:6] == ["semantics", str(run.run_dir), "--device"]
+    assert run.semantics_dir is not None and run.name == other.name and run.semantics_dir != other.semantics_dir
+    run.folder.mkdir()
+    run.scores_path.write_text(json.dumps({"results": [{"name": "a", "value": 1.0}]}))
+    assert run.scores() == {}
+    test = {"score": 3.0, "null_mean": 1.0, "null_deviation": 0.5}
+    model = {"mean": {"part IoU": {"its own": test, "k-means of kernels": test | {"score": 9.0}}}, "layers": {"4x4.conv": {}}}
+    run.semantics_dir.mkdir()
+    (run.semantics_dir / "semantics.json").write_text(json.dumps({"models": {"run": model}}))
+    scores = run.scores()
+    assert {name: result["value"] for name, result in scores.items()} == {
+        "a": 1.0, "semantics_part_iou": 3.0, "semantics_part_iou_above_random": 4.0,
+    }  # fmt: skip
+    assert [stage.is_done() for stage in run.job().stages] == [False, True, True] and other.scores() == {}
 
 
 def test_slots(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,13 @@ def test_bad_input(
         (["--images=pictures"], "not allowed with argument --checkpoint"),
     ):
         assert expected in line("run", write_study(evaluation=options), *out)
+    for options, expected in (
+        (["--colour=1"], "semantics: sarigan semantics does not take --colour=1"),
+        (["--images=x"], "--images: invalid int"),
+        (["--output", "elsewhere"], "MODEL and --output are the study's own"),
+        (["runs/another"], "sarigan semantics does not take runs/another"),
+    ):
+        assert expected in line("run", write_study(semantics=options), *out)
     assert not (tmp_path / "out").exists()
 
 
