@@ -72,7 +72,7 @@ def _data_name(sources: list[Source]) -> Source | None:
     name = inferred_data_name([*levels, {"data": arguments}])
     if name is None:
         return None
-    log.info(f"data.name={name}: what data.path is, in place of avatars")
+    log.info(f"data.path names data of the kind data.name={name}, which is taken in place of avatars")
     return Source("data.path", OmegaConf.create({"data": {"name": name}}), None)
 
 
