@@ -504,7 +504,7 @@ def test_the_script(pictures: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "skipped cats/3.jpg: " in done.stderr and "skipped dogs/5.png: empty file" in done.stderr
     content_hash = LmdbDataset(target).header.content_hash
-    assert done.stdout.splitlines()[-1] == f"{target}: 12 images, hash {content_hash}"
+    assert done.stdout.splitlines()[-1] == f"{target}: 12 images (left out: 2 broken, 1 .txt), hash {content_hash}"
     done = run_script("--verify", target)
     assert done.returncode == 0 and done.stdout == f"{target}: 12 images, all records match the hash {content_hash}\n"
     done = run_script("--info", target)
