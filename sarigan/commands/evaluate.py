@@ -20,6 +20,7 @@ from sarigan.data.avatars.dataset import are_avatars
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import step_of
 from sarigan.files.paths import output_file
 from sarigan.files.picture_origin import HEAD_BYTES, mixture_warning
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
@@ -103,9 +104,16 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
         arguments=vars(options),
+        seen_kimg=seen_kimg(options.checkpoint, trained_with),
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
         **judged,
     )
+
+
+def seen_kimg(checkpoint: Path | None, trained_with: Config | None) -> float | None:
+    """Thousands of images that training had shown a checkpoint, by the step in its name; None for anything else."""
+    step = step_of(find_source(checkpoint)) if checkpoint else None
+    return None if step is None or trained_with is None else step * trained_with.training.batch_size / 1000
 
 
 def default_counts(options: argparse.Namespace, data: ImageDataset | None) -> tuple[int, int | None]:

@@ -24,8 +24,9 @@ def runs(tiny_config: Callable[..., Any], png_folder: Path, tmp_path_factory: py
     train(tiny_config("data.name=folder", f"data.path={png_folder}", "training.total_kimg=0.016"), root / "c")
     for name, value in (("a", 10.0), ("b <2>", 8.0)):
         result = {"name": "fid", "value": value, "spread": 0.5, "protocol": "tf, 50 images", "num_images": 50, "time": "1"}
+        judged = {"name": "information", "value": value / 100, "null": -1e-5, "protocol": "", "seen_kimg": value / 1000}
         (root / name / "evaluation").mkdir()
-        (root / name / "evaluation" / "1.json").write_text(json.dumps({"results": [result]}))
+        (root / name / "evaluation" / "1.json").write_text(json.dumps({"results": [result, judged]}))
     (root / "d").mkdir()
     (root / "d" / "config.yaml").write_text((root / "a" / "config.yaml").read_text())
     return root
@@ -48,7 +49,9 @@ def test_two_runs_on_one_page(main: Main, runs: Path, tmp_path: Path, caplog: py
     assert [row for row in cells if row and row[0].startswith("optimizer.")] == [
         ["optimizer.generator_learning_rate", "0.002", "0.004"]
     ]
-    assert ["fid", "10 ± 0.5", "8 ± 0.5", "tf, 50 images"] in cells
+    assert ["fid", "10 ± 0.5", "8 ± 0.5", "", "-", "tf, 50 images"] in cells
+    older = [f"measured at {seen}; the run is at 0.016" for seen in (0.01, 0.008)]
+    assert ["information", "0.1", "0.08", "a: 0, b &lt;2&gt;: -0.00001", f"a: {older[0]}, b &lt;2&gt;: {older[1]}", ""] in cells
     assert page.count("data:image/webp") == 1 and "loss/generator" in page and "seed 0" not in page
     assert "http://" not in page and "https://" not in page
 

@@ -61,6 +61,7 @@ def test_reads_what_is_there(run_dir: Path) -> None:
 
 def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
     run = read_run(run_dir)
+    assert run.seen_kimg is None and ">-</td>" in metrics_section(run).body
     assert samples_section(run).body == ""
     titles = re.findall('<figure class="chart"><figcaption>(.*?)</figcaption>', curves_section(run, CURVES).body)
     assert titles == ["fd_efficientnet", "Losses", "Temperatures", "Groups"]

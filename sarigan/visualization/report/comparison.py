@@ -12,6 +12,7 @@ from torch import Tensor
 from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import System
 from sarigan.visualization.report.page import Section, data_uri, figure, line_chart, make_page, table
+from sarigan.visualization.report.results import measured_at, number
 from sarigan.visualization.sheet import make_sheet, pictures
 
 # Of the log; those of groups are many and stand in each run's own report.
@@ -63,8 +64,8 @@ def _summary(runs: Sequence[ComparedRun]) -> Section:
         kimg, seconds = last.get("kimg", math.nan), last.get("seconds", math.nan)
         speed = 1000 * kimg / seconds if seconds else math.nan
         rows.append([
-            run.label, run.method, _data(run.record), f"{_resolution(run.record)} px", _number(kimg), _number(seconds / 60),
-            _number(speed), f"{start.get('device', '')} {start.get('precision', '')}".strip(),
+            run.label, run.method, _data(run.record), f"{_resolution(run.record)} px", number(kimg), number(seconds / 60),
+            number(speed), f"{start.get('device', '')} {start.get('precision', '')}".strip(),
             str(start.get("commit") or "")[:10],
         ])  # fmt: skip
     headings = ["run", "method", "data", "resolution", "kimg", "minutes", "images/s", "machine", "commit"]
@@ -112,15 +113,32 @@ def _samples(runs: Sequence[ComparedRun]) -> Section:
 
 def _metrics(runs: Sequence[ComparedRun]) -> Section:
     """A row a metric and protocol, a column a run; numbers of two protocols never share a row."""
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for run in runs:
         for result in run.record.metrics:
-            value, spread = _number(result.get("value")), _number(result.get("spread"))
             key = str(result.get("name")), str(result.get("protocol") or "")
-            cells.setdefault(key, {})[run.label] = f"{value} ± {spread}" if spread else value
-    rows = [[name, *(found.get(run.label, "") for run in runs), protocol] for (name, protocol), found in sorted(cells.items())]
-    headings = ["metric", *(run.label for run in runs), "protocol"]
+            value, spread = result.get("value"), number(result.get("spread"), result.get("value"))
+            found.setdefault(key, {})[run.label] = {
+                "value": number(value) + (f" ± {spread}" if spread else ""),
+                "chance": number(result.get("null"), value),
+                "seen": measured_at(result, run.record),
+            }
+    columns = {"chance": "chance", "seen": "after thousand images"}
+    shown = {key: title for key, title in columns.items() if any(one[key] for of in found.values() for one in of.values())}
+    rows = [
+        [name, *(of.get(run.label, {}).get("value", "") for run in runs), *(_together(of, key) for key in shown), protocol]
+        for (name, protocol), of in sorted(found.items())
+    ]
+    headings = ["metric", *(run.label for run in runs), *shown.values(), "protocol"]
     return Section("metrics", "Metrics", table(headings, rows, tuple(range(1, len(runs) + 1))) if rows else "")
+
+
+def _together(results: Mapping[str, Mapping[str, str]], field: str) -> str:
+    """A field of the results of one metric: the text that they share, or each run's after its label."""
+    texts = {label: result[field] for label, result in results.items() if result[field]}
+    if len(set(texts.values())) < 2:
+        return next(iter(texts.values()), "")
+    return ", ".join(f"{label}: {text}" for label, text in texts.items())
 
 
 def _curves(runs: Sequence[ComparedRun]) -> Section:
@@ -153,7 +171,3 @@ def _data_name(record: RunRecord) -> str:
 def _resolution(record: RunRecord) -> Any:
     generator = record.config.get("generator")
     return generator.get("resolution", "?") if isinstance(generator, Mapping) else "?"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) and math.isfinite(value) else ""

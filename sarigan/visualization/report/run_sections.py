@@ -18,6 +18,7 @@ from sarigan.progress import progress_bar
 from sarigan.systems.system import Curves, System
 from sarigan.visualization.report.data_section import data_section
 from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
+from sarigan.visualization.report.results import measured_at, number
 
 MAX_BYTES = 15_000_000
 MAX_FRAMES = 24
@@ -137,13 +138,13 @@ def metrics_section(run: RunRecord) -> Section:
         command = f"python scripts/evaluate.py --checkpoint {run.folder}"
         return Section("metrics", "Metrics", f"<p>None measured yet: <code>{html.escape(command)}</code>.</p>")
     rows = [
-        [str(r.get("name")), _number(r.get("value")), _number(r.get("spread")), _number(r.get("null")),
-         str(r.get("num_images", "")),
+        [str(r.get("name")), number(r.get("value")), number(r.get("spread"), r.get("value")),
+         number(r.get("null"), r.get("value")), measured_at(r, run), str(r.get("num_images", "")),
          str(r.get("data") or ""), str(r.get("protocol") or "")]
         for r in run.metrics
     ]  # fmt: skip
-    headings = ["metric", "value", "spread", "chance", "images", "data", "protocol"]
-    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4)))
+    headings = ["metric", "value", "spread", "chance", "after thousand images", "judged images", "data", "protocol"]
+    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4, 5)))
 
 
 def locality_section(run: RunRecord) -> Section:
@@ -151,7 +152,7 @@ def locality_section(run: RunRecord) -> Section:
     bodies = []
     for record in run.locality:
         tests = [
-            [name, _number(t["score"]), f"{_number(t['null_mean'])} ± {_number(t['null_deviation'])}",
+            [name, number(t["score"]), f"{number(t['null_mean'], t['score'])} ± {number(t['null_deviation'], t['score'])}",
              f"{t['z']:+.1f}", f"{t['p']:.3f}"]
             for name, t in record["tests"].items()
         ]  # fmt: skip
@@ -198,10 +199,6 @@ def _largest(parts: list[str], shares: list[float], count: int = 3) -> list[tupl
 
 def _test(test: dict[str, float] | None) -> str:
     return "" if test is None else f"{test['z']:+.1f}, {test['p']:.3f}"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) and math.isfinite(value) else ""
 
 
 def _duration(seconds: float) -> str:
