@@ -9,7 +9,7 @@ from pathlib import Path
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_file, replace_text
 from sarigan.files.run_record import read_log
-from sarigan.visualization.report.page import chart_file
+from sarigan.visualization.report.charts import chart_file
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sarigan.files.run_record import RunRecord
 from sarigan.systems.system import System
-from sarigan.visualization.report.page import Section, data_uri, figure, line_chart, make_page, table
+from sarigan.visualization.report.charts import line_chart
+from sarigan.visualization.report.page import Section, data_uri, figure, make_page, table
 from sarigan.visualization.report.results import measured_at, number
 from sarigan.visualization.sheet import make_sheet, pictures
 

@@ -16,8 +16,9 @@ from sarigan.files.run_record import RunRecord
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_TITLE
 from sarigan.progress import progress_bar
 from sarigan.systems.system import Curves, System
+from sarigan.visualization.report.charts import line_chart
 from sarigan.visualization.report.data_section import data_section
-from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
+from sarigan.visualization.report.page import Section, data_uri, facts, make_page, table
 from sarigan.visualization.report.results import measured_at, number
 
 MAX_BYTES = 15_000_000
@@ -78,16 +79,21 @@ def _changes(changed: Any) -> str:
 
 def curves_section(run: RunRecord, curves: Sequence[Curves] = ()) -> Section:
     """Metrics, what the system logs, and the speed."""
-    logged = sorted({key for line in run.log for key in line})
-    metrics = [key for key in logged if key.startswith("metrics/")]
+    logged = list(dict.fromkeys(key for line in run.log for key in line))  # layers from the first to the last
+    metrics = sorted(key for key in logged if key.startswith("metrics/"))
     measured = [Curves(key.removeprefix("metrics/"), {"averaged networks": key}) for key in metrics]
     speed = Curves("Images per second", {"speed": "speed/images_per_second"})
     shown = "".join(
         line_chart(chart.title, {label: run.series(key) for label, key in _expanded(chart.keys, logged).items()},
-                   log_scale=chart.log_scale)
+                   log_scale=chart.log_scale, marks=_restarts(run))
         for chart in [*measured, *curves, speed]
     )  # fmt: skip
     return Section("curves", "Training curves", f'<div class="charts">{shown}</div>' if shown else "")
+
+
+def _restarts(run: RunRecord) -> dict[float, str]:
+    """Where the run was started again, in thousand images."""
+    return {s["kimg"]: f"start {s['start']}" for s in run.starts[1:] if isinstance(s.get("kimg"), int | float)}
 
 
 def _expanded(keys: dict[str, str], logged: Sequence[str]) -> dict[str, str]:
