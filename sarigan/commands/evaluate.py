@@ -150,10 +150,10 @@ def open_data(options: argparse.Namespace, trained_with: Config | None, resoluti
 
 
 def default_output(options: argparse.Namespace) -> Path:
-    """<run>/evaluation/<checkpoint>-<time>.json, evaluation-<time>.json here for a set of images."""
+    """<run>/evaluation/<checkpoint>-<time>.json, out/evaluation-<time>.json for a set of images."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     if not options.checkpoint:
-        return Path(f"evaluation-{now}.json")
+        return Path("out") / f"evaluation-{now}.json"
     return results_folder(options.checkpoint) / "evaluation" / f"{find_source(options.checkpoint).stem}-{now}.json"
 
 
@@ -186,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-workers", type=int, default=2, help="processes that decode images")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--no-cache", action="store_true", help="compute the statistics of real images anew, keep nothing")
-    parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory")
+    parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory, of --images in out/")
     for metric in METRICS.values():
         metric.add_arguments(parser.add_argument_group(metric.name).add_argument)
     return parser

@@ -89,6 +89,12 @@ def test_results_say_how_far_training_was(
     assert seen_kimg(tmp_path / "mine.pt", config) is seen_kimg(later, None) is seen_kimg(None, None) is None
 
 
+def test_results_about_a_set_of_images_go_to_out(main: Callable[[], None], checkpoint: Path) -> None:
+    default_output = main.__globals__["default_output"]
+    assert default_output(SimpleNamespace(checkpoint=None)).parent == Path("out")
+    assert default_output(SimpleNamespace(checkpoint=checkpoint)).parent == checkpoint / "evaluation"
+
+
 def test_a_gpu_is_named_by_its_index(
     main: Callable[[], None], checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
