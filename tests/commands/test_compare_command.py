@@ -66,7 +66,7 @@ def test_runs_that_do_not_compare_are_told(main: Main, tmp_path: Path, caplog: p
     page = (tmp_path / "page.html").read_text()
     assert code == 0 and "differ in their data" in caplog.text and "differ in their resolution (a 16, c 8)" in caplog.text
     assert page.count("data:image/webp") == 2 and "their distances and losses do not compare" in page
-    assert "<figcaption>loss/generator (does not compare: the runs differ in their data and resolution)<" in page
+    assert "<figcaption>loss/generator (does not compare: other data, resolution)<" in page
     caplog.clear()
     assert main("a", "d", "--output", tmp_path / "page.html")[0] == 0  # nothing is trained in d yet
     assert caplog.text == ""  # the key of the one is no other set than the path of the other
@@ -77,7 +77,7 @@ def test_losses_of_other_objectives_are_marked(runs: Path) -> None:
     other = dataclasses.replace(record, config=record.config | {"objective": record.config["objective"] | {"r1_gamma": 3.0}})
     images = torch.zeros(3, 3, 16, 16)
     page = comparison_page([ComparedRun("a", record, "x", images), ComparedRun("other", other, "x", images)])
-    assert "loss/generator (does not compare: the runs differ in their objective)" in page
+    assert "loss/generator (does not compare: other objective)" in page
     assert "<figcaption>speed/images_per_second<" in page and "<figcaption>information/r2_g<" in page
 
 

@@ -137,7 +137,7 @@ def _metrics(runs: Sequence[ComparedRun]) -> Section:
         for (name, protocol), of in sorted(found.items())
     ]
     headings = ["metric", *(run.label for run in runs), *shown.values(), "protocol"]
-    return Section("metrics", "Metrics", table(headings, rows, tuple(range(1, len(runs) + 1))) if rows else "")
+    return Section("metrics", "Metrics", table(headings, rows, tuple(range(1, len(runs) + 1)), folds=True) if rows else "")
 
 
 def _together(results: Mapping[str, Mapping[str, str]], field: str) -> str:
@@ -160,7 +160,7 @@ def _title(key: str, runs: Sequence[ComparedRun]) -> str:
     reasons = list(_differences_of_judges(runs)) if key.startswith(("metrics/", "loss/", "logits/")) else []
     objectives = {repr([run.record.config.get(name) for name in ("system", "objective")]) for run in runs}
     reasons += ["objective"] if key.startswith(("loss/", "logits/")) and len(objectives) > 1 else []
-    return f"{key} (does not compare: the runs differ in their {' and '.join(reasons)})" if reasons else key
+    return f"{key} (does not compare: other {', '.join(reasons)})" if reasons else key
 
 
 def _comparable_data(runs: Sequence[ComparedRun]) -> list[str]:

@@ -36,15 +36,18 @@ def make_page(title: str, introduction: str, sections: list[Section], footer: st
     )
 
 
-def table(headings: list[str], rows: list[list[str]], numbers: tuple[int, ...] = ()) -> str:
-    """An HTML table of plain texts; columns in `numbers` are set flush right."""
-    kind = ["n" if column in numbers else "" for column in range(len(headings))]
-    head = "".join(f'<th scope="col" class="{k}">{html.escape(text)}</th>' for text, k in zip(headings, kind, strict=True))
+def table(headings: list[str], rows: list[list[str]], numbers: tuple[int, ...] = (), folds: bool = False) -> str:
+    """An HTML table of plain texts; columns in `numbers` are flush right. folds: on a narrow screen a row is a paragraph."""
+    names = [html.escape(text, quote=True) for text in headings]
+    kinds = [' class="n"' if column in numbers else "" for column in range(len(headings))]
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for name, kind in zip(names, kinds, strict=True))
+    starts = [f'<td{kind} data-name="{name}">' if folds else f"<td{kind}>" for name, kind in zip(names, kinds, strict=True)]
     body = "".join(
-        "<tr>" + "".join(f'<td class="{k}">{html.escape(text)}</td>' for text, k in zip(row, kind, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"{start}{html.escape(text)}</td>" for start, text in zip(starts, row, strict=True)) + "</tr>"
         for row in rows
     )
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    kind = "table folds" if folds else "table"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def facts(items: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ def number(value: Any, beside: Any = None) -> str:
     if not _is_finite(value):
         return ""
     leading = beside if _is_finite(beside) else value
-    if leading is value and 0 < abs(value) < 1e-4:
+    if leading is value and 0 < abs(value) < 1e-6:
         return f"{value:.4g}"
     decimals = 3 - math.floor(math.log10(abs(leading))) if leading else 4
     text = f"{value:.{max(decimals, 0)}f}"

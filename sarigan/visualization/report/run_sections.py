@@ -63,7 +63,7 @@ def history_section(run: RunRecord) -> Section:
         for s in run.starts
     ]  # fmt: skip
     headings = ["start", "UTC", "from kimg", "to kimg", "ended", "command", "commit", "machine", "data", "changed settings"]
-    body = table(headings, rows, (0, 2, 3)) if rows else ""
+    body = table(headings, rows, (0, 2, 3), folds=True) if rows else ""
     return Section("history", "Starts of this run", body)
 
 
@@ -150,7 +150,7 @@ def metrics_section(run: RunRecord) -> Section:
         for r in run.metrics
     ]  # fmt: skip
     headings = ["metric", "value", "spread", "chance", "after thousand images", "judged images", "data", "protocol"]
-    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4, 5)))
+    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4, 5), folds=True))
 
 
 def locality_section(run: RunRecord) -> Section:
