@@ -116,7 +116,7 @@ def _drawn(lines: Sequence[Line], x_label: str, log_scale: bool, marks: Mapping[
         x = f"{across(tick):.1f}"
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 19}" text-anchor="middle">{_number(tick)}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{html.escape(x_label)}</text>')
-    free = LEFT  # texts of marks end here so far
+    free = float(LEFT)  # texts of marks end here so far
     for mark, text in sorted(marks.items()):
         if x_low < mark < x_high:
             px = across(mark)

@@ -1,7 +1,7 @@
 """A result of an evaluation as texts of a table."""
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from sarigan.files.run_record import RunRecord
 
@@ -29,5 +29,5 @@ def measured_at(result: dict[str, Any], run: RunRecord) -> str:
     return f"measured at {number(seen)}; the run is at {number(run.seen_kimg)}"
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)

@@ -149,8 +149,8 @@ def metrics_section(run: RunRecord) -> Section:
          str(r.get("data") or ""), str(r.get("protocol") or "")]
         for r in run.metrics
     ]  # fmt: skip
-    headings = ["metric", "value", "spread", "chance", "after thousand images", "judged images", "data", "protocol"]
-    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4, 5), folds=True))
+    headings = ["metric", "value", "spread", "chance", "after thousand images", "images", "data", "protocol"]
+    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 5), folds=True))
 
 
 def locality_section(run: RunRecord) -> Section:
