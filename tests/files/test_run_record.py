@@ -70,6 +70,16 @@ def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
     assert "More &lt;local&gt;." in body and "hair 0.41" in body and "mouth 80%, hair 20%" in body and "0.3 ± 0.02" in body
 
 
+def test_layers_stand_in_their_order_and_starts_are_marked(run_dir: Path) -> None:
+    """8 px before 16 px, as logged; the alphabet has it the other way round."""
+    line = '{"step": 4, "kimg": %d, "groups/8x8.up/temperature": 0.5, "groups/16x16.up/temperature": 0.4}\n'
+    (run_dir / "log.jsonl").write_text(line % 1 + line % 4)
+    (run_dir / "history.jsonl").write_text('{"start": 1, "kimg": 0}\n{"start": 2, "kimg": 2.5}\n{"start": 3, "kimg": "x"}\n')
+    body = curves_section(read_run(run_dir), CURVES).body
+    assert re.findall(r'<span class="(.*?)">(.*?)</span>', body) == [("r0 dashed", "8x8.up"), ("r8 dashed", "16x16.up")]
+    assert re.findall(">(start .*?)<", body) == ["start 2"]
+
+
 def test_what_does_not_fit_is_left_out(run_dir: Path) -> None:
     """Bytes that are no text, and values of other kinds: the rest of the page is made."""
     lines = (run_dir / "log.jsonl").read_bytes().splitlines()
