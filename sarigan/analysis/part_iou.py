@@ -218,6 +218,6 @@ def best_parts(result: PartIoU, names: Sequence[str]) -> dict[int, PartLabel]:
 
 
 def best_labels(result: PartIoU, names: Sequence[str]) -> dict[int, str]:
-    """`hair 0.31` for every group that holds channels, `hair 0.31 (as random groups)` where they do as well."""
+    """`hair 0.31` for every group that holds channels, `hair 0.31 (as random)` where random groups do as well."""
     found = best_parts(result, names)
-    return {group: f"{text}{'' if above else ' (as random groups)'}" for group, (text, above) in found.items()}
+    return {group: f"{text}{'' if above else ' (as random)'}" for group, (text, above) in found.items()}

@@ -1,6 +1,6 @@
 """Compare runs on one HTML page: sarigan compare runs/a runs/b [runs/c ...] (docs/evaluation.md).
 
-Configuration differences, curves, metrics with their spread, and the same seeds side by side. Writes comparison.html here.
+Configuration differences, curves, metrics with their spread, and the first samples. Writes out/comparison.html.
 """
 
 import argparse
@@ -23,7 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare runs on one HTML page.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run directories, two at least")
     parser.add_argument("--labels", nargs="+", metavar="TEXT", help="one a run (default: the directories' names)")
-    parser.add_argument("--output", type=Path, default=Path("comparison.html"), metavar="FILE.html")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/comparison.html"), metavar="FILE.html", help="default out/comparison.html"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     with exit_on_input_error():

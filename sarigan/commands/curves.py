@@ -9,7 +9,7 @@ from pathlib import Path
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.paths import output_file, replace_text
 from sarigan.files.run_record import read_log
-from sarigan.visualization.report.page import chart_file
+from sarigan.visualization.report.charts import chart_file
 
 
 def main() -> None:
@@ -17,7 +17,9 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run directory")
     parser.add_argument("--key", required=True, help="a key of the log, e.g. metrics/kid_efficientnet or logits/real_sign")
     parser.add_argument("--labels", nargs="+", metavar="TEXT", help="one a run (default: the directories' names)")
-    parser.add_argument("--output", type=Path, default=Path("curves.svg"), metavar="FILE.svg")
+    parser.add_argument(
+        "--output", type=Path, default=Path("out/curves.svg"), metavar="FILE.svg", help="default out/curves.svg"
+    )
     options = parser.parse_args()
     with exit_on_input_error():
         labels = options.labels or [run.resolve().name for run in options.runs]

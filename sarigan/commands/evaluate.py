@@ -20,6 +20,7 @@ from sarigan.data.avatars.dataset import are_avatars
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import step_of
 from sarigan.files.paths import output_file
 from sarigan.files.picture_origin import HEAD_BYTES, mixture_warning
 from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
@@ -103,9 +104,16 @@ def open_evaluation(options: argparse.Namespace, names: Sequence[str]) -> Evalua
         cache=StatisticsCache(None if options.no_cache else default_folder()),
         show_progress=True,
         arguments=vars(options),
+        seen_kimg=seen_kimg(options.checkpoint, trained_with),
         other_generator=load_generator(options.stability_checkpoint, device) if options.stability_checkpoint else None,
         **judged,
     )
+
+
+def seen_kimg(checkpoint: Path | None, trained_with: Config | None) -> float | None:
+    """Thousands of images that training had shown a checkpoint, by the step in its name; None for anything else."""
+    step = step_of(find_source(checkpoint)) if checkpoint else None
+    return None if step is None or trained_with is None else step * trained_with.training.batch_size / 1000
 
 
 def default_counts(options: argparse.Namespace, data: ImageDataset | None) -> tuple[int, int | None]:
@@ -142,10 +150,10 @@ def open_data(options: argparse.Namespace, trained_with: Config | None, resoluti
 
 
 def default_output(options: argparse.Namespace) -> Path:
-    """<run>/evaluation/<checkpoint>-<time>.json, evaluation-<time>.json here for a set of images."""
+    """<run>/evaluation/<checkpoint>-<time>.json, out/evaluation-<time>.json for a set of images."""
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     if not options.checkpoint:
-        return Path(f"evaluation-{now}.json")
+        return Path("out") / f"evaluation-{now}.json"
     return results_folder(options.checkpoint) / "evaluation" / f"{find_source(options.checkpoint).stem}-{now}.json"
 
 
@@ -178,7 +186,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--num-workers", type=int, default=2, help="processes that decode images")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--no-cache", action="store_true", help="compute the statistics of real images anew, keep nothing")
-    parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory")
+    parser.add_argument("--output", type=Path, help="JSON file; default in the run's directory, of --images in out/")
     for metric in METRICS.values():
         metric.add_arguments(parser.add_argument_group(metric.name).add_argument)
     return parser

@@ -74,6 +74,12 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step:08d}.pt"
 
 
+def step_of(path: Path) -> int | None:
+    """The step in a checkpoint's name; None for another name."""
+    match = NAME_PATTERN.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints of a folder, oldest first."""
     if not folder.is_dir():
@@ -244,8 +250,7 @@ def _read_seal(path: Path) -> str | None:
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    match = NAME_PATTERN.fullmatch(path.name)
-    return {"file": path.name, "step": int(match[1]) if match else None, "sha256": _read_seal(path)}
+    return {"file": path.name, "step": step_of(path), "sha256": _read_seal(path)}
 
 
 def _text(pointer: dict[str, Any]) -> str:

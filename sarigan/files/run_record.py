@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sarigan.errors import InputError
+from sarigan.files.checkpoint import list_checkpoints, step_of
 from sarigan.files.reading import json_object, read_json_object, read_yaml_text, reading
 
 CONFIG_NAME = "config.yaml"  # in a run directory
@@ -32,6 +33,7 @@ class RunRecord:
     metrics: list[dict[str, Any]]  # results of scripts/evaluate.py and of training, the newest of every kind
     locality: list[dict[str, Any]]  # records of scripts/semantics.py
     starts: list[dict[str, Any]] = field(default_factory=list)  # lines of history.jsonl
+    seen_kimg: float | None = None  # thousands of images that training had shown the newest checkpoint
 
     def series(self, key: str) -> list[tuple[float, float]]:
         """(kimg, value) of every log line that has the key."""
@@ -66,7 +68,14 @@ def read_run(folder: Path) -> RunRecord:
         list(newest.values()),
         [record for record in locality if "tests" in record],
         read_starts(folder / HISTORY_NAME),
+        _seen_kimg(folder, config),
     )
+
+
+def _seen_kimg(folder: Path, config: dict[str, Any]) -> float | None:
+    checkpoints, training = list_checkpoints(folder / "checkpoints"), config["training"]
+    step = step_of(checkpoints[-1]) if checkpoints else None
+    return None if step is None or not _is_number(training.get("batch_size")) else step * training["batch_size"] / 1000
 
 
 def read_starts(path: Path) -> list[dict[str, Any]]:

@@ -182,6 +182,7 @@ def _context(evaluation: Evaluation, start: float) -> dict[str, Any]:
         "preprocessing": evaluation.preprocessing.name,
         "truncation_psi": config.truncation_psi if evaluation.generator is not None else None,
         "seed": config.seed,
+        "seen_kimg": evaluation.seen_kimg,
         "code_version": git_commit(),
         "torch": torch.__version__,
         "device": device_name(evaluation.device),

@@ -58,6 +58,7 @@ class Evaluation:
     discriminator: Discriminator | None = None  # the generator's, for its Q head
     information_target: str = "w"  # what Q was trained on: w | codes
     class_statistics: dict[Any, Any] = field(default_factory=dict)  # of `metrics.class_distance`, shared by its metrics
+    seen_kimg: float | None = None  # what training had shown the judged networks, where that is known
     other_generator: Generator | None = None  # of another checkpoint, for the stability of groups
     between_batches: Callable[[], None] = lambda: None  # called after every batch; what it raises breaks the evaluation off
 

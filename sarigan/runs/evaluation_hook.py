@@ -96,6 +96,7 @@ class EvaluationHook(Hook):
         if state.step:
             self.checkpoints.save(trainer)
         try:
+            self.evaluation.seen_kimg = state.seen_kimg
             report = evaluate(self.evaluation, self.config.names)
         except StoppedInHookError:
             trainer.supervisor.report_stop()

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sarigan.files.paths import replace_file, replace_text
 from sarigan.studies.plan import Run
 from sarigan.studies.table import difference_rows, headings, mean_rows
-from sarigan.visualization.report.page import COLORS, Section, data_uri, figure, make_page, nice_ticks, table
+from sarigan.visualization.report.charts import COLORS, nice_ticks
+from sarigan.visualization.report.page import Section, data_uri, figure, make_page, table
 from sarigan.visualization.sheet import GREY, INK, PAPER
 
 SCALE = 2  # pixels a point, for sharp text

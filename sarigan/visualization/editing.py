@@ -77,7 +77,7 @@ def groups_overview(
         maps.append(difference_map(originals, last))
         rows.append([image, *(pictures(column)[0] for column in first)])
         size = len(group_channels(generator, family(0.0).layer, group))
-        label = f"\n{labels[group]}" if labels and group in labels else ""
+        label = f"\nresponds to: {labels[group]}" if labels and group in labels else ""
         names.append(f"group {group} ({size} ch){label}\n{_visible(float(maps[-1].max()) * 127.5)}")
     edit = next(iter(families.values()))(amounts[-1])
     heat, largest = heat_pictures(torch.stack(maps).numpy())
@@ -94,7 +94,7 @@ def groups_overview(
 
 def _visible(change: float) -> str:
     """What a row says of the largest change, in grey levels."""
-    return f"up to {change:.1f}" if change >= VISIBLE else f"up to {change:.1f}: no visible change"
+    return f"largest change {change:.1f}" + ("" if change >= VISIBLE else ": not visible")
 
 
 # (latents [N,L,D], seeds, amount) -> images [N,3,R,R]
@@ -136,7 +136,7 @@ def strip_sheet(
     return make_sheet(
         rows,
         [heading, *(f"{amount:g}" for amount in amounts), f"change, {num_images} images"],
-        [f"{strip.name}\nup to {float(strip.change.max()) * 127.5:.1f}" for strip in strips],
+        [f"{strip.name}\nlargest change {float(strip.change.max()) * 127.5:.1f}" for strip in strips],
         title,
         f"{caption} {_CHANGE.format(amounts[-1])}",
         separate_columns=[0, len(amounts)],

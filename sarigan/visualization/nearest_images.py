@@ -22,6 +22,7 @@ from sarigan.visualization.sheet import make_sheet, pictures
 
 SIDE = 16
 MAX_IMAGES = 5000  # of the training set that are looked through
+MAX_COLUMNS = 8
 COPY = 0.5  # of the distance between training images
 
 
@@ -48,7 +49,7 @@ def nearest(queries: Tensor, training: Tensor, own: Sequence[int] | None = None)
 
 
 def neighbours_sheet(samples: Tensor, dataset: ImageDataset) -> tuple[Image.Image, str]:
-    """Samples [N,3,H,W] over their nearest training images, and a sentence on what the distances say. Needs 2 images."""
+    """The samples of [N,3,H,W] that lie nearest to training images over those, and what all distances say. Needs 2 images."""
     step = -(-len(dataset) // MAX_IMAGES)
     indices = range(0, len(dataset), step)
     shown = progress_bar(indices, desc="training images", leave=False)
@@ -57,17 +58,18 @@ def neighbours_sheet(samples: Tensor, dataset: ImageDataset) -> tuple[Image.Imag
     own = range(0, len(indices), max(1, len(indices) // len(samples)))
     between = nearest(torch.cat([_image(dataset, indices[row]) for row in own]), training, own)
     ours, theirs = median(found.distances), median(between.distances)
-    neighbours = torch.cat([_image(dataset, indices[row]) for row in found.rows])
-    heads = [f"{distance:.1f}" for distance in found.distances]
-    sheet = make_sheet([pictures(samples), pictures(neighbours)], heads, ["generated", "nearest training image"])
+    order = sorted(range(len(samples)), key=lambda sample: found.distances[sample])[:MAX_COLUMNS]
+    neighbours = torch.cat([_image(dataset, indices[found.rows[sample]]) for sample in order])
+    heads = [f"{found.distances[sample]:.1f}" for sample in order]
+    sheet = make_sheet([pictures(samples[order]), pictures(neighbours)], heads, ["generated", "nearest training image"])
     looked = f"all {len(dataset):,}" if step == 1 else f"{len(indices):,} of {len(dataset):,}"
-    text = (
-        f"Distances of pixels at {SIDE} px, of 255, mirrored or not, to {looked} training images: median {ours:.1f}. Training"
-        f" images are {theirs:.1f} from their nearest other (median of {len(own)})."
-    )
     copies = sum(distance < COPY * theirs for distance in found.distances)
-    return sheet, f"{text} {copies} of {len(samples)} samples are less than half as far" + (
-        ": compare them, they may be copies." if copies else "; none looks like a copy."
+    verdict = "compare them, they may be copies" if copies else f"{len(samples)} samples cannot rule copies out"
+    return sheet, (
+        f"The {len(order)} of {len(samples)} samples that are nearest to a training image, of {looked} training images."
+        f" Distances are of pixels at {SIDE} px, of 255, mirrored or not. The median sample is {ours:.1f} from its nearest"
+        f" training image, the median of {len(own)} training images {theirs:.1f} from its nearest other. {copies} of"
+        f" {len(samples)} samples are nearer than half the latter distance: {verdict}."
     )
 
 

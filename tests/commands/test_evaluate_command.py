@@ -72,9 +72,27 @@ def test_checkpoint(evaluate: Callable, checkpoint: Path, small_folder: Path, tm
     (file,) = (checkpoint / "evaluation").glob("checkpoint-00000000-*.json")
     results = json.loads(file.read_text())["results"]
     assert [r["name"] for r in results] == ["fd_efficientnet", "precision_efficientnet", "recall_efficientnet"]
-    assert all(r["num_images"] == 9 and r["num_real_images"] == 12 for r in results)
+    assert all(r["seen_kimg"] == 0 and r["num_images"] == 9 and r["num_real_images"] == 12 for r in results)
     assert f"{results[0]['value']:.6g}" in done.stdout and "img/s" in done.stderr
     assert len(list((tmp_path / "cache" / "statistics").iterdir())) == 2
+
+
+def test_results_say_how_far_training_was(
+    main: Callable[[], None], tiny_config: Callable, checkpoint: Path, small_folder: Path, tmp_path: Path
+) -> None:
+    seen_kimg, config = main.__globals__["seen_kimg"], tiny_config()
+    later = checkpoint_path(tmp_path, 5)
+    for path in (later, tmp_path / "mine.pt"):
+        path.touch()
+    assert seen_kimg(later, config) == 5 * config.training.batch_size / 1000
+    assert seen_kimg(checkpoint, config) == 0  # the newest of the run
+    assert seen_kimg(tmp_path / "mine.pt", config) is seen_kimg(later, None) is seen_kimg(None, None) is None
+
+
+def test_results_about_a_set_of_images_go_to_out(main: Callable[[], None], checkpoint: Path) -> None:
+    default_output = main.__globals__["default_output"]
+    assert default_output(SimpleNamespace(checkpoint=None)).parent == Path("out")
+    assert default_output(SimpleNamespace(checkpoint=checkpoint)).parent == checkpoint / "evaluation"
 
 
 def test_a_gpu_is_named_by_its_index(

@@ -87,5 +87,13 @@ def test_in_a_browser(page: tuple[Any, str, int]) -> None:
     background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     shade = sum(map(int, re.findall(r"\d+", background)[:3])) / 3
     assert shade < 60 if scheme == "dark" else shade > 220
+    folded = "getComputedStyle(document.querySelector('.folds thead')).display"
+    assert (browser.evaluate(folded) == "none") == (width < 500)
+    hidden = "s => s.scrollLeft + s.clientWidth < s.scrollWidth - 1"
+    cut = browser.evaluate(f"[...document.querySelectorAll('.sheet')].filter({hidden}).map(s => s.classList.contains('more'))")
+    assert all(cut) and (len(cut) > 0) == (width < 500)
+    assert browser.evaluate("document.querySelectorAll('.more').length") >= len(cut)
+    browser.evaluate("document.querySelectorAll('.sheet').forEach(s => s.scrollLeft = 9999)")
+    browser.wait_for_function("document.querySelectorAll('.sheet.more').length === 0")
     assert browser.problems == []
     assert [address for address in browser.asked if not address.startswith(("file:", "data:"))] == []

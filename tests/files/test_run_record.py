@@ -61,12 +61,23 @@ def test_reads_what_is_there(run_dir: Path) -> None:
 
 def test_sections_of_a_run_cut_short(run_dir: Path) -> None:
     run = read_run(run_dir)
+    assert run.seen_kimg is None and ">-</td>" in metrics_section(run).body
     assert samples_section(run).body == ""
     titles = re.findall('<figure class="chart"><figcaption>(.*?)</figcaption>', curves_section(run, CURVES).body)
     assert titles == ["fd_efficientnet", "Losses", "Temperatures", "Groups"]
     assert ">4<" in metrics_section(run).body and ">5<" not in metrics_section(run).body
     body = locality_section(run).body
     assert "More &lt;local&gt;." in body and "hair 0.41" in body and "mouth 80%, hair 20%" in body and "0.3 ± 0.02" in body
+
+
+def test_layers_stand_in_their_order_and_starts_are_marked(run_dir: Path) -> None:
+    """8 px before 16 px, as logged; the alphabet has it the other way round."""
+    line = '{"step": 4, "kimg": %d, "groups/8x8.up/temperature": 0.5, "groups/16x16.up/temperature": 0.4}\n'
+    (run_dir / "log.jsonl").write_text(line % 1 + line % 4)
+    (run_dir / "history.jsonl").write_text('{"start": 1, "kimg": 0}\n{"start": 2, "kimg": 2.5}\n{"start": 3, "kimg": "x"}\n')
+    body = curves_section(read_run(run_dir), CURVES).body
+    assert re.findall(r'<span class="(.*?)">(.*?)</span>', body) == [("r0 dashed", "8x8.up"), ("r8 dashed", "16x16.up")]
+    assert re.findall(">(start .*?)<", body) == ["start 2"]
 
 
 def test_what_does_not_fit_is_left_out(run_dir: Path) -> None:

@@ -58,7 +58,7 @@ def test_the_page_shows_starts_data_and_mean_speed(run_dir: Path) -> None:
     system, config = load_system(run_dir)
     body = data_section(run, lambda: config.open_data()[1], system).body
     assert run.starts[-1]["data_key"] in body and run.config["data"]["path"] in body and body.count("data:image/webp") == 2
-    assert "all 24 training images" in body
+    assert "all 24 training images" in body and "8 of 64 samples" in body
 
     def gone() -> None:
         raise InputError("pictures: no such folder")
@@ -126,8 +126,22 @@ def test_nearest_is_that_of_a_slow_loop() -> None:
 def test_copies_are_counted() -> None:
     training = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8)
     others = torch.rand(4, 3, 16, 16) * 2 - 1
-    assert "0 of 4 samples are less than half as far; none" in neighbours_sheet(others, Images(training))[1]
+    text = neighbours_sheet(others, Images(training))[1]
+    assert "0 of 4 samples are nearer than half the latter distance: 4 samples cannot rule copies out." in text
+    assert "the median of 4 training images" in text and "The 4 of 4 samples" in text
     others[1] = training[5].float() / 127.5 - 1
     sheet, text = neighbours_sheet(others, Images(training))
-    assert "1 of 4 samples are less than half as far: compare them" in text and "all 12 training images" in text
-    assert sheet.width > 4 * 96
+    assert "1 of 4 samples are nearer than half the latter distance: compare them" in text and "all 12 training images" in text
+    assert 4 * 96 < sheet.width < 8 * 96
+
+
+def test_the_samples_nearest_to_training_images_are_shown() -> None:
+    training = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8)
+    samples = torch.rand(20, 3, 16, 16) * 2 - 1
+    samples[17] = training[5].float() / 127.5 - 1
+    sheet, text = neighbours_sheet(samples, Images(training))
+    assert "The 8 of 20 samples" in text
+    left = sheet.width - 16 - 8 * 96 - 7 * 4
+    shown = np.asarray(sheet)[-16 - 2 * 96 - 4 :][:, left : left + 96]
+    copy = np.asarray(Image.fromarray(training[5].permute(1, 2, 0).numpy()).resize((96, 96), Image.Resampling.NEAREST))
+    assert np.array_equal(shown[:96], copy) and np.array_equal(shown[100:196], copy)

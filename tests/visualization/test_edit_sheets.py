@@ -53,12 +53,15 @@ def test_one_scale_for_all_groups(generator: Generator, monkeypatch: pytest.Monk
     groups = generator.grouped_layer("8x8.up").occupied()
     families = {group: scaling("8x8.up", group, "h") for group in groups}
     families[groups[0]] = lambda amount: scaling("8x8.up", groups[0], "h")(1.0)  # changes nothing
-    sheet = groups_overview(generator, Sampling(), range(3), families, (0.0, 4.0), "Caption.")
+    sheet = groups_overview(
+        generator, Sampling(), range(3), families, (0.0, 4.0), "Caption.", {groups[0]: "hair 0.16 (as random)"}
+    )
     brightness = [int(row[-1].max()) for row in seen["rows"]]
     assert brightness[0] == int(heat_colors(np.zeros(1)).max()) and max(brightness) == int(heat_colors(np.ones(1)).max())
-    assert "up to 0.0: no visible change" in seen["names"][0]
+    assert "largest change 0.0: not visible" in seen["names"][0]
+    assert "responds to: hair 0.16 (as random)" in seen["names"][0]
     largest = float(seen["options"]["color_bar"][1].split()[0])
-    shown = [float(name.split("up to ")[1].split(":")[0]) for name in seen["names"]]
+    shown = [float(name.split("largest change ")[1].split(":")[0]) for name in seen["names"]]
     assert largest == pytest.approx(max(shown), abs=0.06) and "one scale for all rows" in seen["caption"]
     assert has_color_bar(sheet)
 

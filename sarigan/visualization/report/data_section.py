@@ -14,7 +14,7 @@ from sarigan.systems.system import System
 from sarigan.visualization.nearest_images import neighbours_sheet
 from sarigan.visualization.report.page import Section, data_uri, figure, table
 
-NUM_SAMPLES = 8
+NUM_SAMPLES, FEW_SAMPLES, SMALL_SET = 64, 8, 20_000  # generators copy small sets
 MAX_CLASSES = 30
 SIDE = 768  # of the grid of real images, in pixels
 
@@ -51,9 +51,12 @@ def _classes(dataset: ImageDataset) -> str:
 
 def _neighbours(dataset: ImageDataset, system: System) -> str:
     """Samples over their nearest training images, where both are of one size."""
+    if len(dataset) < 2:
+        return ""
     with torch.no_grad():
-        samples = torch.cat(list(system.generated_images(NUM_SAMPLES, NUM_SAMPLES))).float().cpu()
-    if len(dataset) < 2 or not len(samples) or samples.shape[1:] != dataset[0].shape:
+        count = NUM_SAMPLES if len(dataset) < SMALL_SET else FEW_SAMPLES
+        samples = torch.cat(list(system.generated_images(count, FEW_SAMPLES))).float().cpu()
+    if not len(samples) or samples.shape[1:] != dataset[0].shape:
         return ""
     sheet, text = neighbours_sheet(samples, dataset)
     return figure(data_uri(sheet), "Generated images over the training images nearest to them", text, sheet.width)

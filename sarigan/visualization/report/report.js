@@ -14,3 +14,11 @@ for (const slider of document.querySelectorAll(".slider")) {
   input.addEventListener("input", show);
   show();
 }
+// What is cut at the right edge fades there, to show that it scrolls.
+const sides = [...document.querySelectorAll(".sheet, .table, pre")];
+const mark = (side) => side.classList.toggle("more", side.scrollLeft + side.clientWidth < side.scrollWidth - 1);
+const watched = new ResizeObserver((entries) => entries.forEach((entry) => mark(entry.target)));
+for (const side of sides) {
+  side.addEventListener("scroll", () => mark(side), { passive: true });
+  watched.observe(side);
+}

@@ -16,8 +16,10 @@ from sarigan.files.run_record import RunRecord
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_TITLE
 from sarigan.progress import progress_bar
 from sarigan.systems.system import Curves, System
+from sarigan.visualization.report.charts import line_chart
 from sarigan.visualization.report.data_section import data_section
-from sarigan.visualization.report.page import Section, data_uri, facts, line_chart, make_page, table
+from sarigan.visualization.report.page import Section, data_uri, facts, make_page, table
+from sarigan.visualization.report.results import measured_at, number
 
 MAX_BYTES = 15_000_000
 MAX_FRAMES = 24
@@ -61,7 +63,7 @@ def history_section(run: RunRecord) -> Section:
         for s in run.starts
     ]  # fmt: skip
     headings = ["start", "UTC", "from kimg", "to kimg", "ended", "command", "commit", "machine", "data", "changed settings"]
-    body = table(headings, rows, (0, 2, 3)) if rows else ""
+    body = table(headings, rows, (0, 2, 3), folds=True) if rows else ""
     return Section("history", "Starts of this run", body)
 
 
@@ -77,16 +79,21 @@ def _changes(changed: Any) -> str:
 
 def curves_section(run: RunRecord, curves: Sequence[Curves] = ()) -> Section:
     """Metrics, what the system logs, and the speed."""
-    logged = sorted({key for line in run.log for key in line})
-    metrics = [key for key in logged if key.startswith("metrics/")]
+    logged = list(dict.fromkeys(key for line in run.log for key in line))  # layers from the first to the last
+    metrics = sorted(key for key in logged if key.startswith("metrics/"))
     measured = [Curves(key.removeprefix("metrics/"), {"averaged networks": key}) for key in metrics]
     speed = Curves("Images per second", {"speed": "speed/images_per_second"})
     shown = "".join(
         line_chart(chart.title, {label: run.series(key) for label, key in _expanded(chart.keys, logged).items()},
-                   log_scale=chart.log_scale)
+                   log_scale=chart.log_scale, marks=_restarts(run))
         for chart in [*measured, *curves, speed]
     )  # fmt: skip
     return Section("curves", "Training curves", f'<div class="charts">{shown}</div>' if shown else "")
+
+
+def _restarts(run: RunRecord) -> dict[float, str]:
+    """Where the run was started again, in thousand images."""
+    return {s["kimg"]: f"start {s['start']}" for s in run.starts[1:] if isinstance(s.get("kimg"), int | float)}
 
 
 def _expanded(keys: dict[str, str], logged: Sequence[str]) -> dict[str, str]:
@@ -137,13 +144,13 @@ def metrics_section(run: RunRecord) -> Section:
         command = f"python scripts/evaluate.py --checkpoint {run.folder}"
         return Section("metrics", "Metrics", f"<p>None measured yet: <code>{html.escape(command)}</code>.</p>")
     rows = [
-        [str(r.get("name")), _number(r.get("value")), _number(r.get("spread")), _number(r.get("null")),
-         str(r.get("num_images", "")),
+        [str(r.get("name")), number(r.get("value")), number(r.get("spread"), r.get("value")),
+         number(r.get("null"), r.get("value")), measured_at(r, run), str(r.get("num_images", "")),
          str(r.get("data") or ""), str(r.get("protocol") or "")]
         for r in run.metrics
     ]  # fmt: skip
-    headings = ["metric", "value", "spread", "chance", "images", "data", "protocol"]
-    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 4)))
+    headings = ["metric", "value", "spread", "chance", "after thousand images", "images", "data", "protocol"]
+    return Section("metrics", "Metrics", table(headings, rows, (1, 2, 3, 5), folds=True))
 
 
 def locality_section(run: RunRecord) -> Section:
@@ -151,7 +158,7 @@ def locality_section(run: RunRecord) -> Section:
     bodies = []
     for record in run.locality:
         tests = [
-            [name, _number(t["score"]), f"{_number(t['null_mean'])} ± {_number(t['null_deviation'])}",
+            [name, number(t["score"]), f"{number(t['null_mean'], t['score'])} ± {number(t['null_deviation'], t['score'])}",
              f"{t['z']:+.1f}", f"{t['p']:.3f}"]
             for name, t in record["tests"].items()
         ]  # fmt: skip
@@ -198,10 +205,6 @@ def _largest(parts: list[str], shares: list[float], count: int = 3) -> list[tupl
 
 def _test(test: dict[str, float] | None) -> str:
     return "" if test is None else f"{test['z']:+.1f}, {test['p']:.3f}"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) and math.isfinite(value) else ""
 
 
 def _duration(seconds: float) -> str:
