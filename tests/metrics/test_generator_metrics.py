@@ -196,6 +196,9 @@ def test_information_of_both_halves(state: TrainingState, caplog: pytest.LogCapt
     expected = information(state.system.generator, state.system.discriminator, "w", InformationConfig(40, 3)).halves
     assert report.values() == {f"information_r2_{name}": half.r_squared for name, half in expected.items()}
     assert all(result.higher_is_better for result in report.results)
+    for result in report.results:  # a Q that has learnt nothing is at 0 and below, not above the -0.7 of shuffled pairs
+        assert result.null == 0 and result.protocol.endswith("; 0: predicts the mean")
+        assert result.details["r_squared_of_shuffled_pairs"] < 0
     assert set(expected) == {"all", "h", "z"}
     assert "information: takes 64 images where 40 were asked for, whole blocks of 32" in caplog.text
 
