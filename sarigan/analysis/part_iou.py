@@ -31,6 +31,7 @@ from sarigan.models.generator import Generator
 from sarigan.progress import progress_bar
 
 TAU = 0.05
+AS_RANDOM = "(as random groups)"  # the mark of a group whose best part random groups match as well
 MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse
 
 
@@ -220,4 +221,4 @@ def best_parts(result: PartIoU, names: Sequence[str]) -> dict[int, PartLabel]:
 def best_labels(result: PartIoU, names: Sequence[str]) -> dict[int, str]:
     """`hair 0.31` for every group that holds channels, `hair 0.31 (as random groups)` where they do as well."""
     found = best_parts(result, names)
-    return {group: f"{text}{'' if above else ' (as random groups)'}" for group, (text, above) in found.items()}
+    return {group: text if above else f"{text} {AS_RANDOM}" for group, (text, above) in found.items()}

@@ -17,6 +17,7 @@ MEANING = {
     "disentanglement": "share of the best attribute in all that an edit changes",
     "information": "nats that a group's codes tell about its best attribute",
 }
+EDITED = ("edit lift", "disentanglement")  # whose null are edited partitions, not permutations
 Models = Mapping[str, Mapping[str, LayerSemantics]]  # by model and layer
 
 
@@ -50,6 +51,8 @@ def verdicts(model: str, layers: Mapping[str, LayerSemantics]) -> list[str]:
         chance = f"{any_test.null_mean:.3g} ± {any_test.null_deviation:.2g}"
         parts = [f"{'above' if those is above else 'not above'}: {', '.join(those)}" for those in (above, below) if those]
         over = f"mean over {len(layers)} layer{'s' if len(layers) > 1 else ''}"
+        nulls = "partitions" if name in EDITED else "permutations"
+        parts += [f"p {test.p:.3f} is {least}" for test in tests.values() if (least := test.least_p(nulls))][:1]
         lines.append(f"{model}, {name} against random groups of equal sizes ({chance}, {over}): {'; '.join(parts)}.")
     premises = [measured.premise for measured in layers.values()]
     correlation = f"{np.mean([test.score for test in premises]):.2f}"
@@ -72,7 +75,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         for layer, tests in [("mean", model["mean"]), *((key, value["scores"]) for key, value in model["layers"].items())]:
             lines += _rows(layer, tests)
         meanings = "; ".join(f"{key}: {MEANING[key]}" for key in scores)
-        lines += ["", f"p in brackets; random: mean ± deviation. {meanings}.", ""]
+        lines += ["", f"p in brackets; random: mean ± deviation. {meanings}.", "", _tests_of_table(model), ""]
         lines += ["| layer | premise | random |", "|---|---|---|"]
         for layer, value in model["layers"].items():
             test = value["premise"]
@@ -82,6 +85,18 @@ def markdown(record: Mapping[str, Any]) -> str:
     if record["stability"]:
         lines += _stability_table(record["stability"])
     return "\n".join(lines)
+
+
+def _tests_of_table(model: Mapping[str, Any]) -> str:
+    """How many tests the table of a model holds, and what chance gives among them."""
+    tables = [model["mean"], *(layer["scores"] for layer in model["layers"].values())]
+    tests = [test for table in tables for ways in table.values() for test in ways.values()]
+    found = sum(test["p"] <= 0.05 for test in tests)
+    least = ", ".join(f"{1 / (1 + count):.3f} with {count}" for count in sorted({test["num_null"] for test in tests}))
+    return (
+        f"The table holds {len(tests)} tests. Chance alone gives about {0.05 * len(tests):.2g} of them p <= 0.05;"
+        f" {found} have it. The least p that random groupings can give: {least}."
+    )
 
 
 def _rows(layer: str, tests: Mapping[str, Any]) -> list[str]:

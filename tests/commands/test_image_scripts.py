@@ -254,7 +254,7 @@ def test_avatar_networks_judge_models_of_avatars_alone(main: Main, photographs: 
     body = locality_section(read_run(photographs)).body
     assert "No verdict: the segmenter of avatars named the parts, and this model was trained on folder" in body
     verdict = json.loads((photographs / "analysis/locality-8x8.up.json").read_text())["verdict"]
-    assert verdict not in html.unescape(body)
+    assert verdict not in html.unescape(body) and "The least p that random groupings can give: 0.333 with 2." in body
 
 
 def test_evaluation_warns_of_a_mixture(main: Main, runs: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:

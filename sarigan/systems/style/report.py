@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, segmented_avatars
+from sarigan.analysis.part_iou import AS_RANDOM, best_labels, layer_features, layer_part_iou, segmented_avatars
 from sarigan.editing.group_editing import RANGES, latent_range, scaling, toward
 from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
@@ -124,6 +124,12 @@ def attention_section(
         )
         for name in shown
     )
+    marks = [text.endswith(AS_RANDOM) for name in shown for text in labels.get(name, {}).values()]
+    if marks:
+        body += (
+            f'<p class="soft">Of these {len(marks)} groups about {0.05 * len(marks):.2g} would be without the mark {AS_RANDOM}'
+            f" by chance; {marks.count(False)} are.</p>"
+        )
     return Section("attention", "What the groups respond to", body)
 
 
