@@ -30,6 +30,7 @@ from sarigan.models.feature_networks.avatar_networks import AvatarClassifier
 from sarigan.models.generator import Generator, GeneratorConfig
 
 LAYERS = ("8x8.up", "8x8.conv")
+SETTINGS = {"images": 6, "information images": 80, "psi": 0.5}
 FEW = SemanticsConfig(num_permutations=19, num_partitions=19, num_premise_images=8)
 
 
@@ -141,7 +142,7 @@ def test_the_record_of_two_models_and_its_page() -> None:
         name: measure_semantics(model, LAYERS, seen(model), FEW)
         for name, model in {"learned": generator(3), "plain": generator(4, "none")}.items()
     }
-    record = json.loads(json.dumps(semantics_record(models, 19, {"images": 6}), allow_nan=False))
+    record = json.loads(json.dumps(semantics_record(models, 19, SETTINGS), allow_nan=False))
     (pair,) = record["stability"]
     assert (
         pair["models"] == ["learned", "plain"]
@@ -170,11 +171,16 @@ def test_the_page_says_what_chance_gives_among_its_tests() -> None:
     models = {"m": {"mean": tests, "layers": {"a": layer, "b": layer}}}
     record = {"verdict": [], "settings": {}, "stability": [], "models": models}
     assert (
-        "The table holds 6 tests. Chance alone gives about 0.3 of them p <= 0.05; 3 have it."
+        "The table holds 6 tests. Chance alone gives about 0.29 of them p <= 0.05; 3 have it."
         " The least p that random groupings can give: 0.048 with 20, 0.005 with 200."
     ) in markdown(record)
-    scores = {name: Scores({"own": value}, np.arange(20.0)) for name, value in (("edit lift", 30.0), ("part IoU", 3.0))}
+    scores = {
+        name: Scores({"own": value}, np.arange(20.0))
+        for name, value in (("edit lift", 30.0), ("part IoU", 3.0), ("information", 3.0))
+    }
     measured = LayerSemantics({}, scores, iou["its own"], {}, torch.zeros(0), None, {})
-    of_edits, of_parts, _ = verdicts("m", {"a": measured})
+    of_edits, of_parts, of_codes, _ = verdicts("m", {"a": measured}, SETTINGS)
     assert of_edits.endswith(": above: own (30, p 0.048); p 0.048 is the least that 20 partitions can give.")
+    assert "(9.5 ± 5.9, mean over 1 layer; psi 0.5, 6 images, 20 partitions)" in of_edits
+    assert "; psi 0.5, 6 images, 20 permutations)" in of_parts and "; psi 0.5, 80 images, 20 permutations)" in of_codes
     assert of_parts.endswith(": not above: own (3, p 0.857).")

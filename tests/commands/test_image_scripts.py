@@ -257,6 +257,12 @@ def test_avatar_networks_judge_models_of_avatars_alone(main: Main, photographs: 
     assert verdict not in html.unescape(body) and "The least p that random groupings can give: 0.333 with 2." in body
 
 
+def test_attention_maps_say_what_they_measured(main: Main, runs: dict[str, Path]) -> None:
+    few = ("--parts", "avatars", "--part-images", "4", "--permutations", "3", "--layers", "8x8.up", "--output", "o")
+    _, output, _ = main("attention_maps", runs["sarigan"], *few)
+    assert output.startswith("8x8.up: mean best part IoU ") and "; psi 0.7, 4 images, 3 permutations); groups: 0 " in output
+
+
 def test_evaluation_warns_of_a_mixture(main: Main, runs: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
     for psi, seeds in (("1", "0,1"), ("0.5", "2")):
         assert main("generate", runs["sarigan"], "--seeds", seeds, "--truncation", psi, "--output", "mixed")[0] == 0

@@ -78,7 +78,7 @@ def part_labels(generator: Generator, sampling: Sampling) -> tuple[dict[str, dic
     features = layer_features(generator, layers, latents)
     results = {name: layer_part_iou(generator, name, features[name], masks, NUM_PERMUTATIONS) for name in layers}
     note = "Beside each group: the part its mean absolute feature matches best, and their IoU"
-    note += f" ({masks.source})."
+    note += f" (psi {sampling.truncation_psi:g}, {NUM_PART_IMAGES} images, {NUM_PERMUTATIONS} permutations; {masks.source})."
     return {name: best_labels(result, masks.names) for name, result in results.items()}, note
 
 
