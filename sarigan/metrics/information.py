@@ -118,7 +118,12 @@ class CodeInformation(Metric):
     summary = "R^2 of the codes of fresh images by the Q head, h and z apart"
 
     def check(self, evaluation: Evaluation) -> None:
-        if evaluation.discriminator is None or evaluation.discriminator.recognition is None:
+        if evaluation.discriminator is None:
+            raise InputError(
+                "information needs the discriminator's Q head; an export holds the generator alone, and systems other than"
+                " `style` have no Q head"
+            )
+        if evaluation.discriminator.recognition is None:
             raise InputError("information needs a checkpoint with a Q head; this one has none (objective.information_weight=0)")
         self._config(evaluation)
 

@@ -242,7 +242,7 @@ def test_groups_by_name(state: TrainingState) -> None:
     ("name", "arguments", "message"),
     [
         ("ppl", {"ppl_paths": "w_middle"}, "--ppl-paths must be of z_full, w_full, z_end, w_end, got 'w_middle'"),
-        ("information", {}, "information needs a checkpoint with a Q head"),
+        ("information", {}, "information needs the discriminator's Q head; an export holds the generator alone"),
         ("linear_separability", {"separability_images": 64}, "64 images are too few for"),
         ("linear_separability", {}, "no classifier is known for "),
         ("linear_separability", {"attribute_classifiers": "nowhere.onnx"}, "nowhere.onnx"),
