@@ -1,5 +1,6 @@
 """Locality scores on planted cases: groups that do follow parts, groups that do not, and slow loops as truth."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +135,14 @@ def test_verdict() -> None:
         f" edits of the groups of 8x8.up are more local {tail} (best part lift 0.5 against 0.25 +- 0.05, z +5.0, p 0.050,"
         " the least that 19 partitions can give)."
     )
+
+
+def test_masks_are_made_as_the_page_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project_root: Path) -> None:
+    page = (project_root / "docs/editing.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1], {})
+    found = load_masks(Path("masks.npz"), 64, 32)
+    assert found.names == ("dark", "grey", "bright") and found.masks.unique().tolist() == [0, 1, 2]
 
 
 def test_masks_from_a_file(tmp_path: Path) -> None:
