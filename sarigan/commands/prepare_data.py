@@ -6,7 +6,9 @@ smaller one), or the word `avatars`. docs/datasets.md has the commands for the d
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sarigan.data.layouts.config import LayoutDataConfig
 from sarigan.data.lmdb.dataset import LmdbDataset
@@ -118,4 +120,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
         print(f"stopped after {outcome.num_entries} of {outcome.num_all}; the same command goes on")
         raise SystemExit(STOPPED)
     print(report_text(outcome.header, outcome.report, []), end="")
-    print(f"{arguments.destination}: {outcome.header.num_images} images, hash {outcome.header.content_hash}")
+    count = f"{outcome.header.num_images} images{left_out(outcome.report)}"
+    print(f"{arguments.destination}: {count}, hash {outcome.header.content_hash}")
+
+
+def left_out(report: Mapping[str, Any]) -> str:
+    """What of the source is not in the set, in brackets; nothing where all is."""
+    counts = [f"{count} {kind}" for part in ("skipped", "ignored") for kind, count in report[part].items() if count]
+    return f" (left out: {', '.join(counts)})" if counts else ""

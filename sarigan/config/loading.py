@@ -72,7 +72,7 @@ def _data_name(sources: list[Source]) -> Source | None:
     name = inferred_data_name([*levels, {"data": arguments}])
     if name is None:
         return None
-    log.info(f"data.name={name}: what data.path is, in place of avatars")
+    log.info(f"data.path names data of the kind data.name={name}, which is taken in place of avatars")
     return Source("data.path", OmegaConf.create({"data": {"name": name}}), None)
 
 
@@ -132,7 +132,18 @@ def _merge(base: Any, source: Source, section: type[RunConfig]) -> Any:
     try:
         return OmegaConf.merge(base, settings)
     except (OmegaConfBaseException, TypeError) as error:
-        raise InputError(f"{source.name}: {wrong_kind(settings, section) or _one_line(error)}") from None
+        fault = wrong_kind(settings, section) or _one_line(error) + _elsewhere(settings, section)
+        raise InputError(f"{source.name}: {fault}") from None
+
+
+def _elsewhere(settings: Mapping[Any, Any], section: type[RunConfig]) -> str:
+    """A hint for the first key that its section does not have and another one has."""
+    for setting in settings_of(settings, section):
+        if setting.kind is None:
+            sections = {name: kind for name, kind in typing.get_type_hints(section).items() if dataclasses.is_dataclass(kind)}
+            names = [name for name, kind in sections.items() if any(f.name == setting.key for f in dataclasses.fields(kind))]
+            return f"; {names[0]}.{setting.key} is a setting" if names else ""
+    return ""
 
 
 def _source_of(key: str | None, sources: list[Source]) -> str:

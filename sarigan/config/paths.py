@@ -31,10 +31,7 @@ def inferred_data_name(levels: Sequence[Mapping[Any, Any]]) -> str | None:
     if not isinstance(path, str) or not path or name != "avatars" or name_level >= path_level:
         return None
     if kind_of(Path(path)) is None:
-        raise InputError(
-            f"data.path={path}: no such file or folder, and data.name=avatars takes none; data.name=folder (a folder or zip"
-            " file of images) or lmdb (a prepared set) says what it is to be"
-        )
+        raise InputError(f"data.path={path}: no such file or folder")
     return "lmdb" if is_lmdb(Path(path)) or Path(path).suffix == ".lmdb" else "folder"
 
 

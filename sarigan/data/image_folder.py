@@ -149,7 +149,10 @@ class ImageFolderDataset:
         try:
             image, _ = decode_picture(self._zip.read(name) if self.is_zip else read_picture(self.path / name))
         except (BrokenPicture, OSError) as error:
-            raise InputError(f"{where}: not a readable image ({reason_of(error)})") from None
+            raise InputError(
+                f"{where}: not a readable image ({reason_of(error)}); remove it, or train on a set that scripts/prepare_data.py"
+                " makes, which leaves such pictures out"
+            ) from None
         self._check_size(where, image.size)
         return image
 

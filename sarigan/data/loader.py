@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -255,11 +255,16 @@ def training_batches(
         # Worker processes draw nothing; a generator of its own keeps the loader away from the global one.
         generator=torch.Generator(),
     )  # fmt: skip
+    yield from _loaded(loader)
+
+
+def _loaded(loader: DataLoader) -> Generator[Any, None, None]:
+    """What the loader gives; its workers have ended when this ends. InputError for what a worker raises, and for its death."""
     workers = WorkerEnd()
-    images = iter(loader)
+    found = iter(loader)
     workers.started()
     try:
-        yield from images
+        yield from found
     except InputError as error:
         raise _worker_error(error) from None
     except RuntimeError as error:
@@ -267,7 +272,7 @@ def training_batches(
     except (ConnectionError, EOFError) as error:
         raise workers.death() or error from None
     finally:
-        del images  # asks the workers to end
+        del found  # asks the workers to end
         workers.close()
 
 
@@ -280,7 +285,4 @@ def load_in_order(items: torch.utils.data.Dataset, num_workers: int) -> Iterator
     """Every item of a finite data set; worker processes read ahead. PyTorch's global generator is left alone."""
     loader = DataLoader(items, batch_size=None, num_workers=num_workers, generator=torch.Generator(),
                         worker_init_fn=start_worker)  # fmt: skip
-    try:
-        yield from loader
-    except InputError as error:
-        raise _worker_error(error) from None
+    yield from _loaded(loader)

@@ -4,6 +4,7 @@ A report is a table for a person and JSON with all that a reader needs to repeat
 """
 
 import datetime
+import difflib
 import json
 import math
 import platform
@@ -79,7 +80,9 @@ def metrics_named(names: Sequence[str]) -> list[Metric]:
     """The metrics of these names in their order; InputError for an unknown one."""
     for name in names:
         if name not in METRICS:
-            raise InputError(f"metrics: there is no {name!r}; there are {', '.join(METRICS)}")
+            nearest = difflib.get_close_matches(name, METRICS, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(METRICS)}"
+            raise InputError(f"metrics: there is no {name!r}; {hint}")
     return [METRICS[name] for name in dict.fromkeys(names)]
 
 

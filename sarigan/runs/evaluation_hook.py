@@ -140,5 +140,5 @@ def describe_metrics(run_dir: Path) -> list[str]:
     described = []
     for name, points in history.items():
         course = ", ".join(f"{value:.4g} at {kimg:g} kimg" for kimg, value in points)
-        described.append(f"{name}: {points[-1][1]:.4g} at the end; over training {course}")
+        described.append(f"{name}: {points[-1][1]:.4g}, measured last at {points[-1][0]:g} kimg; over training {course}")
     return described

@@ -244,7 +244,7 @@ def announce(config: Config, state: TrainingState, dataset: ImageDataset, run_di
     if plan.num_ranks * plan.num_rounds > 1:
         log.info(f"batch: {plan.describe()}")
     for warning in (
-        overfitting_warning(len(dataset), config.training.total_kimg),
+        overfitting_warning(config, len(dataset)),
         config.batch_warning(plan),
     ):
         if warning:

@@ -1,6 +1,5 @@
 """Texts about a configuration for a person: the model table, the data, warnings, the dry run's report."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from sarigan.config import Config
 from sarigan.errors import InputError
 from sarigan.runs.checkpoint_hook import checkpoint_bytes
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.cpu_processes import count_processes
 from sarigan.training.state import TrainingState, numeric_platform
 from sarigan.training.trainer import Trainer
 
 # Below 20,000 images and beyond 50 showings of each, overfitting is near (docs/datasets.md, "Small sets").
 SMALL_SET = 20_000
 LONG_EPOCHS = 50
-PAPER_RANKS = 8
 FLOAT_BYTES = 4
 
 
@@ -39,28 +38,37 @@ def data_summary(config: Config, required: bool = False) -> str:
         if required or config.data.name != "lmdb" or Path(str(config.data.path)).exists():
             raise
         return f"missing: {error}"
-    warning = overfitting_warning(len(dataset), config.training.total_kimg)
+    warning = overfitting_warning(config, len(dataset))
     return dataset.describe() + (f"\n{warning}" if warning else "")
 
 
-def overfitting_warning(num_images: int, total_kimg: float) -> str | None:
+def overfitting_warning(config: Config, num_images: int) -> str | None:
     """A warning when a small set is shown so often that the discriminator may overfit to it; None otherwise."""
+    total_kimg = config.training.total_kimg
     epochs = total_kimg * 1000 / num_images
     one_on_purpose = num_images == 1
     if one_on_purpose or num_images >= SMALL_SET or epochs <= LONG_EPOCHS:
         return None
     then = LONG_EPOCHS * num_images / 1000
+    augmented = config.training.augmentation.name != "none"
+    later = "; later with training.augmentation, which is on" if augmented else "; training.augmentation.name=ada puts it off"
+    own = config.metrics.names and config.metrics.data is None
+    judged = "; metrics compare with these same images: metrics.data names a set kept apart" if own else ""
     return (
-        f"warning: {num_images:,} images are few for {total_kimg:g} kimg, which show each {epochs:.0f} times: expect"
-        f" overfitting once each was shown about {LONG_EPOCHS} times, at {then:,.0f} kimg (watch FID, keep the best checkpoint;"
-        " docs/datasets.md)"
+        f"warning: {num_images:,} images are few for {total_kimg:g} kimg, which show each {epochs:.0f} times: the discriminator"
+        f" may know them by heart once each was shown about {LONG_EPOCHS} times, at {then:,.0f} kimg{later}{judged}"
+        " (docs/small-data.md)"
     )
 
 
 def machine_lines(config: Config, state: TrainingState, run_dir: Path) -> list[str]:
     """What a run computes on, what it takes of memory and disk, and of time, as far as that is known before it starts."""
     found = numeric_platform(state.precision)
-    where = torch.cuda.get_device_name(state.precision.device) if found["device"] == "cuda" else f"{found['threads']} threads"
+    ranks = distributed.world_size()
+    sharing = count_processes(config, state.precision.device, plan_batch(config.training, ranks))
+    where = f"{max(1, torch.get_num_threads() // sharing)} thread(s) a process"
+    if found["device"] == "cuda":
+        where = torch.cuda.get_device_name(state.precision.device)
     step = state.system.state_dict()
     moments = 2 * FLOAT_BYTES * sum(p.numel() for n in state.system.networks.values() for p in n.parameters())
     checkpoint = checkpoint_bytes(step) + (0 if state.step else moments)  # optimisers make theirs in the first step
@@ -68,7 +76,7 @@ def machine_lines(config: Config, state: TrainingState, run_dir: Path) -> list[s
     kept = num_files(config)
     lines = [
         f"machine: {found['device']} ({where}), {found['precision']}, {found['operators']} operators,"
-        f" {found['processes']} process(es)",
+        f" {ranks * sharing} process(es)",
         f"memory: {size_text(checkpoint)} of weights, averages and optimisers, and what a step takes beside them",
         f"disk: {kept} checkpoints of {size_text(checkpoint)} in {run_dir}, {size_text(disk.free)} free",
         _expected_time(config, state),
@@ -122,21 +130,14 @@ def duration_text(seconds: float) -> str:
 def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str]:
     """How the batch is cut over a number of processes, and what the cut changes. InputError when it cannot be.
 
-    None: over those there are; where there is one, what 8 would do, the paper's number.
+    None: over those there are; of one there is nothing to say.
     """
     if num_ranks is not None and num_ranks < 1:
         raise InputError(f"--processes must be at least 1, got {num_ranks}")
-    if num_ranks is not None or distributed.world_size() > 1:
-        num_ranks = num_ranks or distributed.world_size()
-        plan = plan_batch(config.training, num_ranks)
-    else:
-        if config.training.batch_size == 1:
-            return []  # one sample a step is one process's
-        num_ranks = PAPER_RANKS
-        try:
-            plan = plan_batch(dataclasses.replace(config.training, images_per_rank=None), num_ranks)
-        except InputError as error:
-            return [f"on {num_ranks} processes: {error}"]
+    if num_ranks is None and distributed.world_size() == 1:
+        return []
+    num_ranks = num_ranks or distributed.world_size()
+    plan = plan_batch(config.training, num_ranks)
     warning = config.batch_warning(plan)
     return [f"on {num_ranks} processes: {plan.describe()}", *([warning] if warning else [])]
 

@@ -111,10 +111,19 @@ def test_a_set_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest
 
 
 def test_small_sets_that_are_trained_long_are_warned_of() -> None:
-    assert overfitting_warning(12_497, 3000) == (
-        "warning: 12,497 images are few for 3000 kimg, which show each 240 times: expect overfitting"
-        " once each was shown about 50 times, at 625 kimg (watch FID, keep the best checkpoint; docs/datasets.md)"
+    def warning(num_images: int, kimg: float, *overrides: str) -> str | None:
+        config = load_config(FOLDER / "avatars_64_sarigan.yaml", [f"training.total_kimg={kimg}", *overrides])
+        return overfitting_warning(config, num_images)
+
+    assert warning(12_497, 3000, "metrics.names=[]") == (
+        "warning: 12,497 images are few for 3000 kimg, which show each 240 times: the discriminator may know them by heart once"
+        " each was shown about 50 times, at 625 kimg; training.augmentation.name=ada puts it off (docs/small-data.md)"
     )
-    assert overfitting_warning(12_497, 600) is None
-    assert overfitting_warning(20_000, 1_000_000) is None
-    assert overfitting_warning(19_999, 1_000) == overfitting_warning(19_999, 1_000) and overfitting_warning(19_999, 1_000)
+    judged = "metrics compare with these same images: metrics.data names a set kept apart"
+    metrics = "metrics.names=[fd_efficientnet]"
+    assert judged in (warning(12_497, 3000, metrics) or "")
+    assert judged not in (warning(12_497, 3000, metrics, "metrics.data=elsewhere") or judged)
+    assert "later with training.augmentation, which is on" in (warning(500, 1000, "training.augmentation.name=ada") or "")
+    assert warning(12_497, 600) is None
+    assert warning(20_000, 1_000_000) is None
+    assert warning(19_999, 1_000)

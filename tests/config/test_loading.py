@@ -86,6 +86,7 @@ def problem(path: Path | None, overrides: list[str]) -> str:
     ("override", "parts"),
     [
         ("training.batchsize=3", ["'training.batchsize=3'", "Did you mean", "'batch_size'"]),
+        ("training.resolution=64", ["'training.resolution=64'", "; generator.resolution is a setting"]),
         ("generator.grouping.num_group=3", ["Did you mean", "'num_groups'"]),
         ("generatr.resolution=64", ["Did you mean", "'generator'"]),
         ("training.batch_size=many", ["'training.batch_size=many': training.batch_size must be a whole number, got 'many'"]),

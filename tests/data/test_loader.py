@@ -16,7 +16,7 @@ from process_tools import DEADLINE
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import to_signed_float
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.data.loader import DataConfig, open_dataset, training_batches
+from sarigan.data.loader import DataConfig, load_in_order, open_dataset, training_batches
 from sarigan.data.sampler import InfiniteSampler
 from sarigan.errors import InputError
 
@@ -118,3 +118,26 @@ def test_an_image_of_another_size_is_named_from_a_worker_too(tmp_path: Path) -> 
         with pytest.raises(InputError, match=r"\.png: is 12x12, the first image is 16x16") as caught:
             next(training_batches(dataset, config, 0, 0, 4))
         assert "\n" not in str(caught.value)
+
+
+class Broken(torch.utils.data.Dataset):
+    """Its second item cannot be read."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index == 1:
+            raise InputError("b.png: not a readable image")
+        return torch.zeros(1)
+
+
+def test_no_worker_outlives_an_error() -> None:
+    """Workers ignore SIGTERM, by which Python ends those that are left at its exit: it would wait for ever."""
+    before = set(multiprocessing.active_children())
+    with pytest.raises(InputError, match="^b.png: not a readable image$"):
+        list(load_in_order(Broken(), 2))
+    left = set(multiprocessing.active_children()) - before
+    for process in left:
+        process.kill()
+    assert not left

@@ -301,7 +301,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(many: Path, tmp_pa
     assert not (tmp_path / "set").exists()
     done = run_script(*arguments)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{tmp_path / 'set'}: 297 images, hash {expected}"
+    assert done.stdout.splitlines()[-1] == f"{tmp_path / 'set'}: 297 images (left out: 3 broken), hash {expected}"
 
 
 def test_a_killed_worker_is_named(many: Path, tmp_path: Path, make_set: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,7 +504,7 @@ def test_the_script(pictures: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "skipped cats/3.jpg: " in done.stderr and "skipped dogs/5.png: empty file" in done.stderr
     content_hash = LmdbDataset(target).header.content_hash
-    assert done.stdout.splitlines()[-1] == f"{target}: 12 images, hash {content_hash}"
+    assert done.stdout.splitlines()[-1] == f"{target}: 12 images (left out: 2 broken, 1 .txt), hash {content_hash}"
     done = run_script("--verify", target)
     assert done.returncode == 0 and done.stdout == f"{target}: 12 images, all records match the hash {content_hash}\n"
     done = run_script("--info", target)

@@ -56,5 +56,5 @@ def test_traffic_and_memory_arithmetic(tiny_config: Build, tiny_state: Build) ->
 
 @pytest.mark.parametrize("name", ["lsun_cat_256_sarigan", "lsun_car_512_sarigan", "ffhq_1024_sarigan"])
 def test_the_papers_configurations_fit_eight_processes(name: str, project_root: Any) -> None:
-    lines = process_arithmetic(load_config(project_root / "configs" / f"{name}.yaml"))
+    lines = process_arithmetic(load_config(project_root / "configs" / f"{name}.yaml"), 8)
     assert lines == ["on 8 processes: 32 images a step = 8 process(es) x 1 round(s) x 4 images"]

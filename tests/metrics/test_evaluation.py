@@ -253,7 +253,7 @@ def test_not_finite(evaluation_of: Callable[..., Evaluation], two_sets: tuple, s
 @pytest.mark.parametrize(
     ("names", "config", "message"),
     [
-        (["fdi"], {}, "there is no 'fdi'; there are fid, kid"),
+        (["fdi"], {}, "there is no 'fdi'; did you mean fid?"),
         (["precision_recall_efficientnet"], {"num_images": 3}, "with k=3 needs at least 4 images, got 3"),
         (["fd_efficientnet"], {"num_images": 1}, "fd_efficientnet needs at least 2 images, got 1"),
         (["fd_efficientnet"], {"num_workers": -1}, "num_workers must not be negative, got -1"),

@@ -73,7 +73,7 @@ def test_training_is_the_same_to_the_last_bit(
     report = json.loads((tmp_path / "run" / "evaluation" / "000000160.json").read_text())["results"][0]
     assert report["value"] == values[-1] and report["num_images"] == 20 and report["num_real_images"] == 37
     (line,) = describe_metrics(tmp_path / "run")
-    assert f"{values[0]:.4g} at 0 kimg" in line and f"fd_efficientnet: {values[-1]:.4g} at the end" in line
+    assert f"{values[0]:.4g} at 0 kimg" in line and f"fd_efficientnet: {values[-1]:.4g}, measured last at 0.16 kimg" in line
 
 
 @pytest.mark.parametrize(("higher", "kept_step"), [(False, 10), (True, 20)])
