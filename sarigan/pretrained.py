@@ -88,6 +88,14 @@ def results_folder(source: str | Path) -> Path:
     return found if found.is_dir() else run_folder(found)
 
 
+def require_run(folder: Path) -> None:
+    """InputError for a model, which has no run: the folder of an export, or the name of one of the package."""
+    if is_exported(folder) or (kind_of(folder) is None and str(folder) in SHIPPED):
+        raise InputError(
+            f"{folder} is a model, not a run: it has no log; generate, edit_groups, attention_maps and semantics take models"
+        )
+
+
 def run_folder(checkpoint: Path) -> Path:
     """The run directory of a checkpoint file, or the folder that it was copied to."""
     return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent

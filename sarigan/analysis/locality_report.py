@@ -126,8 +126,9 @@ def locality_record(
 def verdict(layer: str, iou: PartIoU, edits: EditLocality) -> str:
     """Whether the groups are more local than chance, in one or two sentences."""
     texts = []
-    for name, test in (("responses", iou.best), ("edits", edits.best)):
+    for name, test, nulls in (("responses", iou.best, "permutations"), ("edits", edits.best, "partitions")):
         numbers = f"{test.score:.3g} against {test.null_mean:.3g} +- {test.null_deviation:.2g}, z {test.z:+.1f}, p {test.p:.3f}"
+        numbers += f", {least}" if (least := test.least_p(nulls)) else ""
         more = "more local than" if test.above_chance else "not more local than"
         kind = "best part IoU" if name == "responses" else "best part lift"
         texts.append(f"{name} of the groups of {layer} are {more} those of random groups of equal sizes ({kind} {numbers})")

@@ -31,6 +31,7 @@ from sarigan.models.generator import Generator
 from sarigan.progress import progress_bar
 
 TAU = 0.05
+AS_RANDOM = "(as random)"  # the mark of a group whose best part random groups match as well
 MAX_SIDE = 64  # larger maps are compared at this size: a layer's features are coarse
 
 
@@ -125,11 +126,12 @@ class IouScorer:
         """IoU [G,K] of the groups [C]; rows of empty groups are 0."""
         member = F.one_hot(groups, num_groups).to(self.features)
         sizes = member.sum(dim=0)
-        response = self.features @ (member / sizes.clamp_min(1))
-        thresholds = response.t().contiguous().kthvalue(self.rank, dim=1).values
-        active = (response > thresholds).to(self.features)
-        overlap = active.t() @ self.parts
-        union = active.sum(dim=0)[:, None] + self.part_sizes - overlap
+        response = (self.features @ (member / sizes.clamp_min(1))).t().contiguous()  # [G,P]
+        # The value of this rank as torch.kthvalue has it, in a tenth of the time.
+        thresholds = np.partition(response.numpy(), self.rank - 1, axis=1)[:, self.rank - 1, None]
+        active = (response > torch.from_numpy(thresholds)).to(self.features)
+        overlap = active @ self.parts
+        union = active.sum(dim=1)[:, None] + self.part_sizes - overlap
         return torch.where(sizes[:, None] > 0, overlap / union.clamp_min(1), 0.0)
 
     def null(self, groups: Tensor, num_groups: int, num_permutations: int, show_progress: bool = False) -> Tensor:
@@ -220,4 +222,4 @@ def best_parts(result: PartIoU, names: Sequence[str]) -> dict[int, PartLabel]:
 def best_labels(result: PartIoU, names: Sequence[str]) -> dict[int, str]:
     """`hair 0.31` for every group that holds channels, `hair 0.31 (as random)` where random groups do as well."""
     found = best_parts(result, names)
-    return {group: f"{text}{'' if above else ' (as random)'}" for group, (text, above) in found.items()}
+    return {group: text if above else f"{text} {AS_RANDOM}" for group, (text, above) in found.items()}

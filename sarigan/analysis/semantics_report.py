@@ -17,11 +17,13 @@ MEANING = {
     "disentanglement": "share of the best attribute in all that an edit changes",
     "information": "nats that a group's codes tell about its best attribute",
 }
+EDITED = ("edit lift", "disentanglement")  # whose null are edited partitions, not permutations
+IMAGES = {"information": "information images"}  # the setting that counts a score's images, where it is not `images`
 Models = Mapping[str, Mapping[str, LayerSemantics]]  # by model and layer
 
 
 def semantics_record(models: Models, num_permutations: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything, for JSON."""
+    """Everything, for JSON. settings: what was looked at; `psi`, `images` and `information images` among it."""
     found = {
         name: {
             "mean": _tests(mean_over_layers(layers)),
@@ -34,12 +36,12 @@ def semantics_record(models: Models, num_permutations: int, settings: Mapping[st
             "settings": dict(settings),
             "models": found,
             "stability": [_pair_record(pair, models, num_permutations) for pair in combinations(models, 2)],
-            "verdict": [line for name, layers in models.items() for line in verdicts(name, layers)],
+            "verdict": [line for name, layers in models.items() for line in verdicts(name, layers, settings)],
         }
     )
 
 
-def verdicts(model: str, layers: Mapping[str, LayerSemantics]) -> list[str]:
+def verdicts(model: str, layers: Mapping[str, LayerSemantics], settings: Mapping[str, Any]) -> list[str]:
     """One sentence for each score: which ways to group are above random groups of equal sizes."""
     lines = []
     for name, scores in mean_over_layers(layers).items():
@@ -49,7 +51,10 @@ def verdicts(model: str, layers: Mapping[str, LayerSemantics]) -> list[str]:
         any_test = next(iter(tests.values()))
         chance = f"{any_test.null_mean:.3g} ± {any_test.null_deviation:.2g}"
         parts = [f"{'above' if those is above else 'not above'}: {', '.join(those)}" for those in (above, below) if those]
-        over = f"mean over {len(layers)} layer{'s' if len(layers) > 1 else ''}"
+        nulls, images = "partitions" if name in EDITED else "permutations", IMAGES.get(name, "images")
+        over = f"mean over {len(layers)} layer{'s' if len(layers) > 1 else ''}; psi {settings['psi']:g},"
+        over += f" {settings[images]} images, {any_test.num_null} {nulls}"
+        parts += [f"p {test.p:.3f} is {least}" for test in tests.values() if (least := test.least_p(nulls))][:1]
         lines.append(f"{model}, {name} against random groups of equal sizes ({chance}, {over}): {'; '.join(parts)}.")
     premises = [measured.premise for measured in layers.values()]
     correlation = f"{np.mean([test.score for test in premises]):.2f}"
@@ -72,7 +77,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         for layer, tests in [("mean", model["mean"]), *((key, value["scores"]) for key, value in model["layers"].items())]:
             lines += _rows(layer, tests)
         meanings = "; ".join(f"{key}: {MEANING[key]}" for key in scores)
-        lines += ["", f"p in brackets; random: mean ± deviation. {meanings}.", ""]
+        lines += ["", f"p in brackets; random: mean ± deviation. {meanings}.", "", _tests_of_table(model), ""]
         lines += ["| layer | premise | random |", "|---|---|---|"]
         for layer, value in model["layers"].items():
             test = value["premise"]
@@ -82,6 +87,19 @@ def markdown(record: Mapping[str, Any]) -> str:
     if record["stability"]:
         lines += _stability_table(record["stability"])
     return "\n".join(lines)
+
+
+def _tests_of_table(model: Mapping[str, Any]) -> str:
+    """How many tests the table of a model holds, and what chance gives among them."""
+    tables = [model["mean"], *(layer["scores"] for layer in model["layers"].values())]
+    tests = [test for table in tables for ways in table.values() for test in ways.values()]
+    found, counts = sum(test["p"] <= 0.05 for test in tests), [test["num_null"] for test in tests]
+    chance = sum(int(0.05 * (1 + count)) / (1 + count) for count in counts)  # p is uniform on 1/(1 + count), 2/(1 + count), ...
+    least = ", ".join(f"{1 / (1 + count):.3f} with {count}" for count in sorted(set(counts)))
+    return (
+        f"The table holds {len(tests)} tests. Chance alone gives about {chance:.2g} of them p <= 0.05;"
+        f" {found} have it. The least p that random groupings can give: {least}."
+    )
 
 
 def _rows(layer: str, tests: Mapping[str, Any]) -> list[str]:

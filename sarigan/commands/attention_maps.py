@@ -35,7 +35,7 @@ def parse() -> argparse.Namespace:
         help="auto: the segmenter of avatars for models of avatars, else none; none; avatars; FILE.npz with masks",
     )
     parser.add_argument("--part-images", type=int, default=64, help="images (seeds 0, 1, ...) the parts are matched on")
-    parser.add_argument("--permutations", type=int, default=1000, help="random groups that each match is compared with")
+    parser.add_argument("--permutations", type=int, default=200, help="of channels, that a match is compared with; default 200")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default out/MODEL/attention_maps-SETTINGS")
     return parser.parse_args()
 
@@ -62,12 +62,15 @@ def main() -> None:
             if masks is not None:
                 iou = layer_part_iou(generator, layer, features[layer], masks, options.permutations, show_progress=True)
                 labels = best_labels(iou, masks.names)
-                note = "Beside each group: the part its mean absolute feature matches best, and their IoU over"
-                note += f" {options.part_images} images ({masks.source})."
-                best = iou.best
+                best, nulls = iou.best, "permutations"
+                seen = f"psi {options.truncation:g}, {options.part_images} images, {options.permutations} {nulls}"
+                note = "Beside each group: the part its mean absolute feature matches best, and their IoU"
+                note += f" ({seen}; {masks.source})."
+                least = f", {text}" if (text := best.least_p(nulls)) else ""
                 print(
-                    f"{layer}: mean best IoU {best.score:.3f}; random groups {best.null_mean:.3f} +- {best.null_deviation:.3f}"
-                    f" (z {best.z:+.1f}, p {best.p:.3f}); groups: "
+                    f"{layer}: mean best part IoU {best.score:.3f};"
+                    f" random groups {best.null_mean:.3f} +- {best.null_deviation:.3f}"
+                    f" (z {best.z:+.1f}, p {best.p:.3f}{least}; {seen}); groups: "
                     + ", ".join(f"{group} {text}" for group, text in labels.items())
                 )
             path = options.output / f"{layer}.png"

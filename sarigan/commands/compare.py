@@ -12,7 +12,7 @@ from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.checkpoint import list_checkpoints
 from sarigan.files.paths import output_file, replace_text
 from sarigan.files.run_record import read_run
-from sarigan.pretrained import load_system
+from sarigan.pretrained import load_system, require_run
 from sarigan.visualization.report.comparison import ComparedRun, comparison_page, doubts, first_samples
 
 NUM_SAMPLES = 8
@@ -44,6 +44,7 @@ def main() -> None:
 
 def open_run(label: str, folder: Path, device: str) -> ComparedRun:
     """What its files tell, and the first samples of its newest checkpoint where it has one."""
+    require_run(folder)
     record = read_run(folder)
     if not list_checkpoints(folder / "checkpoints"):
         return ComparedRun(label, record, record.config.get("system", "style"), None)

@@ -146,7 +146,22 @@ def open_data(options: argparse.Namespace, trained_with: Config | None, resoluti
         return open_images(options.data, resolution) if options.data else open_dataset(trained_with.data, resolution)
     if not options.data:
         return None
-    return open_images(options.data, open_images(options.images).resolution if options.images else resolution)
+    return open_beside(options.images, options.data) if options.images else open_images(options.data, resolution)
+
+
+def open_beside(images: Path, data: str) -> ImageDataset:
+    """The set to compare images with, in their size; InputError that says which of both to prepare in the smaller size."""
+    wanted = open_images(images).resolution
+    try:
+        return open_images(data, wanted)
+    except InputError:
+        if data == "avatars" or (stored := open_images(data).resolution) == wanted:  # then the size was not what was wrong
+            raise
+    larger = images if wanted > stored else data
+    raise InputError(
+        f"the images are {wanted}x{wanted}, the set {stored}x{stored}: prepare {larger} at {min(wanted, stored)} first"
+        f" (scripts/prepare_data.py {larger} NEW --resolution {min(wanted, stored)})"
+    )
 
 
 def default_output(options: argparse.Namespace) -> Path:

@@ -41,8 +41,10 @@ def main() -> None:
         target = load_target(options.image, generator.config.resolution).to(device)
         distance = open_perceptual_distance(device, options.distance)
         found = project(generator, target, distance, config, show_progress=True)
-        error = float((found.image - target).abs().mean()) * 127.5
-        caption = f"Space {config.space}, {distance.name} + {config.pixel_weight:g} MSE; mean |difference| {error:.1f} of 255."
+        average = generator.synthesize(generator.mean_latent.expand(1, generator.num_latents, -1), "fixed").images
+        error, scale = (float((image - target).abs().mean()) * 127.5 for image in (found.image, average))
+        caption = f"Space {config.space}, {distance.name} + {config.pixel_weight:g} MSE; mean |difference| {error:.1f} of 255"
+        caption += f" (that of the model's mean image, where the search began: {scale:.1f})."
         save_latents(options.output / "latents.npz", generator, found.latents)
         if found.edits:
             save_edits(found.edits, generator, options.output / "edits.json")

@@ -11,7 +11,7 @@ from sarigan.errors import exit_on_input_error
 from sarigan.files.checkpoint import resolve_checkpoint
 from sarigan.files.paths import output_file
 from sarigan.files.run_record import read_run
-from sarigan.pretrained import load_system
+from sarigan.pretrained import load_system, require_run
 from sarigan.visualization.report.run_sections import write_report
 
 
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args()
     with exit_on_input_error():
+        require_run(options.run)
         run = read_run(options.run)
         file = resolve_checkpoint(options.run)
         path = options.output or options.run / "report.html"

@@ -108,10 +108,12 @@ def measure(options: argparse.Namespace, names: dict[str, Path], folder: Path) -
         if len(names) == 1:
             for layer, measured in models[name].items():
                 if measured.locality is not None:
-                    record = {"checkpoint": file.name, "trained_on": trained_on, **measured.locality}
+                    shown = {"checkpoint": file.name, "trained_on": trained_on, "psi": options.truncation}
+                    record = {**shown, **measured.locality}
                     replace_text(folder / f"locality-{layer}.json", json.dumps(record, indent=1) + "\n")
     settings: dict[str, Any] = {
-        "images": options.images, "psi": options.truncation, "permutations": options.permutations,
+        "images": options.images, "information images": options.information_images, "psi": options.truncation,
+        "permutations": options.permutations,
         "partitions edited": options.partitions, "threads": torch.get_num_threads(),
         "seconds": round(time.monotonic() - started),
     }  # fmt: skip

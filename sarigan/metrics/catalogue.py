@@ -6,6 +6,7 @@ A report is a table for a person and JSON with all that a reader needs to repeat
 import datetime
 import difflib
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ class Report:
         """A table for a person."""
         rows = [("metric", "value", "spread", "chance", "protocol")]
         for r in self.results:
-            spread, null = ("" if number is None else f"{number:.3g}" for number in (r.spread, r.null))
+            spread, null = "" if r.spread is None else f"{r.spread:.3g}", "" if r.null is None else _beside(r.value, r.null)
             rows.append((r.name, f"{r.value:.6g}", spread, null, r.protocol))
         columns = [0, 1, 2, *([3] if any(row[3] for row in rows[1:]) else []), 4]
         widths = [max(len(row[column]) for row in rows) for column in range(4)] + [0]
@@ -164,6 +165,13 @@ def evaluate(evaluation: Evaluation, names: Sequence[str], keep: Callable[[Repor
             if missing[1:]:
                 keep(Report(list(results), _context(evaluation, start), missing=missing[1:]))
     return Report(results, _context(evaluation, start))
+
+
+def _beside(value: float, chance: float) -> str:
+    """Chance in the digits of the value, three of the larger: beside 0.0762, a chance of -3.8e-05 is 0."""
+    largest = max(abs(value), abs(chance))
+    digits = 2 - math.floor(math.log10(largest)) if 0 < largest < math.inf else 3
+    return f"{round(chance, digits) + 0.0:.3g}"  # + 0.0: no -0
 
 
 def _line(error: BaseException) -> str:

@@ -203,7 +203,7 @@ class Result:
     network_sha256: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     higher_is_better: bool = False
-    null: float | None = None  # the same score of random groups or shuffled codes: what chance gives
+    null: float | None = None  # the same score of random groups, of an R^2 that of the mean: what chance gives
 
 
 class Metric(ABC):

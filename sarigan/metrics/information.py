@@ -1,8 +1,9 @@
 """How well Q recovers the codes of an image: R^2 on latents that training has not seen (SariGAN Eq. 8).
 
 R^2_d = 1 - E(Q_d - t_d)^2 / Var t_d for each dimension d of the target t; -1/2 sum_d log(1 - R^2_d) bounds, under a
-Gaussian, the information in nats. Beside it stand R^2 with images assigned to wrong latents (its value when an image
-tells nothing), and the squared correlation of Q_d and t_d, which an EMA generator that Q was not trained on cannot bias.
+Gaussian, the information in nats. Chance is 0, the R^2 of a Q that predicts the mean. Beside it stand R^2 with images
+assigned to wrong latents, which falls below 0 by what Q varies, and the squared correlation of Q_d and t_d, which an EMA
+generator that Q was not trained on cannot bias.
 """
 
 import math
@@ -40,7 +41,7 @@ class HalfInformation:
     """One half of the codes: means over its dimensions that vary, and the bound summed over them."""
 
     r_squared: float
-    shuffled: float  # R^2 with images dealt to the wrong latents
+    r_squared_of_shuffled_pairs: float  # images dealt to the wrong latents
     squared_correlation: float
     nats: float
     num_dimensions: int
@@ -100,7 +101,7 @@ def _half(means: Tensor) -> HalfInformation:
     known = r2[varies].clamp(0, 1 - 1e-12)
     return HalfInformation(
         r_squared=float(r2[varies].mean()),
-        shuffled=float((1 - wrong / variance)[varies].mean()),
+        r_squared_of_shuffled_pairs=float((1 - wrong / variance)[varies].mean()),
         squared_correlation=float(correlation2[varies].mean()),
         nats=float(-0.5 * torch.log1p(-known).sum()),
         num_dimensions=int(varies.sum()),
@@ -117,7 +118,12 @@ class CodeInformation(Metric):
     summary = "R^2 of the codes of fresh images by the Q head, h and z apart"
 
     def check(self, evaluation: Evaluation) -> None:
-        if evaluation.discriminator is None or evaluation.discriminator.recognition is None:
+        if evaluation.discriminator is None:
+            raise InputError(
+                "information needs the discriminator's Q head; an export holds the generator alone, and systems other than"
+                " `style` have no Q head"
+            )
+        if evaluation.discriminator.recognition is None:
             raise InputError("information needs a checkpoint with a Q head; this one has none (objective.information_weight=0)")
         self._config(evaluation)
 
@@ -129,7 +135,7 @@ class CodeInformation(Metric):
         advance = evaluation.progress(taken, "information")
         generator, target = evaluation.require_generator(), evaluation.information_target
         found = information(generator, evaluation.discriminator, target, config, advance)
-        protocol = f"mean of 1 - MSE/Var over dimensions of {target}, {found.num_images} images"
+        protocol = f"mean of 1 - MSE/Var over dimensions of {target}, {found.num_images} images; 0: predicts the mean"
         return [
             Result(
                 f"information_r2_{name}",
@@ -137,7 +143,7 @@ class CodeInformation(Metric):
                 protocol,
                 details=asdict(half),
                 higher_is_better=True,
-                null=half.shuffled,
+                null=0.0,
             )  # fmt: skip
             for name, half in found.halves.items()
         ]

@@ -1,5 +1,6 @@
 """Locality scores on planted cases: groups that do follow parts, groups that do not, and slow loops as truth."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,13 +126,23 @@ def test_verdict() -> None:
     local, other = NullTest(0.5, 0.25, 0.05, 19, 5.0, 0.05), NullTest(1.5, 1.25, 0.5, 19, 0.5, 0.3)
     tail, nothing = "than those of random groups of equal sizes", torch.zeros(0)
     assert verdict("8x8.up", replace(iou, best=local), EditLocality(nothing, nothing, nothing, other, other, [])) == (
-        f"Responses of the groups of 8x8.up are more local {tail} (best part IoU 0.5 against 0.25 +- 0.05, z +5.0, p 0.050);"
+        f"Responses of the groups of 8x8.up are more local {tail} (best part IoU 0.5 against 0.25 +- 0.05, z +5.0, p 0.050,"
+        " the least that 19 permutations can give);"
         f" edits of the groups of 8x8.up are not more local {tail} (best part lift 1.5 against 1.25 +- 0.5, z +0.5, p 0.300)."
     )
     assert verdict("8x8.up", replace(iou, best=other), EditLocality(nothing, nothing, nothing, local, other, [])) == (
         f"Responses of the groups of 8x8.up are not more local {tail} (best part IoU 1.5 against 1.25 +- 0.5, z +0.5, p 0.300);"
-        f" edits of the groups of 8x8.up are more local {tail} (best part lift 0.5 against 0.25 +- 0.05, z +5.0, p 0.050)."
+        f" edits of the groups of 8x8.up are more local {tail} (best part lift 0.5 against 0.25 +- 0.05, z +5.0, p 0.050,"
+        " the least that 19 partitions can give)."
     )
+
+
+def test_masks_are_made_as_the_page_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project_root: Path) -> None:
+    page = (project_root / "docs/editing.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1], {})
+    found = load_masks(Path("masks.npz"), 64, 32)
+    assert found.names == ("dark", "grey", "bright") and found.masks.unique().tolist() == [0, 1, 2]
 
 
 def test_masks_from_a_file(tmp_path: Path) -> None:

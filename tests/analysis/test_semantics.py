@@ -1,6 +1,7 @@
 """All scores of a layer at once: chance is calibrated, models without groups, stability, and the record."""
 
 import json
+from dataclasses import asdict
 from itertools import permutations
 
 import numpy as np
@@ -9,16 +10,27 @@ import torch
 
 from sarigan.analysis import semantics
 from sarigan.analysis.part_iou import PartMasks
-from sarigan.analysis.semantics import ACTIVATIONS, KERNELS, OWN, Seen, SemanticsConfig, mean_over_layers, measure_semantics
-from sarigan.analysis.semantics_report import markdown, semantics_record
+from sarigan.analysis.semantics import (
+    ACTIVATIONS,
+    KERNELS,
+    OWN,
+    LayerSemantics,
+    Scores,
+    Seen,
+    SemanticsConfig,
+    mean_over_layers,
+    measure_semantics,
+)
+from sarigan.analysis.semantics_report import markdown, semantics_record, verdicts
 from sarigan.analysis.stability import matched_cosine, stability
 from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
-from sarigan.metrics.groups.permutation_null import random_partitions
+from sarigan.metrics.groups.permutation_null import NullTest, random_partitions
 from sarigan.models.feature_networks.avatar_networks import AvatarClassifier
 from sarigan.models.generator import Generator, GeneratorConfig
 
 LAYERS = ("8x8.up", "8x8.conv")
+SETTINGS = {"images": 6, "information images": 80, "psi": 0.5}
 FEW = SemanticsConfig(num_permutations=19, num_partitions=19, num_premise_images=8)
 
 
@@ -130,7 +142,7 @@ def test_the_record_of_two_models_and_its_page() -> None:
         name: measure_semantics(model, LAYERS, seen(model), FEW)
         for name, model in {"learned": generator(3), "plain": generator(4, "none")}.items()
     }
-    record = json.loads(json.dumps(semantics_record(models, 19, {"images": 6}), allow_nan=False))
+    record = json.loads(json.dumps(semantics_record(models, 19, SETTINGS), allow_nan=False))
     (pair,) = record["stability"]
     assert (
         pair["models"] == ["learned", "plain"]
@@ -149,3 +161,26 @@ def test_the_record_of_two_models_and_its_page() -> None:
     # A sentence says what its p says.
     sentence = next(line for line in record["verdict"] if line.startswith("learned, part IoU"))
     assert ("; not above: its own" in sentence or ": not above: its own" in sentence) == (mean["p"] > 0.05)
+
+
+def test_the_page_says_what_chance_gives_among_its_tests() -> None:
+    """Two layers and their mean, two scores of one way: six tests. Both of 20 partitions are above all of them."""
+    iou, lift = ({"its own": NullTest(2.0, 1.0, 0.5, count, 2.0, p)} for count, p in ((200, 0.07), (20, 1 / 21)))
+    tests = {name: {way: asdict(test) for way, test in t.items()} for name, t in {"part IoU": iou, "edit lift": lift}.items()}
+    layer = {"scores": tests, "premise": asdict(iou["its own"])}
+    models = {"m": {"mean": tests, "layers": {"a": layer, "b": layer}}}
+    record = {"verdict": [], "settings": {}, "stability": [], "models": models}
+    assert (
+        "The table holds 6 tests. Chance alone gives about 0.29 of them p <= 0.05; 3 have it."
+        " The least p that random groupings can give: 0.048 with 20, 0.005 with 200."
+    ) in markdown(record)
+    scores = {
+        name: Scores({"own": value}, np.arange(20.0))
+        for name, value in (("edit lift", 30.0), ("part IoU", 3.0), ("information", 3.0))
+    }
+    measured = LayerSemantics({}, scores, iou["its own"], {}, torch.zeros(0), None, {})
+    of_edits, of_parts, of_codes, _ = verdicts("m", {"a": measured}, SETTINGS)
+    assert of_edits.endswith(": above: own (30, p 0.048); p 0.048 is the least that 20 partitions can give.")
+    assert "(9.5 ± 5.9, mean over 1 layer; psi 0.5, 6 images, 20 partitions)" in of_edits
+    assert "; psi 0.5, 6 images, 20 permutations)" in of_parts and "; psi 0.5, 80 images, 20 permutations)" in of_codes
+    assert of_parts.endswith(": not above: own (3, p 0.857).")

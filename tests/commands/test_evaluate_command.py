@@ -119,7 +119,10 @@ def test_a_gpu_is_named_by_its_index(
     ("arguments", "message"),
     [
         (["--images", "EMPTY", "--data", "SMALL"], "no images found"),
-        (["--images", "SMALL", "--data", "PNG", "--metrics", "fd_efficientnet"], "its images are 16x16, wanted 8x8"),
+        (["--images", "SMALL", "--data", "PNG", "--metrics", "fd_efficientnet"],
+         "the images are 8x8, the set 16x16: prepare PNG at 8 first (scripts/prepare_data.py PNG NEW --resolution 8)"),
+        (["--images", "PNG", "--data", "SMALL"], "the images are 16x16, the set 8x8: prepare PNG at 8 first"),
+        (["--images", "SMALL", "--data", "nowhere"], "nowhere"),
         (["--checkpoint", "RUN", "--data", "PNG", "--metrics", "fd_efficientnet"], "its images are 16x16, wanted 8x8"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--inception-weights", "WRONG", "--metrics", "fid"], "its SHA256 is"),
         (["--checkpoint", "RUN", "--data", "SMALL", "--metrics", "fid", "--device", "gpu"], "--device must be"),
@@ -157,7 +160,7 @@ def test_bad_input(
     with pytest.raises(SystemExit) as caught:
         main()
     (line,) = capsys.readouterr().err.splitlines()
-    assert caught.value.code == 2 and line.startswith("error: ") and message in line
+    assert caught.value.code == 2 and line.startswith("error: ") and message.replace("PNG", str(png_folder)) in line
 
 
 def test_a_table_is_printed_also_when_the_disk_fills_meanwhile(

@@ -3,6 +3,7 @@
 import hashlib
 import html
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from sarigan.data.loader import open_images
 from sarigan.files.run_record import read_run
 from sarigan.models.feature_networks.published_file import PackagedFile
 from sarigan.runs.checkpoint_hook import CheckpointHook
+from sarigan.visualization.editing import load_target
 from sarigan.visualization.report.run_sections import locality_section
 
 Build = Callable[..., Any]
@@ -200,7 +202,11 @@ def test_projection(main: Main, runs: dict[str, Path], tmp_path: Path) -> None:
     main("generate", runs["sarigan"], "--seeds", "4", "--output", "o")
     target = "o/images/seed000004.png"
     code, output, errors = main("project", runs["sarigan"], target, "--space", "codes", "--steps", "2", "--output", "p")
-    assert code == 0 and "mean |difference|" in output, errors
+    assert code == 0, errors
+    generator = load_generator(runs["sarigan"])  # the scale: how far the mean image is
+    average = generator.synthesize(generator.mean_latent.expand(1, generator.num_latents, -1), "fixed").images
+    distance = float((average - load_target(Path(target), 8)).abs().mean()) * 127.5
+    assert re.search(r"mean .difference. [\d.]+ of 255 ", output) and f"where the search began: {distance:.1f})." in output
     found = ("--latents", "p/latents.npz", "--edit", "p/edits.json", "--noise", "fixed", "--output", "again")
     assert main("generate", runs["sarigan"], *found)[0] == 0
     difference = pixels(Path("again/images/latent000000.png")).astype(int) - pixels(Path("p/reconstruction.png"))
@@ -254,7 +260,13 @@ def test_avatar_networks_judge_models_of_avatars_alone(main: Main, photographs: 
     body = locality_section(read_run(photographs)).body
     assert "No verdict: the segmenter of avatars named the parts, and this model was trained on folder" in body
     verdict = json.loads((photographs / "analysis/locality-8x8.up.json").read_text())["verdict"]
-    assert verdict not in html.unescape(body)
+    assert verdict not in html.unescape(body) and "The least p that random groupings can give: 0.333 with 2." in body
+
+
+def test_attention_maps_say_what_they_measured(main: Main, runs: dict[str, Path]) -> None:
+    few = ("--parts", "avatars", "--part-images", "4", "--permutations", "3", "--layers", "8x8.up", "--output", "o")
+    _, output, _ = main("attention_maps", runs["sarigan"], *few)
+    assert output.startswith("8x8.up: mean best part IoU ") and "; psi 0.7, 4 images, 3 permutations); groups: 0 " in output
 
 
 def test_evaluation_warns_of_a_mixture(main: Main, runs: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:

@@ -138,7 +138,16 @@ def test_evaluation_knows_the_data_of_training(main: Main, shipped: Path, checkp
         2, ["error: fd_efficientnet needs a data set to compare with (--data)"],
     )  # fmt: skip
     code, _, errors = main("evaluate", *options, "--metrics", "information", "--data", "avatars")
-    assert code == 2 and errors[-1].startswith("error: information needs a checkpoint with a Q head")
+    assert code == 2 and errors[-1].startswith("error: information needs the discriminator's Q head; an export holds")
+
+
+def test_a_model_is_no_run(main: Main, shipped: Path, checkpoint: Path) -> None:
+    for command, name in (("report", NAME), ("report", shipped), ("compare", NAME)):
+        arguments = (name, checkpoint.parent.parent) if command == "compare" else (name,)
+        line = f"error: {name} is a model, not a run: it has no log; generate, edit_groups, attention_maps and semantics take"
+        assert main(command, *arguments) == (2, "", [f"{line} models"])
+    Path(NAME).mkdir()  # a run directory of this name comes first
+    assert main("report", NAME)[2] == [f"error: {NAME}: not a run directory (no config.yaml)"]
 
 
 @pytest.mark.parametrize("command", ["generate", "attention_maps", "export", "project"])

@@ -1,12 +1,13 @@
 """A new metric is one file, this one, and one line in the catalogue: everything else takes it as it is."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 
 from sarigan.errors import InputError
-from sarigan.metrics.catalogue import METRICS, evaluate, metrics_named
+from sarigan.metrics.catalogue import METRICS, Report, evaluate, metrics_named
 from sarigan.metrics.evaluation import Evaluation, FeatureMetric, Metric, Result
 from sarigan.metrics.feature_statistics import FeatureRequest, Moments
 
@@ -57,3 +58,9 @@ def test_names() -> None:
     assert all(name == metric.name and metric.summary for name, metric in METRICS.items())
     with pytest.raises(InputError, match="there is no 'num_images'; there are fid, kid"):
         metrics_named(["num_images"])
+
+
+def test_chance_has_the_digits_of_the_value() -> None:
+    pairs = [(0.0762, -3.846e-05), (0.2, -0.0512), (61.02, 599.83), (-0.63, 0.0), (0.0, 0.0), (4e-5, 3.33e-5), (math.nan, 0.5)]
+    table = Report([Result("m", value, "p", null=null) for value, null in pairs], {}).table()
+    assert [line.split()[2] for line in table.splitlines()[1:]] == ["0", "-0.051", "600", "0", "0", "3.33e-05", "0.5"]

@@ -196,6 +196,9 @@ def test_information_of_both_halves(state: TrainingState, caplog: pytest.LogCapt
     expected = information(state.system.generator, state.system.discriminator, "w", InformationConfig(40, 3)).halves
     assert report.values() == {f"information_r2_{name}": half.r_squared for name, half in expected.items()}
     assert all(result.higher_is_better for result in report.results)
+    for result in report.results:  # a Q that has learnt nothing is at 0 and below, not above the -0.7 of shuffled pairs
+        assert result.null == 0 and result.protocol.endswith("; 0: predicts the mean")
+        assert result.details["r_squared_of_shuffled_pairs"] < 0
     assert set(expected) == {"all", "h", "z"}
     assert "information: takes 64 images where 40 were asked for, whole blocks of 32" in caplog.text
 
@@ -239,7 +242,7 @@ def test_groups_by_name(state: TrainingState) -> None:
     ("name", "arguments", "message"),
     [
         ("ppl", {"ppl_paths": "w_middle"}, "--ppl-paths must be of z_full, w_full, z_end, w_end, got 'w_middle'"),
-        ("information", {}, "information needs a checkpoint with a Q head"),
+        ("information", {}, "information needs the discriminator's Q head; an export holds the generator alone"),
         ("linear_separability", {"separability_images": 64}, "64 images are too few for"),
         ("linear_separability", {}, "no classifier is known for "),
         ("linear_separability", {"attribute_classifiers": "nowhere.onnx"}, "nowhere.onnx"),

@@ -63,7 +63,7 @@ def test_of_a_known_channel(generator: Generator) -> None:
     for half, variance in (("h", 0.01), ("z", 0.25)):
         assert found[half].r_squared == pytest.approx(1 - variance, abs=0.015)
         assert found[half].squared_correlation == pytest.approx(1 / (1 + variance), abs=0.01)
-        assert found[half].shuffled == pytest.approx(-1 - variance, abs=0.05)
+        assert found[half].r_squared_of_shuffled_pairs == pytest.approx(-1 - variance, abs=0.05)
         assert found[half].nats == pytest.approx(-0.5 * 8 * math.log(variance), rel=0.02)
     assert found["all"].num_dimensions == 16
 
@@ -73,7 +73,7 @@ def test_units_and_mean_of_the_codes_do_not_matter(generator: Generator) -> None
     generator.mapping.register_forward_hook(lambda module, inputs, w: 2 * w + torch.arange(16))
     half = information(generator, Reader(generator, 1, 1), "w", InformationConfig(6400)).halves["all"]
     assert half.r_squared == pytest.approx(0.75, abs=0.01)
-    assert half.shuffled == pytest.approx(-1.25, abs=0.05)
+    assert half.r_squared_of_shuffled_pairs == pytest.approx(-1.25, abs=0.05)
     assert half.squared_correlation == pytest.approx(0.8, abs=0.01)
     assert half.nats == pytest.approx(-0.5 * 16 * math.log(0.25), rel=0.02)
 

@@ -13,6 +13,8 @@ from sarigan.metrics.groups.permutation_null import null_test, permutation_test,
 def test_null() -> None:
     test = null_test(3.0, np.array([1.0, 2.0, 3.0, 4.0]))
     assert test.p == pytest.approx(3 / 5) and test.z == pytest.approx(0.5 / np.std([1, 2, 3, 4], ddof=1))
+    assert test.least_p("partitions") is None
+    assert null_test(4.5, np.array([1.0, 2.0, 3.0, 4.0])).least_p("partitions") == "the least that 4 partitions can give"
     groups = torch.tensor([0, 0, 0, 1, 2, 2])
     partitions = random_partitions(groups, 50)
     assert all(torch.equal(torch.bincount(p), torch.bincount(groups)) for p in partitions)

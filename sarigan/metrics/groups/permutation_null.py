@@ -28,6 +28,10 @@ class NullTest:
         """p <= 0.05."""
         return self.p <= 0.05
 
+    def least_p(self, nulls: str) -> str | None:
+        """`the least that 20 partitions can give` where no p can be smaller, else None. nulls: what the null is made of."""
+        return f"the least that {self.num_null} {nulls} can give" if self.p == 1 / (1 + self.num_null) else None
+
 
 def permutation_test(score: Callable[[Tensor], float], groups: Tensor, num_permutations: int, seed: int) -> NullTest:
     """The score of the groups [c] of the channels, tested against those of `random_partitions`."""

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sarigan.analysis.part_iou import best_labels, layer_features, layer_part_iou, segmented_avatars
+from sarigan.analysis.part_iou import AS_RANDOM, best_labels, layer_features, layer_part_iou, segmented_avatars
 from sarigan.editing.group_editing import RANGES, latent_range, scaling, toward
 from sarigan.editing.rendering import Sampling, render
 from sarigan.models.generator import Generator
@@ -78,7 +78,7 @@ def part_labels(generator: Generator, sampling: Sampling) -> tuple[dict[str, dic
     features = layer_features(generator, layers, latents)
     results = {name: layer_part_iou(generator, name, features[name], masks, NUM_PERMUTATIONS) for name in layers}
     note = "Beside each group: the part its mean absolute feature matches best, and their IoU"
-    note += f" ({masks.source})."
+    note += f" (psi {sampling.truncation_psi:g}, {NUM_PART_IMAGES} images, {NUM_PERMUTATIONS} permutations; {masks.source})."
     return {name: best_labels(result, masks.names) for name, result in results.items()}, note
 
 
@@ -124,6 +124,12 @@ def attention_section(
         )
         for name in shown
     )
+    marks = [text.endswith(AS_RANDOM) for name in shown for text in labels.get(name, {}).values()]
+    if marks:
+        body += (
+            f'<p class="soft">Of these {len(marks)} groups about {0.05 * len(marks):.2g} would be without the mark {AS_RANDOM}'
+            f" by chance; {marks.count(False)} are.</p>"
+        )
     return Section("attention", "What the groups respond to", body)
 
 

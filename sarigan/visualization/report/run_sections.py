@@ -168,13 +168,16 @@ def locality_section(run: RunRecord) -> Section:
              ", ".join(f"{part} {share:.0%}" for part, share in _largest(record["parts"], g["share_of_change"]))]
             for g in record["groups"]
         ]  # fmt: skip
+        counts = sorted({t["num_null"] for t in record["tests"].values()})
+        least = ", ".join(f"{1 / (1 + count):.3f} with {count}" for count in counts)
+        psi = f" at psi {record['psi']:g}" if "psi" in record else ""
         headings = ["group", "responds to (IoU)", "z, p", "an edit of h changes (lift)", "z, p", "its change falls on"]
         bodies.append(
             f"<h3>{html.escape(record['layer'])}</h3>{_verdict(record, run.config['data']['name'])}"
             + table(["score", "groups", "random groups", "z", "p"], tests, (1, 2, 3, 4))
             + f"<details><summary>every group</summary>{table(headings, groups)}</details>"
-            + f'<p class="soft">Over {html.escape(str(record["num_images"]))} images;'
-            f" parts by the {html.escape(record['masks'])}.</p>"
+            + f'<p class="soft">Over {html.escape(str(record["num_images"]))} images{psi};'
+            f" parts by the {html.escape(record['masks'])}. The least p that random groupings can give: {least}.</p>"
         )
     return Section("locality", "Are the groups local?", "".join(bodies))
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from sarigan.systems.style.report import group_statistics
+from sarigan.editing.rendering import Sampling
+from sarigan.models.generator import Generator
+from sarigan.systems.style.report import attention_section, group_statistics
 
 
 def test_statistics_of_known_groups(tiny_config: Callable[..., Any], tiny_state: Callable[..., Any]) -> None:
@@ -26,3 +28,13 @@ def test_statistics_of_known_groups(tiny_config: Callable[..., Any], tiny_state:
     temperature = 1 / (5 / (1 + math.exp(2.0)))
     expected = {"nonempty": 2, "size_entropy": entropy, "ema_agreement": 5 / 8, "temperature": temperature, "threshold": 0.25}
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_sheets_say_how_many_groups_chance_leaves_unmarked(tiny_config: Callable[..., Any]) -> None:
+    """Of the shown layers alone; nothing where parts have no names."""
+    generator = Generator(tiny_config().generator).eval()
+    layer = next(iter(generator.synthesis.num_groups()))
+    labels = {layer: {0: "hair 0.31", 1: "nose 0.10 (as random groups)", 2: "rest 0.9"}, "another": {0: "hair 0.31"}}
+    body = attention_section(generator, Sampling(), labels, "", [layer]).body
+    assert "Of these 3 groups about 0.15 would be without the mark (as random groups) by chance; 2 are." in body
+    assert "by chance" not in attention_section(generator, Sampling(), {}, "", [layer]).body
