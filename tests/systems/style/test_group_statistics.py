@@ -34,7 +34,7 @@ def test_the_sheets_say_how_many_groups_chance_leaves_unmarked(tiny_config: Call
     """Of the shown layers alone; nothing where parts have no names."""
     generator = Generator(tiny_config().generator).eval()
     layer = next(iter(generator.synthesis.num_groups()))
-    labels = {layer: {0: "hair 0.31", 1: "nose 0.10 (as random groups)", 2: "rest 0.9"}, "another": {0: "hair 0.31"}}
+    labels = {layer: {0: "hair 0.31", 1: "nose 0.10 (as random)", 2: "rest 0.9"}, "another": {0: "hair 0.31"}}
     body = attention_section(generator, Sampling(), labels, "", [layer]).body
-    assert "Of these 3 groups about 0.15 would be without the mark (as random groups) by chance; 2 are." in body
+    assert "Of these 3 groups about 0.15 would be without the mark (as random) by chance; 2 are." in body
     assert "by chance" not in attention_section(generator, Sampling(), {}, "", [layer]).body
