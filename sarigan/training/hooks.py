@@ -113,6 +113,7 @@ class ProgressHook(Hook):
 
     def before_training(self, trainer: Trainer) -> None:
         self.total = trainer.total_steps * trainer.batch_size
+        self.has_begun = False
         with suppress(BrokenPipeError):
             self.bar = progress_bar(
                 total=self.total,
@@ -132,6 +133,9 @@ class ProgressHook(Hook):
             self.bar.set_postfix_str(shown, refresh=False)
 
     def after_step(self, trainer: Trainer) -> None:
+        if not self.has_begun:
+            self.bar.unpause()  # what came before, such as an evaluation, is no time of training
+            self.has_begun = True
         limit = trainer.state.config.training.max_minutes
         if limit is not None:
             # At the mean rate so far, the limit ends the run after this many images.

@@ -220,6 +220,19 @@ def test_a_progress_bar_that_nobody_reads_ends_no_training(
     assert trainer.state.step == 2
 
 
+def test_the_bar_counts_the_time_of_training_alone(tiny_config: Build, tiny_trainer: Build) -> None:
+    """Its rate and the time left were those of the evaluation before the first step."""
+
+    class Evaluated(Hook):
+        def before_training(self, trainer: Trainer) -> None:
+            progress.bar.start_t -= 10_000
+            progress.bar.last_print_t -= 10_000
+
+    progress = ProgressHook()
+    tiny_trainer(tiny_config("training.total_kimg=0.016"), [progress, Evaluated()]).run()
+    assert progress.bar.format_dict["elapsed"] < 10_000
+
+
 def test_a_request_to_stop_counts_though_nobody_reads_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     def write(descriptor: int, content: bytes) -> int:
         raise BrokenPipeError(32, "Broken pipe")
