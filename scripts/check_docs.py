@@ -1,10 +1,10 @@
 """Run the commands of README.md and docs/: python scripts/check_docs.py [PAGE ...] [--quickstart RUN] [--list]
 
 A command in a `bash` fence is runnable when the comment behind it begins with a time on two cores: `# 2 min: one page`, or
-`# 20 s`. After `about`, or in hours and days, a time tells a reader what to expect, and the command is not run. Commands run in
-a folder of their own that has this checkout's files, copies of the run that --quickstart names, as runs/quickstart, RUN, ...,
-and copies of what --place names. What needs a run or a picture that is not there is left out, and named. A command fails on an
-exit code other than 0, and beyond twice its time (times --time-scale, for other machines).
+`# 20 s`. After `about`, or in hours and days, a time tells a reader what to expect, and the command is not run. Those of a page
+run in a folder of their own that has this checkout's files, copies of the run that --quickstart names, as runs/quickstart, RUN,
+..., and copies of what --place names. What needs a run or a picture that is not there is left out, and named. A command fails on
+an exit code other than 0, and beyond twice its time (times --time-scale, for other machines).
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,6 +98,26 @@ def run_command(command: Command, folder: Path, time_scale: float) -> str | None
     return None
 
 
+def furnish(folder: Path, places: Sequence[tuple[str, ...]]) -> None:
+    """The files of the checkout, and copies of what stands for a place, since commands write into runs."""
+    for linked in LINKED:
+        (folder / linked).symlink_to(ROOT / linked)
+    for place, source in places:
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if Path(source).is_dir() else shutil.copy)(source, folder / place)
+
+
+def check(command: Command, folder: Path, time_scale: float) -> bool:
+    """Run a command whose files are there; whether it failed."""
+    absent = [needed for needed in NEEDED.findall(command.text.split("  #")[0]) if not (folder / needed).exists()]
+    if absent:
+        print(f"left  {command.page}:{command.line}: no {', '.join(absent)} (--place)", flush=True)
+    elif problem := run_command(command, folder, time_scale):
+        print(f"FAIL  {command.page}:{command.line}: {command.text}\n      {problem}", flush=True)
+        return True
+    return False
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The number of commands that failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -115,26 +136,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stated = "-" if command.seconds is None else f"{command.seconds:g} s"
             print(f"{command.page}:{command.line}: {stated}  {command.text}")
         return 0
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for linked in LINKED:
-            (folder / linked).symlink_to(ROOT / linked)
-        places = [tuple(place.split("=", 1)) for place in options.place]
-        if options.quickstart:
-            places += [(name, options.quickstart) for name in AS_QUICKSTART]
-        for place, source in places:  # copies, since commands write into runs
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (shutil.copytree if Path(source).is_dir() else shutil.copy)(source, folder / place)
-        failures = 0
-        if options.measure is not None:
-            found = [replace(command, seconds=options.measure / 2) if command.seconds is None else command for command in found]
-        for command in [command for command in found if command.seconds is not None]:
-            absent = [needed for needed in NEEDED.findall(command.text.split("  #")[0]) if not (folder / needed).exists()]
-            if absent:
-                print(f"left  {command.page}:{command.line}: no {', '.join(absent)} (--place)", flush=True)
-            elif problem := run_command(command, folder, options.time_scale):
-                failures += 1
-                print(f"FAIL  {command.page}:{command.line}: {command.text}\n      {problem}", flush=True)
+    places = [tuple(place.split("=", 1)) for place in options.place]
+    if options.quickstart:
+        places += [(name, options.quickstart) for name in AS_QUICKSTART]
+    if options.measure is not None:
+        found = [replace(command, seconds=options.measure / 2) if command.seconds is None else command for command in found]
+    failures = 0
+    for _, commands in groupby(found, lambda command: command.page):  # what one page makes is not there for another
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            furnish(folder, places)
+            failures += sum(check(command, folder, options.time_scale) for command in commands if command.seconds is not None)
     print(f"{failures} failed")
     return failures
 
