@@ -3,8 +3,8 @@
 A command in a `bash` fence is runnable when the comment behind it begins with a time on two cores: `# 2 min: one page`, or
 `# 20 s`. After `about`, or in hours and days, a time tells a reader what to expect, and the command is not run. Those of a page
 run in a folder of their own that has this checkout's files, copies of the run that --quickstart names, as runs/quickstart, RUN,
-..., and copies of what --place names. What needs a run or a picture that is not there is left out, and named. A command fails on
-an exit code other than 0, and beyond twice its time (times --time-scale, for other machines).
+..., and copies of what --place names. What needs a run or a picture that is not there is left out, and named. A command fails
+on an exit code other than 0, and beyond twice its time (times --time-scale, for other machines).
 """
 
 import argparse
