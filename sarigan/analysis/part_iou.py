@@ -108,7 +108,7 @@ class PartIoU:
 
 
 class IouScorer:
-    """Scores any grouping on cached features [N,C,H,W] and masks int64 [N,R,R] of K parts."""
+    """Scores any grouping on cached features [N,C,H,W] and masks int64 [N,R,R] of K parts, both on the CPU."""
 
     def __init__(self, features: Tensor, masks: Tensor, num_parts: int, absolute: bool = True, tau: float = TAU) -> None:
         side = min(masks.shape[-1], MAX_SIDE)

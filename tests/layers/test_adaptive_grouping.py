@@ -1,11 +1,11 @@
 """A learned number of groups: the groups in use, the fit to planted clusters, resuming."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from stopped_runs import whole_and_resumed
 
 from sarigan.errors import InputError
 from sarigan.layers.grouping import AdaptiveGrouping, GroupingConfig, build_grouping
@@ -87,14 +87,7 @@ def test_a_threshold_of_another_kind_is_refused() -> None:
 
 
 def test_a_run_goes_on_with_the_same_bits(tiny_config: Build, tiny_trainer: Build, tiny_state: Build) -> None:
-    whole = tiny_trainer(tiny_config(*KIND, "training.total_kimg=0.048"))
-    whole.run()
-    half = tiny_trainer(tiny_config(*KIND, "training.total_kimg=0.024"))
-    half.run()
-    state = tiny_state(tiny_config(*KIND, "training.total_kimg=0.048"))
-    state.load_state_dict(copy.deepcopy(half.state.state_dict()), "half")
-    rest = tiny_trainer(state.config, state=state)
-    rest.run()
+    whole, rest = whole_and_resumed(tiny_config, tiny_trainer, tiny_state, *KIND)
     for name, parameter in whole.system.generator.named_parameters():
         assert torch.equal(parameter, dict(rest.system.generator.named_parameters())[name]), name
     layer = rest.system.generator.grouped_layers()[0]
