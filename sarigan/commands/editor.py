@@ -8,8 +8,7 @@ SARIGAN_EDITOR_PASSWORD=... sarigan edit avatars_32 --host 0.0.0.0
 import argparse
 import os
 import signal
-import threading
-from types import FrameType
+import time
 
 from sarigan.device import resolve_device
 from sarigan.editor.server import PASSWORD_VARIABLE, Address, open_model, require_gradio, served
@@ -17,13 +16,6 @@ from sarigan.errors import exit_on_input_error
 from sarigan.exporting.shipped import SHIPPED
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """The folder of uploads goes, whatever ends the editor, and however impatiently."""
-    for ending in ENDING:
-        signal.signal(ending, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def main() -> None:
@@ -39,11 +31,13 @@ def main() -> None:
         require_gradio()
         address.check_free()
         model = open_model(options.checkpoint, resolve_device(options.device, "--device"))
+        # Only noted: an exception raised wherever a signal arrives can be lost, and the folder of uploads must go, however
+        # impatiently the editor is ended.
+        endings: list[int] = []
         for number in ENDING:
-            signal.signal(number, _end)
-        try:
-            with served(model, address) as url:
-                print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
-                threading.Event().wait()
-        except KeyboardInterrupt:
-            print("ended")
+            signal.signal(number, lambda number, frame: endings.append(number))
+        with served(model, address) as url:
+            print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
+            while not endings:
+                time.sleep(0.1)
+        print("ended")
