@@ -24,6 +24,16 @@ def test_flops_of_a_product() -> None:
     assert count.total == 2 * 3 * 5 * 7
 
 
+@pytest.mark.parametrize("inference", [False, True])
+def test_flops_of_a_convolution(inference: bool) -> None:
+    """Two for each product of a weight and a pixel; inference mode hands the convolution over undivided."""
+    x, weight = torch.randn(2, 3, 8, 8), torch.randn(5, 3, 3, 3)
+    with torch.inference_mode(inference), FlopCount() as count:
+        y = torch.nn.functional.conv2d(x, weight, padding=1)
+    assert count.total == 2 * 2 * 5 * 3 * 3 * 3 * 8 * 8
+    torch.testing.assert_close(y, torch.nn.functional.conv2d(x, weight, padding=1))
+
+
 def test_a_step_without_contents_counts_what_a_real_one_does(tiny_config: Build, tiny_trainer: Build) -> None:
     config = tiny_config("objective.mixing_probability=0", "training.batch_size=4")
     counted = count_step(config, images=4)
