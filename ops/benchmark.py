@@ -83,10 +83,10 @@ def cases(resolution: int, batch: int) -> list[Case]:
 
 def measure(case: Case, device: torch.device, dtype: torch.dtype, layout: str, seconds: float) -> dict[str, Any]:
     """Times of one case in milliseconds, forward and forward + backward."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
 
     def draw(shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=generator).to(device, dtype)
+        return torch.randn(shape, generator=generator, device=device).to(dtype)
 
     x = draw(case.shape).contiguous(memory_format=LAYOUTS[layout])
     bias = draw(case.shape[1:2]).float()

@@ -14,7 +14,7 @@ python -m pytest tests/ops -k cuda
 for setting in "256 16" "256 32" "1024 4"; do
     read -r resolution batch <<< "$setting"
     python scripts/benchmark.py ops --device cuda --dtype float32 float16 bfloat16 \
-        --resolution "$resolution" --batch "$batch" --seconds 1 --json "$results/ops_${resolution}_${batch}.json"
+        --resolution "$resolution" --batch "$batch" --seconds 0.2 --json "$results/ops_${resolution}_${batch}.json"
 done
 
 if command -v compute-sanitizer > /dev/null; then
