@@ -72,6 +72,17 @@ def seeded(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """No handler outlives the test that set it: a forked process would inherit it, and perhaps not end when it is asked to."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        left = signal.getsignal(number)
+        # Commands that train have one of their own from their import on.
+        assert left == handler or getattr(left, "__module__", None) == "sarigan.runs.early_exit", (number, left)
+
+
+@pytest.fixture(autouse=True)
 def own_processes() -> Iterator[None]:
     """No process outlives the test that started it, whatever fails."""
     with no_process_left():

@@ -7,15 +7,13 @@ SARIGAN_EDITOR_PASSWORD=... sarigan edit avatars_32 --host 0.0.0.0
 
 import argparse
 import os
-import signal
 import time
 
 from sarigan.device import resolve_device
 from sarigan.editor.server import PASSWORD_VARIABLE, Address, open_model, require_gradio, served
 from sarigan.errors import exit_on_input_error
 from sarigan.exporting.shipped import SHIPPED
-
-ENDING = (signal.SIGINT, signal.SIGTERM)
+from sarigan.signals import handling
 
 
 def main() -> None:
@@ -34,9 +32,7 @@ def main() -> None:
         # Only noted: an exception raised wherever a signal arrives can be lost, and the folder of uploads must go, however
         # impatiently the editor is ended.
         endings: list[int] = []
-        for number in ENDING:
-            signal.signal(number, lambda number, frame: endings.append(number))
-        with served(model, address) as url:
+        with handling(lambda number, frame: endings.append(number)), served(model, address) as url:
             print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
             while not endings:
                 time.sleep(0.1)

@@ -12,7 +12,6 @@ from sarigan.runs import early_exit  # noqa: F401, before the imports that take 
 # isort: split
 import argparse
 import json
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from sarigan.commands import evaluate, semantics
 from sarigan.errors import InputError, exit_on_input_error
 from sarigan.files.lock import require_unlocked
 from sarigan.files.paths import output_file, output_folder, replace_text
+from sarigan.signals import handling
 from sarigan.studies.figures import write_figures, write_page
 from sarigan.studies.plan import Run, chosen, leftovers, plan
 from sarigan.studies.runner import Runner
@@ -62,9 +62,8 @@ def run(runs: Sequence[Run], options: argparse.Namespace) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             runner.request_stop()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
-        failed = runner.run()
+        with handling(stop):
+            failed = runner.run()
     if runner.stop_requested:
         tell("stopped; the same command goes on")
         return

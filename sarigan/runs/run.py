@@ -28,6 +28,7 @@ from sarigan.runs.initial_weights import initialize_from
 from sarigan.runs.resume import differing_fields, resume_from_newest
 from sarigan.runs.summary import end_reason, machine_lines, overfitting_warning
 from sarigan.runs.watchdog import Watchdog
+from sarigan.signals import handling
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
 from sarigan.training.nonfinite import NonfiniteError
@@ -268,13 +269,11 @@ def stop_on_signal(trainer: Trainer | StopRequest, watchdog: Watchdog | None = N
             with suppress(OSError):  # nobody reads it any more
                 os.write(2, b"\nstopping after this step; Ctrl-C stops at once\n")  # a handler may not use buffered streams
 
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    if watchdog is not None:
-        descriptor = signal.set_wakeup_fd(watchdog.signal_descriptor, warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
+    with handling(request_stop):
         if watchdog is not None:
-            signal.set_wakeup_fd(descriptor)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+            descriptor = signal.set_wakeup_fd(watchdog.signal_descriptor, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            if watchdog is not None:
+                signal.set_wakeup_fd(descriptor)

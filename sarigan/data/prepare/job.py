@@ -34,6 +34,7 @@ from sarigan.data.prepare.writer import SetWriter
 from sarigan.errors import InputError
 from sarigan.files.paths import kind_of
 from sarigan.progress import progress_bar
+from sarigan.signals import handling
 
 AVATARS = "avatars"
 _CHUNKS_AHEAD = 16  # of about 2 MB
@@ -245,15 +246,8 @@ def stop_flag() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
+    with handling(request_stop):
         yield stop
-        return
-    previous = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _report(writer: SetWriter, listing: Listing) -> dict[str, Any]:
