@@ -2,8 +2,8 @@
 
 run     trains and evaluates what is not done yet; stopped or killed, the same command goes on. Several may work on one study.
 status  says of every run whether it is done, under way, failed or open.
-table   writes table.md and table.json: means, spreads, paired differences to the baseline.
-plot    writes figures/<metric>.png and study.html.
+table   writes STUDY_table.md and STUDY_table.json: means, spreads, paired differences to the baseline.
+plot    writes STUDY_figures/<metric>.png and STUDY.html.
 """
 
 # isort: split
@@ -103,24 +103,24 @@ def state_of(run: Run) -> str:
 
 def table(runs: Sequence[Run], options: argparse.Namespace) -> None:
     """Print and write the table of what is finished."""
-    root, tabulated = runs[0].root, tabulate(runs)
+    root, tabulated, name = runs[0].root, tabulate(runs), runs[0].study.path.stem
     text = to_markdown(tabulated)
     print(text)
     with output_folder(root, "--folder"):
-        replace_text(root / "table.md", text)
-        replace_text(root / "table.json", json.dumps(tabulated, indent=1) + "\n")
-    print(f"written to {root / 'table.md'} and table.json")
+        replace_text(root / f"{name}_table.md", text)
+        replace_text(root / f"{name}_table.json", json.dumps(tabulated, indent=1) + "\n")
+    print(f"written to {root / name}_table.md and {name}_table.json")
 
 
 def plot(runs: Sequence[Run], options: argparse.Namespace) -> None:
     """Write figures and page of what is finished."""
-    root, tabulated = runs[0].root, tabulate(runs)
+    root, tabulated, name = runs[0].root, tabulate(runs), runs[0].study.path.stem
     if not tabulated["metrics"]:
         raise InputError(f"{root}: holds no finished run of {runs[0].study.path} yet; sarigan study run makes them")
     with output_folder(root, "--folder"):
-        figures = write_figures(tabulated, root / "figures")
-        write_page(tabulated, runs, figures, root / "study.html")
-    print(f"figures: {root / 'figures'}\npage:    {root / 'study.html'}")
+        figures = write_figures(tabulated, root / f"{name}_figures")
+        write_page(tabulated, runs, figures, root / f"{name}.html")
+    print(f"figures: {root / name}_figures\npage:    {root / name}.html")
 
 
 ACTIONS = {"run": run, "status": status, "table": table, "plot": plot}

@@ -55,12 +55,12 @@ def test_killed_at_random_moments_the_table_is_the_same(
             process.wait()
     study(monkeypatch, "run", path, "--folder", killed, "--jobs", 2)
     study(monkeypatch, "table", path, "--folder", killed)
-    assert (killed / "table.json").read_bytes() == (whole / "table.json").read_bytes()
-    assert (killed / "table.md").read_bytes() == (whole / "table.md").read_bytes()
-    table = json.loads((whole / "table.json").read_text())
+    assert (killed / f"{path.stem}_table.json").read_bytes() == (whole / f"{path.stem}_table.json").read_bytes()
+    assert (killed / f"{path.stem}_table.md").read_bytes() == (whole / f"{path.stem}_table.md").read_bytes()
+    table = json.loads((whole / f"{path.stem}_table.json").read_text())
     assert [of["finished"] for of in table["variants"].values()] == [1] and "groups_premise" in table["metrics"]
     study(monkeypatch, "plot", path, "--folder", whole)
-    assert (whole / "study.html").is_file() and (whole / "figures" / "groups_premise.png").is_file()
+    assert (whole / f"{path.stem}.html").is_file() and (whole / f"{path.stem}_figures" / "groups_premise.png").is_file()
     capsys.readouterr()
     study(monkeypatch, "status", path, "--folder", whole)
     assert capsys.readouterr().out.splitlines()[-1] == "1 done"
