@@ -7,13 +7,15 @@ SARIGAN_EDITOR_PASSWORD=... sarigan edit avatars_32 --host 0.0.0.0
 
 import argparse
 import os
+import signal
 import time
 
 from sarigan.device import resolve_device
 from sarigan.editor.server import PASSWORD_VARIABLE, Address, open_model, require_gradio, served
 from sarigan.errors import exit_on_input_error
 from sarigan.exporting.shipped import SHIPPED
-from sarigan.signals import handling
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> None:
@@ -29,11 +31,15 @@ def main() -> None:
         require_gradio()
         address.check_free()
         model = open_model(options.checkpoint, resolve_device(options.device, "--device"))
-        # Only noted: an exception raised wherever a signal arrives can be lost, and the folder of uploads must go, however
-        # impatiently the editor is ended.
+        # Only noted: an exception raised wherever a signal arrives can be lost, and the folder of uploads must go. After the
+        # first request all others are ignored to the end of the process, however impatient.
         endings: list[int] = []
-        with handling(lambda number, frame: endings.append(number)), served(model, address) as url:
+        for number in ENDING:
+            signal.signal(number, lambda number, frame: endings.append(number))
+        with served(model, address) as url:
             print(f"{options.checkpoint}: {model.description()}\nopen {url} in a browser; Ctrl-C ends", flush=True)
             while not endings:
                 time.sleep(0.1)
+            for number in ENDING:
+                signal.signal(number, signal.SIG_IGN)
         print("ended")
