@@ -12,5 +12,8 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
     fi
     source .venv/bin/activate
 fi
-echo "installing (PyTorch is large: a few minutes the first time)"
-python -m pip install --quiet --disable-pip-version-check --editable ".${SARIGAN_EXTRAS:-}"
+echo "installing (PyTorch with its CUDA libraries is 6 GB: a few minutes the first time)"
+if ! python -m pip install --quiet --disable-pip-version-check --editable ".${SARIGAN_EXTRAS:-}"; then
+    echo "error: pip did not install this checkout (above); $(df -Pk . | awk 'NR == 2 {printf "%.1f", $4 / 1048576}') GB are free here" >&2
+    exit 2
+fi
