@@ -43,8 +43,7 @@ def rosinality_state(
     if grouped and (config.grouping.assignment, config.grouping.empty_group) != ("round", "release"):
         notes.append("the release leaves tied channels without a group and lets empty groups act on all channels: where"
                      " there are such, its images differ")  # fmt: skip
-    stored = replace(config, stored_noise=True)
-    parts = rosinality.generator_parts(stored)
+    parts = rosinality.generator_parts(replace(config, noise=True, stored_noise=True))
 
     def weights(network: Generator) -> State:
         return to_theirs(parts, _weights(network)) | rosinality.generator_filters(config)
@@ -78,7 +77,7 @@ def nvidia_state(
     _require_skip(average)
     if config.grouping.kind != "none":
         raise InputError("NVIDIA's code has no groups; --format rosinality writes a SariGAN for its release")
-    parts = nvidia.generator_parts(replace(config, stored_noise=True))
+    parts = nvidia.generator_parts(replace(config, noise=True, stored_noise=True))
     notes = []
 
     def weights(network: Generator) -> State:
@@ -126,12 +125,19 @@ def _require_skip(generator: Generator) -> None:
 
 
 def _weights(network: Generator) -> dict[str, Tensor]:
-    """The generator's weights with its fixed noise, and with the release's scalars where they were not learned."""
+    """The generator's weights with its fixed noise, and with the release's scalars where they were not learned.
+
+    A generator without noise gets noise of strength 0: their layers all have some.
+    """
     found = dict(network.state_dict())
     latents = network.mean_latent.expand(1, network.num_latents, -1)
     for index, noise in enumerate(network.draw_noise(latents, "fixed")):
         assert noise is not None
         found[f"noise_{index}"] = noise
+    for index, name in enumerate([] if network.config.noise else network.synthesis.layer_names()):
+        resolution = int(name.partition("x")[0])
+        found[f"synthesis.blocks.{name}.noise.strength"] = torch.zeros(1).to(network.mean_latent)
+        found[f"noise_{index}"] = torch.zeros(1, 1, resolution, resolution).to(network.mean_latent)
     for layer in network.grouped_layers():
         prefix = next(name for name, module in network.named_modules() if module is layer.grouping)
         like = network.mean_latent

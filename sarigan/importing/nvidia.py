@@ -103,8 +103,7 @@ def check_generator(network: NvidiaNetwork, name: str) -> None:
     if any(re.match(r"synthesis\.(input\.|L\d+_)", key) for key in names):
         raise InputError(f"{name} is {ALIAS_FREE}")
     for setting, right in (
-        ("SynthesisBlock.architecture", "skip"), ("SynthesisLayer.activation", "lrelu"), ("SynthesisLayer.use_noise", True),
-        ("Generator.img_channels", 3),
+        ("SynthesisBlock.architecture", "skip"), ("SynthesisLayer.activation", "lrelu"), ("Generator.img_channels", 3),
     ):  # fmt: skip
         if (value := network.only(setting, right)) != right:
             raise InputError(f"{name}: {setting.split('.')[1]} must be {right!r}, the only one there is here, got {value!r}")
@@ -133,6 +132,7 @@ def infer_generator(network: NvidiaNetwork) -> GeneratorConfig:
     return GeneratorConfig(
         max(widths), z_dim=z_dim, style_dim=shapes[-1][0], mapping_layers=depth,
         mapping_learning_rate_multiplier=float(multiplier), channel_base=base, channel_max=widest,
+        noise=network.only("SynthesisLayer.use_noise", True) is not False,
         stored_noise="synthesis.b4.conv1.noise_const" in network.tensors, grouping=GroupingConfig(kind="none"),
         class_names=[str(label) for label in range(num_classes)], class_shares=[1 / num_classes for _ in range(num_classes)],
     )  # fmt: skip

@@ -35,6 +35,7 @@ class GeneratorConfig:
     mapping_learning_rate_multiplier: float = 0.01  # of the mapping network's weights and rates
     channel_base: int = 8192  # config E; config F: 16384
     channel_max: int = 512  # channels of a layer: channel_base / its resolution, at most this
+    noise: bool = True  # layers add noise, each by a learned strength; false: an image is a function of its latents alone
     stored_noise: bool = False  # fixed noise is part of the weights, as in imported models; else it is drawn from seed 0
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
     # Filled in from data.labels when a run starts: the classes in the order of their labels, none for an unconditional
@@ -54,6 +55,8 @@ class GeneratorConfig:
             )
         if self.synthesis == "adain" and self.grouping.kind != "none":
             raise InputError(f"generator.grouping.kind must be none with generator.synthesis=adain, got {self.grouping.kind!r}")
+        if self.stored_noise and not self.noise:
+            raise InputError("generator.stored_noise=true needs generator.noise=true")
         if self.form == "activation" and self.grouping.kind == "none":
             raise InputError("generator.form=activation needs groups, got generator.grouping.kind='none'")
         if self.form == "activation" and self.grouping.empty_group == "release":
@@ -120,8 +123,9 @@ class Generator(nn.Module):
         )  # fmt: skip
         widths = (config.resolution, config.style_dim, config.channel_base, config.channel_max)
         if config.synthesis == "adain":
-            return mapping, AdaINSynthesis(*widths)
-        return mapping, SkipSynthesis(*widths, config.grouping, config.form, config.style_biases)
+            return mapping, AdaINSynthesis(*widths, config.noise)
+        form = (config.grouping, config.form, config.style_biases)
+        return mapping, SkipSynthesis(*widths, *form, adds_noise=config.noise)
 
     @property
     def num_latents(self) -> int:

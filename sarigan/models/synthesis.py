@@ -94,14 +94,14 @@ class SynthesisLayer(nn.Module):
 
     def __init__(
         self, in_channels: int, out_channels: int, style: nn.Module, modulation: nn.Module,
-        grouping: Grouping | None = None, up: bool = False,
+        grouping: Grouping | None = None, up: bool = False, adds_noise: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.grouping = grouping
         self.style = style
         self.convolution = EqualizedConv2d(in_channels, out_channels, 3, up=up)
         self.modulation = modulation
-        self.noise = NoiseInjection()
+        self.noise = NoiseInjection() if adds_noise else None
         self.activation = BiasLeakyReLU(out_channels)
 
     def forward(
@@ -111,7 +111,7 @@ class SynthesisLayer(nn.Module):
         for intervention in interventions:
             codes = intervention(codes)
         x = self.modulation(x, codes, self.convolution)
-        return self.activation(self.noise(x, noise)), codes
+        return self.activation(x if self.noise is None else self.noise(x, noise)), codes
 
 
 class ToRGB(nn.Module):
@@ -151,9 +151,10 @@ class SkipSynthesis(nn.Module):
 
     def __init__(
         self, resolution: int, style_dim: int, channel_base: int, channel_max: int, grouping: GroupingConfig,
-        form: str = "weight", style_biases: bool = False, constant: bool = True,
+        form: str = "weight", style_biases: bool = False, constant: bool = True, adds_noise: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.adds_noise = adds_noise
         self.style_dim, self.grouping_config = style_dim, grouping
         self.form, self.style_biases = form, style_biases
         self.resolutions = block_resolutions(resolution)
@@ -173,7 +174,7 @@ class SkipSynthesis(nn.Module):
         grouping = None if name == "4x4.conv" else build_grouping(self.grouping_config, in_channels, name)
         if grouping is None:
             style: nn.Module = ChannelStyle(self.style_dim, in_channels)
-            return SynthesisLayer(in_channels, out_channels, style, WeightModulation(), None, up)
+            return SynthesisLayer(in_channels, out_channels, style, WeightModulation(), None, up, self.adds_noise)
         activation_form = self.form == "activation"
         # Eq. 4 leaves features of variance sum_i h_i^2, which no demodulation removes: g codes of 1/sqrt(g) keep it near 1.
         h_init = grouping.num_groups**-0.5 if activation_form else 1.0
@@ -181,7 +182,7 @@ class SkipSynthesis(nn.Module):
             self.style_dim, in_channels, grouping.num_groups, self.style_biases, self.grouping_config.empty_group, h_init
         )
         modulation = ActivationModulation() if activation_form else WeightModulation()
-        return SynthesisLayer(in_channels, out_channels, style, modulation, grouping, up)
+        return SynthesisLayer(in_channels, out_channels, style, modulation, grouping, up, self.adds_noise)
 
     def named_blocks(self) -> Iterator[tuple[str, SynthesisBlock]]:
         """(`8x8`, block), from low to high resolution."""
@@ -235,8 +236,8 @@ class SkipSynthesis(nn.Module):
         }
 
     def noise_shapes(self) -> list[tuple[int, int]]:
-        """(H, W) of the noise of every layer, in order."""
-        return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)]
+        """(H, W) of the noise of every layer, in order; empty where no layer adds noise."""
+        return [(r, r) for r in self.resolutions for _ in range(1 if r == 4 else 2)] if self.adds_noise else []
 
     def forward(
         self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = (),
@@ -280,7 +281,7 @@ class SkipSynthesis(nn.Module):
         is_up = index % 2 == 1
         layer, name = (block.up, f"{resolution}x{resolution}.up") if is_up else (block.conv, f"{resolution}x{resolution}.conv")
         assert layer is not None
-        x, code = layer(partial.x, latents[:, index], noise[index], edits.get(name, ()))
+        x, code = layer(partial.x, latents[:, index], noise[index] if noise else None, edits.get(name, ()))
         codes = partial.codes if code.membership is None else {**partial.codes, name: code}
         if is_up:
             if f"{resolution}x{resolution}" in features:

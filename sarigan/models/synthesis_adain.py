@@ -24,11 +24,11 @@ from sarigan.models.synthesis import GroupedLayer, PartialSynthesis, SynthesisOu
 class AdaINLayer(nn.Module):
     """(2x repetition,) 3x3 convolution (, blur), epilogue. x [N,I,H,W] -> [N,O,H,W] or, up, [N,O,2H,2W]."""
 
-    def __init__(self, in_channels: int, out_channels: int, style_dim: int, up: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int, up: bool, adds_noise: bool = True) -> None:
         super().__init__()
         self.convolution = EqualizedConv2d(in_channels, out_channels, 3)
         self.blur = Resample2d((1, 1), taps=(1.0, 2.0, 1.0)) if up else None
-        self.epilogue = AdaINEpilogue(style_dim, out_channels)
+        self.epilogue = AdaINEpilogue(style_dim, out_channels, adds_noise)
 
     def forward(self, x: Tensor, latent: Tensor, noise: Tensor | None) -> Tensor:
         if self.blur is not None:
@@ -41,17 +41,20 @@ class AdaINLayer(nn.Module):
 class AdaINSynthesis(nn.Module):
     """latents [N,L,w_dim], noise (one [N,1,H,W] an epilogue) -> SynthesisOutput without codes."""
 
-    def __init__(self, resolution: int, style_dim: int, channel_base: int, channel_max: int) -> None:
+    def __init__(
+        self, resolution: int, style_dim: int, channel_base: int, channel_max: int, adds_noise: bool = True
+    ) -> None:
         super().__init__()
+        self.adds_noise = adds_noise
         self.resolutions = block_resolutions(resolution)
         self.num_latents = 2 * len(self.resolutions)
         widths = [channels_at(r, channel_base, channel_max) for r in self.resolutions]
         self.constant = nn.Parameter(torch.ones(1, widths[0], 4, 4))
-        self.first_epilogue = AdaINEpilogue(style_dim, widths[0])
-        layers = [AdaINLayer(widths[0], widths[0], style_dim, up=False)]
+        self.first_epilogue = AdaINEpilogue(style_dim, widths[0], adds_noise)
+        layers = [AdaINLayer(widths[0], widths[0], style_dim, False, adds_noise)]
         for before, width in zip(widths[:-1], widths[1:], strict=True):
-            layers.append(AdaINLayer(before, width, style_dim, up=True))
-            layers.append(AdaINLayer(width, width, style_dim, up=False))
+            layers.append(AdaINLayer(before, width, style_dim, True, adds_noise))
+            layers.append(AdaINLayer(width, width, style_dim, False, adds_noise))
         self.layers = nn.ModuleList(layers)
         self.to_rgb = EqualizedConv2d(widths[-1], 3, 1)
         self.rgb_bias = nn.Parameter(torch.zeros(3))
@@ -77,8 +80,8 @@ class AdaINSynthesis(nn.Module):
         return {}
 
     def noise_shapes(self) -> list[tuple[int, int]]:
-        """(H, W) of the noise of every epilogue, in order."""
-        return [(r, r) for r in self.resolutions for _ in range(2)]
+        """(H, W) of the noise of every epilogue, in order; empty where none adds noise."""
+        return [(r, r) for r in self.resolutions for _ in range(2)] if self.adds_noise else []
 
     def forward(self, latents: Tensor, noise: Sequence[Tensor | None], interventions: Sequence[Edit] = ()) -> SynthesisOutput:
         partial = self.begin(latents)
@@ -114,7 +117,7 @@ class AdaINSynthesis(nn.Module):
         """One more layer with its epilogue. `forward` is all of these steps and the ToRGB of `finish`."""
         index = partial.num_layers
         layer = self.first_epilogue if index == 0 else self.layers[index - 1]
-        return PartialSynthesis(layer(partial.x, latents[:, index], noise[index]), num_layers=index + 1)
+        return PartialSynthesis(layer(partial.x, latents[:, index], noise[index] if noise else None), num_layers=index + 1)
 
     def finish(self, partial: PartialSynthesis) -> SynthesisOutput:
         """The output after the last layer."""

@@ -89,8 +89,10 @@ RELEASE = ("generator.grouping.assignment=round", "generator.grouping.empty_grou
 
 @pytest.mark.parametrize(
     "overrides",
-    [STYLEGAN2, (*RELEASE, "generator.grouping.threshold=learned"), RELEASE],
-    ids=["stylegan2", "release", "release-without-learned-threshold"],
+    [
+        STYLEGAN2, (*STYLEGAN2, "generator.noise=false"), (*RELEASE, "generator.grouping.threshold=learned"), RELEASE,
+    ],
+    ids=["stylegan2", "without-noise", "release", "release-without-learned-threshold"],
 )
 def test_their_code_would_make_the_same_images(overrides: tuple[str, ...]) -> None:
     """By the slow networks, which know their names alone; fixed noise becomes their noise buffers."""

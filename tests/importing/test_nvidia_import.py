@@ -105,6 +105,19 @@ def test_settings_that_no_shape_shows(states: dict[str, dict[str, Tensor]], tmp_
         read_foreign(written(tmp_path / "b.pkl", states, D=mbstd))
 
 
+def test_a_generator_without_noise(states: dict[str, dict[str, Tensor]], tmp_path: Path) -> None:
+    silent = {name: value for name, value in states["G_ema"].items() if "noise" not in name}
+    assert len(silent) < len(states["G_ema"])
+    layers = {
+        name: {"class": "SynthesisLayer", "use_noise": False}
+        for name in ("synthesis.b4.conv1", *(f"synthesis.b{r}.conv{n}" for r in (8, 16) for n in (0, 1)))
+    }
+    path = written(tmp_path / "a.pkl", {"G_ema": silent, "G": silent, "D": states["D"]}, G_ema=layers, G=layers)
+    z = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    expected = load_generator(written(tmp_path / "b.pkl", states))(z, noise="none").images
+    assert torch.equal(load_generator(path)(z).images, expected)
+
+
 def test_what_is_left_out_is_said(states: dict[str, dict[str, Tensor]], tmp_path: Path) -> None:
     orig = {"b16": {"class": "DiscriminatorBlock", "architecture": "orig"}}
     assert "D has the architecture 'orig'" in read_foreign(written(tmp_path / "a.pkl", states, D=orig)).notes[0]

@@ -1,5 +1,8 @@
 """The generator's interface: latents, mixing, truncation, noise, and errors."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 
@@ -141,6 +144,25 @@ def test_noise_kinds(generator: Generator) -> None:
     # Fixed noise is the same for every sample: equal latents give equal images.
     twins = generator(z(1).expand(2, -1), noise="fixed").images
     torch.testing.assert_close(twins[0], twins[1])
+
+
+@pytest.mark.parametrize("settings", [{"grouping": GroupingConfig(num_groups=4)}, {"synthesis": "adain"}])
+def test_a_generator_without_noise_is_one_with_none(settings: dict[str, Any]) -> None:
+    """Whatever kind is asked for, and the weights of the noise apart the same state."""
+    plain = GeneratorConfig(**SMALL, **({"grouping": GroupingConfig(kind="none")} | settings))
+    noisy, silent = Generator(plain), Generator(dataclasses.replace(plain, noise=False))
+    with torch.no_grad():
+        for parameter in noisy.parameters():
+            parameter.add_(0.1)  # noise strengths that show
+    state = {name: value for name, value in noisy.state_dict().items() if not name.endswith("noise.strength")}
+    silent.load_state_dict(state)
+    assert len(state) < len(noisy.state_dict()) and silent.synthesis.noise_shapes() == []
+    expected = noisy(z(2), noise="none").images
+    assert not torch.allclose(noisy(z(2), noise="fixed").images, expected)
+    for kind in ("none", "fixed", "random"):
+        assert torch.equal(silent(z(2), noise=kind).images, expected)
+    with pytest.raises(InputError, match="generator.stored_noise=true needs generator.noise=true"):
+        dataclasses.replace(plain, noise=False, stored_noise=True)
 
 
 @pytest.mark.parametrize("shape", [(6,), (2, 7), (2, 6, 1)])

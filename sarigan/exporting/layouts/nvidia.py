@@ -21,7 +21,8 @@ def generator_parts(config: GeneratorConfig) -> list[Part]:
         block, theirs = f"synthesis.blocks.{r}x{r}", f"synthesis.b{r}"
         for name, number in (("up", 0), ("conv", 1)) if r > 4 else (("conv", 1),):
             parts += _layer_parts(f"{block}.{name}", f"{theirs}.conv{number}", f"{block}.{name}.activation.bias")
-            parts.append(Part(f"{block}.{name}.noise.strength", f"{theirs}.conv{number}.noise_strength", lambda ours: ()))
+            if config.noise:
+                parts.append(Part(f"{block}.{name}.noise.strength", f"{theirs}.conv{number}.noise_strength", lambda ours: ()))
             if config.stored_noise:
                 parts.append(Part(f"noise_{layer}", f"{theirs}.conv{number}.noise_const", lambda ours: ours[2:]))
             layer += 1

@@ -38,7 +38,7 @@ class InpaintingGenerator(Generator):
         self.start = EqualizedLinear(encoder.global_dim, channels_at(4, *widths) * 4 * 4, activation="leaky_relu")
         self.synthesis = SkipSynthesis(  # instead of the plain one: its styles are wider
             config.resolution, config.style_dim + encoder.global_dim, *widths, config.grouping, config.form,
-            config.style_biases, constant=False,
+            config.style_biases, constant=False, adds_noise=config.noise,
         )  # fmt: skip
         for layer in self.grouped_layers():
             layer.grouping.initialize(layer.kernel)

@@ -58,6 +58,15 @@ def inputs(generator: InpaintingGenerator, n: int = 3) -> tuple[Tensor, Tensor, 
     return torch.rand(n, 3, 16, 16, dtype=dtype) * 2 - 1, known, torch.randn(n, 8, dtype=dtype), noise
 
 
+def test_without_noise() -> None:
+    co = InpaintingGenerator(config_of(noise=False), EncoderConfig(global_dim=5))
+    images, known, z, noise = inputs(co)
+    assert noise == [] and not [name for name, _ in co.named_parameters() if name.endswith("noise.strength")]
+    images, known, z = images.float(), known.float(), z.float()
+    assert torch.equal(co(images, known, z).images, co(images, known, z, noise="none").images)
+    assert co.complete(images, known, [0, 1, 2]).shape == images.shape
+
+
 @pytest.mark.parametrize("kind", ["none", "similarity"])
 @pytest.mark.parametrize("form", ["weight", "activation"])
 def test_without_an_encoder_it_is_the_plain_generator(kind: str, form: str) -> None:
