@@ -8,6 +8,7 @@ from PIL import Image
 
 from sarigan.editing.group_editing import HALVES, group_swaps, latent_range, mix_halves, mix_layers
 from sarigan.editing.rendering import Sampling, render, rendered_batches
+from sarigan.errors import InputError
 from sarigan.layers.intervention import Intervention
 from sarigan.models.generator import Generator
 from sarigan.visualization.sheet import heat_pictures, make_sheet, pictures
@@ -138,7 +139,12 @@ def noise_deviation(
 def noise_sheet(
     generator: Generator, sampling: Sampling, seeds: Sequence[int], num_noises: int = 64, num_shown: int = 4
 ) -> Image.Image:
-    """A row a seed: some images that differ in their noise alone, the image without noise, the standard deviation."""
+    """A row a seed: some images that differ in their noise alone, the image without noise, the standard deviation.
+
+    InputError for a generator whose layers add no noise.
+    """
+    if not generator.synthesis.noise_shapes():
+        raise InputError("the layers of this generator add no noise, so no images of it differ in their noise alone")
     rows, deviations = [], []
     for seed in seeds:
         images, deviation = noise_deviation(generator, sampling, seed, num_noises, num_shown)

@@ -19,16 +19,16 @@ from sarigan.errors import InputError
 from sarigan.layers.grouping import GroupingConfig
 from sarigan.layers.intervention import group_code
 from sarigan.models.generator import Generator, GeneratorConfig
-from sarigan.visualization.mixing import noise_deviation
+from sarigan.visualization.mixing import noise_deviation, noise_sheet
 
 SAMPLING = Sampling(truncation_psi=1.0)
 
 
-def build(resolution: int = 32, kind: str = "similarity") -> Generator:
+def build(resolution: int = 32, kind: str = "similarity", noise: bool = True) -> Generator:
     torch.manual_seed(0)
     config = GeneratorConfig(
         resolution=resolution, z_dim=8, style_dim=8, mapping_layers=2, channel_base=8 * resolution, channel_max=16,
-        grouping=GroupingConfig(kind=kind, num_groups=3),
+        noise=noise, grouping=GroupingConfig(kind=kind, num_groups=3),
     )  # fmt: skip
     return Generator(config).eval().requires_grad_(False)
 
@@ -115,3 +115,5 @@ def test_noise_deviation_is_that_of_the_noise() -> None:
     expected = images.double().numpy().std(axis=0, ddof=1).mean(axis=0)
     torch.testing.assert_close(loud.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-6)
     assert loud.mean() > 1e-3
+    with pytest.raises(InputError, match="the layers of this generator add no noise"):
+        noise_sheet(build(noise=False), SAMPLING, [0], 5)
