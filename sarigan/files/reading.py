@@ -4,6 +4,7 @@
 """
 
 import csv
+import difflib
 import errno
 import io
 import json
@@ -47,8 +48,21 @@ def reading(path: str | Path, kind: str, hint: str = "", damaged: type[InputErro
         # A seek to nowhere (EINVAL) comes of wrong offsets in the file.
         outside = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
         if outside or isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            raise InputError(f"{path}: cannot be read ({reason_of(error)}){end}") from None
+            raise InputError(f"{path}: cannot be read ({reason_of(error)}){_near_name(error)}{end}") from None
         raise damaged(f"{path}: not a readable {kind} ({reason_of(error)}){end}") from None
+
+
+def _near_name(error: BaseException) -> str:
+    """A file with nearly the name of one that is missing; nothing in a folder of many."""
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str):
+        return ""
+    missing = Path(error.filename)
+    try:
+        names = os.listdir(missing.parent)
+    except OSError:
+        return ""
+    nearest = difflib.get_close_matches(missing.name, sorted(names), n=1, cutoff=0.8) if len(names) <= 1000 else []
+    return f"; did you mean {missing.with_name(nearest[0])}?" if nearest else ""
 
 
 def reason_of(error: BaseException) -> str:

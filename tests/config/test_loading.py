@@ -188,6 +188,10 @@ def test_a_longer_circle_of_bases(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "No such file" in problem(tmp_path / "none.yaml", [])
+    write(tmp_path, "quickstart.yaml", "training: {seed: 1}\n")
+    near = problem(tmp_path / "quickstrat.yaml", [])
+    assert near.endswith(f"(No such file or directory); did you mean {tmp_path / 'quickstart.yaml'}?")
+    assert "did you mean" not in problem(tmp_path / "another.yaml", [])
     assert str(tmp_path) in problem(tmp_path, [])
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00a")
