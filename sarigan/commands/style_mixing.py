@@ -3,7 +3,7 @@
 sarigan style_mixing runs/quickstart --rows 0-3 --columns 8-13                           # coarse, middle, fine
 sarigan style_mixing runs/quickstart --mode halves                                       # w_h, then w_z
 sarigan style_mixing runs/quickstart --mode groups --layer 16x16.up --groups 0,3 --codes z,h
-sarigan style_mixing runs/quickstart --mode noise --rows 0-3                             # same w, other noise
+sarigan style_mixing avatars_32 --mode noise --rows 0-3                                  # same w, other noise
 sarigan style_mixing runs/classes --class black --column-class red                       # across classes
 """
 
