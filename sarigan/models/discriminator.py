@@ -83,7 +83,7 @@ class DiscriminatorConfig:
     """Defaults are config-E widths. The resolution is the generator's."""
 
     channel_base: int = 8192  # config E; config F: 16384
-    channel_max: int = 512  # channels of a layer: channel_base / its resolution, at most this
+    channel_max: int = 512  # channels of a layer: 2 channel_base / its resolution, at most this
     minibatch_stddev_group: int = 4  # images whose deviation D sees; a pass should be a multiple
 
     def __post_init__(self) -> None:

@@ -34,7 +34,7 @@ class GeneratorConfig:
     mapping_layers: int = 8  # from z to w
     mapping_learning_rate_multiplier: float = 0.01  # of the mapping network's weights and rates
     channel_base: int = 8192  # config E; config F: 16384
-    channel_max: int = 512  # channels of a layer: channel_base / its resolution, at most this
+    channel_max: int = 512  # channels of a layer: 2 channel_base / its resolution, at most this
     noise: bool = True  # layers add noise, each by a learned strength; false: an image is a function of its latents alone
     stored_noise: bool = False  # fixed noise is part of the weights, as in imported models; else it is drawn from seed 0
     grouping: GroupingConfig = field(default_factory=GroupingConfig)
