@@ -11,8 +11,8 @@ random name, which no earlier process can have used:
     rank r: asks/<r> = <own name>       rank 0: answers/<own name> = <start>       rank r: heard/<start>/<r>
 
 *Watch.* A launcher that is killed cannot end its processes, which have sessions of their own. Without it nobody restarts them,
-and Ctrl-C does not reach them. So each process checks every second that its parent is still there. If not, it sends itself a
-SIGTERM, as the launcher would have done: a training saves first.
+and Ctrl-C does not reach them. So each process checks every second that its parent and its launcher are still there. If not,
+it sends itself a SIGTERM, as the launcher would have done: a training saves first.
 """
 
 import ctypes
@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -131,23 +132,25 @@ def watch_launcher() -> None:
     if sys.platform == "linux":
         # A process that is stopped cannot look: the kernel continues it when its launcher dies.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
-    parent, launcher = os.getppid(), int(os.environ.get(VARIABLE, "0"))
-    orphan = launcher not in (0, parent) and not _exists(launcher)
-    threading.Thread(target=_watch, args=(launcher if orphan else parent,), daemon=True).start()
+    parent = os.getppid()
+    threading.Thread(target=_watch, args=(parent, int(os.environ.get(VARIABLE, "0")) or parent), daemon=True).start()
 
 
-def _exists(process: int) -> bool:
+def _runs(process: int) -> bool:
+    """Whether there is such a process; one that has ended counts as gone before its parent has asked for its exit code."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
+    with suppress(OSError):  # elsewhere than on Linux there is no such file
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
+def _watch(parent: int, launcher: int) -> None:
+    while os.getppid() == parent and (launcher == parent or _runs(launcher)):
         time.sleep(WATCH_SECONDS)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         write_error(f"\nthe launcher, process {launcher}, is gone: stopping\n")

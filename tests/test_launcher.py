@@ -3,12 +3,14 @@
 import datetime
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from process_tools import run_ranks, running
+from process_tools import DEADLINE, is_alive, run_ranks, running, wait_until
 
 from sarigan import launcher as launcher_module
 from sarigan.launcher import AbsentError, meet
@@ -71,3 +73,30 @@ def test_a_store_that_stands_still_is_not_waited_for_without_end(monkeypatch: py
         monkeypatch.setattr(launcher_module, "_answer", stop)
         with pytest.raises(AbsentError, match="no answer for 2 s from the store"):
             meet(0, 2, datetime.timedelta(seconds=1))
+
+
+LED = "import time; from sarigan.runs import early_exit; print(flush=True); time.sleep(3600)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_launcher_that_nobody_has_waited_for_yet_is_gone() -> None:
+    """Killed before its process looks, and still in the table of processes: the process would have waited for ever."""
+    with running([sys.executable, "-c", "import time; time.sleep(3600)"]) as ended:
+        ended.kill()
+        wait_until(lambda: not is_alive(ended.pid), "its end")  # not `wait`, which takes it from the table
+        assert Path(f"/proc/{ended.pid}").exists()
+        variables = {**os.environ, launcher_module.VARIABLE: str(ended.pid)}
+        assert subprocess.run([sys.executable, "-c", LED], env=variables, timeout=DEADLINE).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_launcher_that_is_not_the_parent_is_watched() -> None:
+    """As a study's runner is, by the processes of its trainings."""
+    with running([sys.executable, "-c", "import time; time.sleep(3600)"]) as runner:
+        variables = {**os.environ, launcher_module.VARIABLE: str(runner.pid)}
+        with running([sys.executable, "-c", LED], env=variables, stdout=-1) as led:
+            led.stdout.readline()
+            time.sleep(1.5 * launcher_module.WATCH_SECONDS)
+            assert led.poll() is None
+            runner.kill()
+            assert led.wait(DEADLINE) == 0

@@ -546,3 +546,28 @@ def test_drawing_ahead_keeps_order_and_errors() -> None:
     assert next(early) == 0
     early.close()
     assert closed.is_set()
+
+
+ASKED_AT_ONCE = """
+import os, signal, sys
+from sarigan.data.lmdb.format import Recipe
+from sarigan.data.prepare.worker_pool import WorkerPool
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(7))
+fork = os.fork
+def asked_at_once():
+    process = fork()
+    if process == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return process
+os.fork = asked_at_once
+(worker,) = WorkerPool(None, Recipe((8,)), 1)._processes
+worker.join()
+print(worker.exitcode)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
+def test_a_worker_asked_to_end_before_it_works_runs_no_code_of_its_parent() -> None:
+    """A handler that raises would have unwound the copy of the parent's stack, with all that ends there."""
+    done = subprocess.run([sys.executable, "-c", ASKED_AT_ONCE], capture_output=True, text=True, timeout=DEADLINE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{-signal.SIGTERM}\n", "")

@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pickle import PickleBuffer
 from typing import Any, NamedTuple, TypeVar
@@ -63,6 +63,7 @@ class _Failure(NamedTuple):
 
 Result = Prepared | Skipped
 _Answer = Result | _SourceError | _Failure
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_END = 10.0  # of a worker whose pipe has closed
 
 T = TypeVar("T")
@@ -86,7 +87,8 @@ class WorkerPool:
             inherited = [pipe.pipe for pipe in self._pipes] if method == "fork" else []
             arguments = (ResultPipe(theirs, memory), source, recipe, inherited)
             process = context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
+            with _signals_blocked():  # a fork has the handlers of this process, which may raise, until it sets its own
+                process.start()
             theirs.close()
             self._processes.append(process)
 
@@ -220,10 +222,20 @@ def run_ahead(source: Generator[T, None, None], depth: int) -> Generator[T, None
         thread.join()
 
 
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(pipe: ResultPipe, source: Source, recipe: Recipe, inherited: list[Pipe]) -> None:
     # Ctrl-C reaches the whole process group; the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     for other in inherited:
         other.close()
     with suppress(EOFError, OSError):  # the parent is gone
