@@ -91,7 +91,7 @@ def test_a_launcher_that_nobody_has_waited_for_yet_is_gone() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_launcher_that_is_not_the_parent_is_watched() -> None:
-    """As a study's runner is, by the processes of its trainings."""
+    """Its end is noticed though the parent is still there."""
     with running([sys.executable, "-c", "import time; time.sleep(3600)"]) as runner:
         variables = {**os.environ, launcher_module.VARIABLE: str(runner.pid)}
         with running([sys.executable, "-c", LED], env=variables, stdout=-1) as led:
