@@ -164,8 +164,13 @@ def _metrics(origin: dict[str, Any]) -> list[str]:
 
 
 def _limits(generator: Generator, origin: dict[str, Any], limits: str) -> str:
-    takes = "a latent z, a class and noise: no text" if generator.config.class_names else "a latent z and noise: no label, text"
-    lines = [f"It takes {takes} or picture. It makes images like those of its data, nothing else."]
+    takes, not_taken = ["a latent z"], "no label, text"
+    if generator.config.class_names:
+        takes, not_taken = [*takes, "a class"], "no text"
+    if generator.synthesis.noise_shapes():
+        takes.append("noise")
+    first = f"It takes {' and '.join(takes)}: {not_taken} or picture."
+    lines = [f"{first} It makes images like those of its data, nothing else."]
     if origin.get("config", {}).get("data", {}).get("name") == "avatars":
         lines.append("Its data are drawings that a program makes of parts. It has seen no photograph and no person.")
     if generator.grouped_layers():

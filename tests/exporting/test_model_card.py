@@ -101,6 +101,12 @@ def test_card(state: TrainingState, run: Path, tmp_path: Path) -> None:
     assert (other / CARD_NAME).read_text() == card
 
 
+@pytest.mark.parametrize(("noise", "takes"), [("true", "a latent z and noise"), ("false", "a latent z")])
+def test_limits_say_what_the_model_takes(tiny_config: Build, tiny_state: Build, tmp_path: Path, noise: str, takes: str) -> None:
+    write_model_card(tmp_path, generator_of(tiny_state(tiny_config(f"generator.noise={noise}"))), {}, "SariGAN")
+    assert f"- It takes {takes}: no label, text or picture." in (tmp_path / CARD_NAME).read_text()
+
+
 def test_what_is_not_known_is_left_out(state: TrainingState, tmp_path: Path) -> None:
     """The export of an older version, a file of another make, a checkpoint without its run directory."""
     generator, bare = generator_of(state), checkpoint_path(tmp_path / "elsewhere", 5)
