@@ -38,7 +38,7 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu") -> Gene
     Its groups are the argmax of the averaged logits, its `mean_latent` the mean w of 10,000 fixed-seed z.
     Raises InputError when there is none to read; it names an older checkpoint that is whole where the newest is damaged.
 
-        g = load_generator("avatars_32")   # or runs/quickstart
+        g = load_generator("avatars_64")   # or runs/quickstart
         out = g(torch.randn(4, g.config.z_dim), truncation_psi=0.7)
         out.images   # [4,3,R,R], about -1..1
     """

@@ -2,7 +2,7 @@
 
 sarigan edit                                     # the generator of the package
 sarigan edit runs/quickstart --port 7861         # the newest checkpoint of a run
-SARIGAN_EDITOR_PASSWORD=... sarigan edit avatars_32 --host 0.0.0.0
+SARIGAN_EDITOR_PASSWORD=... sarigan edit avatars_64 --host 0.0.0.0
 """
 
 import argparse

@@ -24,7 +24,7 @@ def add_sampling_options(
     parser: argparse.ArgumentParser, noise: str = "fixed", psi: float = 0.7, several: bool = False
 ) -> None:  # fmt: skip
     """The checkpoint, or `several`, and how images are sampled from it."""
-    kinds = "a run directory, a checkpoint file or a model, as avatars_32"
+    kinds = "a run directory, a checkpoint file or a model, as avatars_64"
     if several:
         parser.add_argument("checkpoint", type=Path, nargs="+", metavar="MODEL", help=kinds)
     else:

@@ -24,7 +24,7 @@ from sarigan.visualization.sheet import pictures
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Find the latents of an image.")
-    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_32")
+    parser.add_argument("checkpoint", type=Path, help="a run directory, a checkpoint file or a model, as avatars_64")
     parser.add_argument("image", type=Path, help="its centre square is resized to the generator's resolution")
     parser.add_argument("--space", choices=SPACES, default="w", help="one w, one w a layer, or also the codes of every group")
     parser.add_argument("--steps", type=int, default=300, help="in each space; default 300")

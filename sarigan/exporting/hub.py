@@ -21,11 +21,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 def from_pretrained(source: str | Path, device: str | torch.device = "cpu", revision: str | None = None) -> Generator:
     """The generator of an export, ready to call.
 
-    source: a folder that `sarigan export` wrote, a model of the package (`avatars_32`), or OWNER/NAME on the hub; the first
+    source: a folder that `sarigan export` wrote, a model of the package (`avatars_64`), or OWNER/NAME on the hub; the first
     that there is. revision: a branch, tag or commit of the hub.
     InputError for anything else, without huggingface_hub, and when the hub does not give the two files.
 
-        g = from_pretrained("avatars_32")
+        g = from_pretrained("avatars_64")
         g(torch.randn(4, g.config.z_dim)).images   # [4,3,32,32], about -1..1
     """
     name = str(source)

@@ -94,7 +94,7 @@ def test_commands_of_pages_run(script: Any, project_root: Path, tmp_path: Path, 
             archive.writestr(f"{index}.png", picture.getvalue())
     slow = ["--time-scale", "100"]
     sharing, datasets = (str(project_root / "docs" / name) for name in ("sharing.md", "datasets.md"))
-    assert script.main([sharing, "--match", "generate.py avatars_32", *slow]) == 0
+    assert script.main([sharing, "--match", "generate.py avatars_64", *slow]) == 0
     assert script.main([datasets, "--match", "datasets/mine ", "--place", f"photos.zip={photos}", *slow]) == 0
     ran = re.findall(r"^ok    (\S+?):", capsys.readouterr().out, re.MULTILINE)
     assert ran == ["sharing.md"] + 3 * ["datasets.md"]

@@ -80,7 +80,8 @@ def test_a_model_of_the_package(hub: list[Any], generator: Generator, tmp_path: 
 def test_what_is_wrong_is_one_line(hub: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     cases = {
         "owner/other": "owner/other: not a readable model on the Hugging Face hub (404 Client Error. Repository Not Found)",
-        "faces": "faces: does not exist; give a folder that sarigan export wrote, a model of the package (avatars_32), or",
+        "faces": "faces: does not exist; give a folder that sarigan export wrote, a model of the package"
+        " (avatars_64, avatars_32), or",
         "/owner/faces": "/owner/faces: does not exist",
         "../faces": "../faces: does not exist",
         "a/b/c": "a/b/c: does not exist",
