@@ -141,7 +141,7 @@ def test_masks_are_made_as_the_page_says(monkeypatch: pytest.MonkeyPatch, tmp_pa
     page = (project_root / "docs/editing.md").read_text()
     monkeypatch.chdir(tmp_path)
     exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[-1], {})
-    found = load_masks(Path("masks.npz"), 64, 32)
+    found = load_masks(Path("masks.npz"), 64, 64)
     assert found.names == ("dark", "grey", "bright") and found.masks.unique().tolist() == [0, 1, 2]
 
 
