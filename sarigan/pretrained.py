@@ -1,6 +1,6 @@
 """Load what was trained: `from sarigan import load_generator`, or the whole system of a checkpoint.
 
-`find_source` and `FORMATS` decide what a path or a name means, for every command.
+`find_source` (exporting/source.py) and `FORMATS` decide what a path or a name means, for every command.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +14,9 @@ from sarigan.config import Config, config_from_dict
 from sarigan.config.paths import paths_from_run
 from sarigan.errors import InputError
 from sarigan.exporting.safetensors_export import WEIGHTS_NAME, is_exported, load_exported_and_origin
-from sarigan.exporting.shipped import SHIPPED, shipped_folder
-from sarigan.files.checkpoint import BEST_NAME, DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
+from sarigan.exporting.shipped import SHIPPED
+from sarigan.exporting.source import find_source
+from sarigan.files.checkpoint import DamagedCheckpointError, list_checkpoints, load_checkpoint, resolve_checkpoint
 from sarigan.files.paths import kind_of
 from sarigan.files.reading import reading
 from sarigan.importing.foreign_file import load_state
@@ -53,28 +54,6 @@ def load_generator_and_record(path: str | Path, device: str | torch.device = "cp
     found = find_source(path)
     loader = next((load for matches, load in FORMATS if matches(found)), _load_averaged)
     return loader(found, device)
-
-
-def find_source(source: str | Path) -> Path:
-    """The file or folder that a user means by `source`; the first of these that there is.
-
-    A checkpoint file, a run directory (its newest checkpoint), <run>/best, the folder of an export, or the name of a model of
-    the package. InputError with the names when it is none of them, and when the package lacks the weights.
-    """
-    path = Path(source)
-    kind = kind_of(path)
-    if kind == "file" and path.name == WEIGHTS_NAME:
-        path, kind = path.parent, "folder"
-    if kind == "folder" and is_exported(path):
-        return path
-    if kind is None and path.name != BEST_NAME:
-        if str(source) in SHIPPED:
-            return shipped_folder(str(source))
-        raise InputError(
-            f"{path}: does not exist; give a checkpoint file, a run directory, the folder of an export, or a model of the"
-            f" package: {', '.join(SHIPPED)}"
-        )
-    return resolve_checkpoint(path)
 
 
 def results_folder(source: str | Path) -> Path:

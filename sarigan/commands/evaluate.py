@@ -20,6 +20,7 @@ from sarigan.data.avatars.dataset import are_avatars
 from sarigan.data.loader import ImageDataset, open_dataset, open_images
 from sarigan.device import resolve_device
 from sarigan.errors import InputError
+from sarigan.exporting.source import find_source
 from sarigan.files.checkpoint import step_of
 from sarigan.files.paths import output_file
 from sarigan.files.picture_origin import HEAD_BYTES, mixture_warning
@@ -28,7 +29,7 @@ from sarigan.metrics.config import EvaluationConfig
 from sarigan.metrics.evaluation import Evaluation
 from sarigan.metrics.statistics_cache import StatisticsCache, default_folder
 from sarigan.models.feature_networks.feature_network import PREPROCESSINGS
-from sarigan.pretrained import find_source, load_judged, results_folder
+from sarigan.pretrained import load_judged, results_folder
 
 NUM_AVATARS = 10_000  # generated and real: minutes on two cores
 log = logging.getLogger(__name__)

@@ -22,11 +22,12 @@ from sarigan.commands.options import add_sampling_options, as_file_name, reason_
 from sarigan.device import resolve_device
 from sarigan.editing.rendering import Sampling, render
 from sarigan.errors import InputError, exit_on_input_error
+from sarigan.exporting.source import find_source
 from sarigan.files.paths import output_folder, replace_text
 from sarigan.layers.intervention import check_layer
 from sarigan.models.feature_networks.avatar_networks import load_avatar_classifier
 from sarigan.models.generator import Generator
-from sarigan.pretrained import data_name, find_source, load_generator_and_record, results_folder, source_name
+from sarigan.pretrained import data_name, load_generator_and_record, results_folder, source_name
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,11 @@ from sarigan.editing.factorization import factorized_directions, latent_deviatio
 from sarigan.editing.group_editing import RANGES, latent_range, principal_directions
 from sarigan.editing.rendering import Sampling, render
 from sarigan.errors import InputError
+from sarigan.exporting.source import find_source
 from sarigan.files.paths import kind_of
 from sarigan.models.feature_networks.perceptual import PerceptualDistance, open_perceptual_distance
 from sarigan.models.generator import Generator
-from sarigan.pretrained import data_name, find_source, load_generator_and_record
+from sarigan.pretrained import data_name, load_generator_and_record
 
 NUM_LABEL_IMAGES, NUM_LABEL_PERMUTATIONS = 32, 100
 

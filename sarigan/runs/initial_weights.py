@@ -1,13 +1,16 @@
 """The first weights of a run from another model (`training.init_from`): of this project, or of somebody else's file."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sarigan import distributed
 from sarigan.config import config_from_dict
 from sarigan.errors import InputError
-from sarigan.files.checkpoint import resolve_checkpoint
+from sarigan.exporting.safetensors_export import is_exported, load_discriminator_weights, load_exported_and_origin
+from sarigan.exporting.source import find_source
 from sarigan.files.reading import reading
 from sarigan.files.weights import load_weights
 from sarigan.importing.foreign_file import load_state
@@ -27,7 +30,8 @@ def initialize_from(state: TrainingState, source: str) -> None:
     loaded = None
     with distributed.raise_on_all_ranks():
         if distributed.is_main():
-            loaded = load_state(resolve_checkpoint(source))
+            found = find_source(source)
+            loaded = _state_of_export(found) if is_exported(found) else load_state(found)
     loaded = distributed.from_main(loaded)
     with distributed.raise_on_all_ranks(), reading(source, "model to begin with"):
         notes = put_in_place(state, loaded)
@@ -35,6 +39,20 @@ def initialize_from(state: TrainingState, source: str) -> None:
         log.info(f"begins with the weights of {source}")
         for note in notes:
             log.warning(f"{source}: {note}")
+
+
+def _state_of_export(folder: Path) -> dict[str, Any]:
+    """Of an export what a checkpoint holds: the averaged generator as both, and the discriminator, if it is there."""
+    generator, origin = load_exported_and_origin(folder)
+    alone = {"system": generator.KIND, "generator": dataclasses.asdict(generator.config)}
+    weights, discriminator = generator.state_dict(), load_discriminator_weights(folder)
+    return {
+        "config": origin.get("config", alone),
+        "generator": weights,
+        "ema_generator": weights,
+        "discriminator": discriminator,
+        "imported": {"missing": [] if discriminator else ["discriminator"]},
+    }
 
 
 def put_in_place(state: TrainingState, loaded: dict[str, Any]) -> list[str]:

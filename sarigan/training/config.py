@@ -17,7 +17,8 @@ class TrainingConfig:
     accumulation_rounds: int = 1  # passes a process makes for them, at least
     max_images_per_pass: int | None = None  # memory limit of a process: more rounds where a pass would hold more
     cpu_processes: int = 1  # that share the batch on a CPU, where layers are too small for threads; 0: one a core
-    init_from: str | None = None  # weights to begin with: a run directory, a checkpoint, or a file of other people's code
+    # Weights to begin with: a run directory, a checkpoint, an export, a model of the package, or a file of other people's code.
+    init_from: str | None = None
     images_per_rank: int | None = None  # null: batch_size / processes; a number: the run insists on it
     total_kimg: float = 25_000.0  # length of the run
     max_minutes: float | None = None  # of training, over all starts of the run

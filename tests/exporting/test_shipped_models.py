@@ -17,14 +17,16 @@ from sarigan.exporting.model_card import CARD_NAME, origin_of, without_folders
 from sarigan.exporting.safetensors_export import (
     CONFIG_NAME,
     WEIGHTS_NAME,
+    load_discriminator_weights,
     load_exported,
     load_exported_and_origin,
     save_exported,
 )
 from sarigan.exporting.shipped import SHIPPED, SHIPPED_FOLDER
-from sarigan.files.checkpoint import checkpoint_path, save_checkpoint
+from sarigan.exporting.source import find_source
+from sarigan.files.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from sarigan.models.generator import Generator
-from sarigan.pretrained import data_name, find_source, load_generator_and_record, results_folder
+from sarigan.pretrained import data_name, load_generator_and_record, results_folder
 
 Build = Callable[..., Any]
 NAME = "avatars_32"
@@ -124,6 +126,21 @@ def test_every_command_takes_the_name(main: Main, shipped: Path, command: str, a
     code, output, errors = main(command, *arguments)
     assert code == 0, errors
     assert len(list(Path().glob(file))) == 1 and sorted(path.name for path in shipped.iterdir()) == [CONFIG_NAME, WEIGHTS_NAME]
+
+
+def test_an_export_takes_the_discriminator_along(main: Main, shipped: Path, checkpoint: Path) -> None:
+    """Of a checkpoint, and of an export that holds one; one that holds none is told apart."""
+    assert main("export", str(checkpoint), "a", "--discriminator")[0] == 0
+    assert main("export", "a", "b", "--discriminator", "--half")[0] == 0
+    there = load_checkpoint(checkpoint)["discriminator"]
+    for folder in ("a", "b"):
+        found = load_discriminator_weights(folder)
+        assert found is not None and found.keys() == there.keys()
+        rounded = {name: value.half().float() if folder == "b" else value for name, value in there.items()}
+        assert all(torch.equal(value, rounded[name]) for name, value in found.items())
+    assert load_discriminator_weights(shipped) is None
+    code, _, errors = main("export", NAME, "c", "--discriminator")
+    assert code == 2 and errors == [f"error: {shipped}: holds no discriminator; export without --discriminator"]
 
 
 def test_evaluation_knows_the_data_of_training(main: Main, shipped: Path, checkpoint: Path) -> None:

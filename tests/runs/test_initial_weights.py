@@ -1,5 +1,6 @@
 """training.init_from: a run begins with other weights, goes on from its own, and says whose they were."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from foreign_networks import random_checkpoint
 
 from sarigan.config import Config, load_config
 from sarigan.errors import InputError
+from sarigan.exporting.safetensors_export import DISCRIMINATOR_NAME, save_exported
 from sarigan.files.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from sarigan.importing.foreign_file import load_state
 from sarigan.runs.initial_weights import initialize_from, put_in_place
@@ -93,6 +95,64 @@ def test_without_a_discriminator_and_without_a_q_head(tiny_config: Build, tmp_pa
         "discriminator: recognition is not in it, and starts anew"
     ]
     assert put_in_place(source, state_of(tiny_config()).state_dict()) == []
+
+
+def test_of_an_export_a_new_discriminator_learns_alone_at_first(
+    tiny_config: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """generator_start_kimg: before it, no weight of the generator and no group moves; after it, both do."""
+    caplog.set_level(logging.INFO)
+    size = ("generator.resolution=32", "generator.channel_base=256", "data.num_images=50")
+    source = state_of(tiny_config("training.seed=5", *size)).system.averages["ema_generator"].module
+    save_exported(source, tmp_path / "export", {})
+    config = tiny_config(
+        *size, "training.batch_size=4", "training.total_kimg=0.008",
+        "optimizer.generator_start_kimg=0.008", f"training.init_from={tmp_path / 'export'}",
+    )  # fmt: skip
+    alone = train(config, tmp_path / "run").system
+    assert "holds no discriminator, which starts anew" in caplog.text
+    for network in (alone.networks["generator"], alone.averages["ema_generator"].module):
+        assert all(torch.equal(value, source.get_parameter(name)) for name, value in network.named_parameters())
+    drawn = state_of(config).system.networks["discriminator"].get_parameter("conv.weight")
+    assert not torch.equal(alone.networks["discriminator"].get_parameter("conv.weight"), drawn)
+
+    longer = dataclasses.replace(config, training=dataclasses.replace(config.training, total_kimg=0.02))
+    together = train(longer, tmp_path / "run").system.networks["generator"]
+    moved = {name for name, value in together.named_parameters() if not torch.equal(value, source.get_parameter(name))}
+    assert "synthesis.constant" in moved and any(name.endswith("grouping.logits") for name in moved)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_of_an_export_with_its_discriminator(
+    half: bool, tiny_config: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both networks are those of the source, in float16 up to rounding; an export without takes the file away."""
+    source = state_of(tiny_config("training.seed=5")).system
+    weights = source.modules()["discriminator"].state_dict()
+    average = source.averages["ema_generator"].module
+    save_exported(average, tmp_path, {"config": tiny_config().to_dict()}, half, weights)
+    state = state_of(tiny_config())
+    initialize_from(state, str(tmp_path))
+    for name, value in state.system.modules()["discriminator"].state_dict().items():
+        assert torch.equal(value, weights[name].half().float() if half else weights[name]), name
+    assert "starts anew" not in caplog.text
+
+    with pytest.raises(InputError, match="differs in discriminator.channel_max"):
+        initialize_from(state_of(tiny_config("discriminator.channel_max=7")), str(tmp_path))
+    file = tmp_path / DISCRIMINATOR_NAME
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(InputError, match=f"{DISCRIMINATOR_NAME}: not the file that generator.json describes"):
+        initialize_from(state, str(tmp_path))
+    save_exported(average, tmp_path, {})
+    assert not file.exists()
+    initialize_from(state, str(tmp_path))
+    assert "holds no discriminator, which starts anew" in caplog.text
+
+
+def test_of_a_model_of_the_package(tiny_config: Build) -> None:
+    """Its name is understood; so are other networks than its."""
+    with pytest.raises(InputError, match="^avatars_32: training.init_from needs the same networks; it differs in generator"):
+        initialize_from(state_of(tiny_config()), "avatars_32")
 
 
 def test_fixed_noise_may_be_on_one_side_only(tiny_config: Build) -> None:
