@@ -105,7 +105,12 @@ def export(options: argparse.Namespace) -> None:
 
 def discriminator_weights(file: Path) -> Mapping[str, Tensor]:
     """Of a source as `find_source` returns it; InputError where it holds none."""
-    weights = load_discriminator_weights(file) if file.is_dir() else load_state(file).get("discriminator")
+    if file.is_dir():
+        weights = load_discriminator_weights(file)
+    else:
+        state = load_state(file)
+        drawn = "discriminator" in state.get("imported", {}).get("missing", ())  # by the import, for want of another
+        weights = None if drawn else state.get("discriminator")
     if weights is None:
         raise InputError(f"{file}: holds no discriminator; export without --discriminator")
     return weights

@@ -129,7 +129,7 @@ def test_every_command_takes_the_name(main: Main, shipped: Path, command: str, a
 
 
 def test_an_export_takes_the_discriminator_along(main: Main, shipped: Path, checkpoint: Path) -> None:
-    """Of a checkpoint, and of an export that holds one; one that holds none is told apart."""
+    """Of a checkpoint, and of an export that holds one; a source that holds none is told apart."""
     assert main("export", str(checkpoint), "a", "--discriminator")[0] == 0
     assert main("export", "a", "b", "--discriminator", "--half")[0] == 0
     there = load_checkpoint(checkpoint)["discriminator"]
@@ -141,6 +141,9 @@ def test_an_export_takes_the_discriminator_along(main: Main, shipped: Path, chec
     assert load_discriminator_weights(shipped) is None
     code, _, errors = main("export", NAME, "c", "--discriminator")
     assert code == 2 and errors == [f"error: {shipped}: holds no discriminator; export without --discriminator"]
+    save_checkpoint({**load_checkpoint(checkpoint), "imported": {"missing": ["discriminator"]}}, Path("imported.pt"))
+    code, _, errors = main("export", "imported.pt", "c", "--discriminator")
+    assert code == 2 and errors == ["error: imported.pt: holds no discriminator; export without --discriminator"]
 
 
 def test_evaluation_knows_the_data_of_training(main: Main, shipped: Path, checkpoint: Path) -> None:
