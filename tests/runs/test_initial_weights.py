@@ -1,6 +1,5 @@
 """training.init_from: a run begins with other weights, goes on from its own, and says whose they were."""
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -97,29 +96,23 @@ def test_without_a_discriminator_and_without_a_q_head(tiny_config: Build, tmp_pa
     assert put_in_place(source, state_of(tiny_config()).state_dict()) == []
 
 
-def test_of_an_export_a_new_discriminator_learns_alone_at_first(
-    tiny_config: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """generator_start_kimg: before it, no weight of the generator and no group moves; after it, both do."""
+def test_a_run_goes_on_with_an_export(tiny_config: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A run of one step begins with the exported generator as both of its own, and with a new discriminator."""
     caplog.set_level(logging.INFO)
-    size = ("generator.resolution=32", "generator.channel_base=256", "data.num_images=50")
+    size = ("generator.resolution=32", "generator.channel_base=256", "data.num_images=50", "training.batch_size=4")
     source = state_of(tiny_config("training.seed=5", *size)).system.averages["ema_generator"].module
     save_exported(source, tmp_path / "export", {})
-    config = tiny_config(
-        *size, "training.batch_size=4", "training.total_kimg=0.008",
-        "optimizer.generator_start_kimg=0.008", f"training.init_from={tmp_path / 'export'}",
-    )  # fmt: skip
-    alone = train(config, tmp_path / "run").system
+    config = tiny_config(*size, "training.total_kimg=0.004", f"training.init_from={tmp_path / 'export'}")
+    trained = train(config, tmp_path / "run").system
+    assert f"begins with the weights of {tmp_path / 'export'}" in caplog.text
     assert "holds no discriminator, which starts anew" in caplog.text
-    for network in (alone.networks["generator"], alone.averages["ema_generator"].module):
-        assert all(torch.equal(value, source.get_parameter(name)) for name, value in network.named_parameters())
-    drawn = state_of(config).system.networks["discriminator"].get_parameter("conv.weight")
-    assert not torch.equal(alone.networks["discriminator"].get_parameter("conv.weight"), drawn)
-
-    longer = dataclasses.replace(config, training=dataclasses.replace(config.training, total_kimg=0.02))
-    together = train(longer, tmp_path / "run").system.networks["generator"]
-    moved = {name for name, value in together.named_parameters() if not torch.equal(value, source.get_parameter(name))}
-    assert "synthesis.constant" in moved and any(name.endswith("grouping.logits") for name in moved)
+    start = state_of(config).system
+    name = "synthesis.constant"
+    for network in (trained.networks["generator"], trained.averages["ema_generator"].module):
+        assert 0 < (network.get_parameter(name) - source.get_parameter(name)).abs().max() < 0.03  # a step of rate 0.002 or so
+    name = "conv.weight"
+    ours, drawn = (system.networks["discriminator"].get_parameter(name) for system in (trained, start))
+    assert 0 < (ours - drawn).abs().max() < 0.03
 
 
 @pytest.mark.parametrize("half", [False, True])

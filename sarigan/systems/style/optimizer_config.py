@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from sarigan.errors import InputError
 from sarigan.training.optimizers import check_adam
 
 
@@ -20,13 +19,9 @@ class OptimizerConfig:
     grouping_epsilon: float = 1e-15  # gradients of the mean Eq. 2 are near 1e-8
     # The rates of G and D fall from their values at the first number of kimg to a tenth at the second, along a cosine.
     decay_kimg: tuple[float, float] | None = None
-    # Before so many kimg D alone learns: for a run that begins with a trained G (training.init_from) and a new D.
-    generator_start_kimg: float = 0.0
 
     def __post_init__(self) -> None:
         check_adam(self)
-        if self.generator_start_kimg < 0:
-            raise InputError(f"optimizer.generator_start_kimg must not be negative, got {self.generator_start_kimg}")
 
     def decay(self, seen_kimg: float) -> float:
         """The factor of the rates of G and D after so many thousand images."""

@@ -201,9 +201,6 @@ class StyleSystem(System):
                     until_step=None if freeze is None else math.ceil(freeze * 1000 / batch_size),
                 )
             )  # fmt: skip
-        for phase in phases:
-            if phase.network == "generator":
-                phase.from_step = math.ceil(self.config.optimizer.generator_start_kimg * 1000 / batch_size)
         return phases
 
     def separate_parameters(self, network: str) -> list[nn.Parameter]:
