@@ -13,7 +13,11 @@ Build = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def means_of(tiny_config: Build, tiny_trainer: Build) -> Callable[[str], dict[str, float]]:
-    """means_of(precision): of the losses of the last 100 of 200 steps, every phase in them, none skipped."""
+    """means_of(precision): of the losses of the last 100 of 200 steps, every phase in them.
+
+    None is skipped; in float16, whose gradients may overflow under the loss scale, few. Three seeds had 0 to 2, and seed 0 has
+    one or none, as the processor has float16 arithmetic, which rounds otherwise than float32's, or not.
+    """
     known: dict[str, dict[str, float]] = {}
 
     def run(precision: str) -> dict[str, float]:
@@ -24,7 +28,7 @@ def means_of(tiny_config: Build, tiny_trainer: Build) -> Callable[[str], dict[st
                 if step == 100:
                     trainer.scalars.means()
                 trainer.train_step(iter([batch]))
-            assert trainer.nonfinite.total() == 0
+            assert trainer.nonfinite.total() <= (10 if precision == "float16" else 0)
             known[precision] = trainer.scalars.means()
         return known[precision]
 
