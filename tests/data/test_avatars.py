@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import pickle
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
@@ -62,8 +63,9 @@ def test_an_image_depends_on_seed_and_index_alone(resolution: int) -> None:
 def test_processes_see_the_same_images(method: str) -> None:
     dataset = AvatarDataset(64, num_images=8)
     here = [dataset[index] for index in range(8)]
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        there = pool.map(dataset.__getitem__, range(8))
+    # No Pool: it ends by a signal, which a worker that is just being forked may lose, and then waits for ever.
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        there = [*pool.map(dataset.__getitem__, range(8))]
     np.testing.assert_array_equal(there, here)
 
 

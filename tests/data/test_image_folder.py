@@ -8,6 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -145,8 +146,9 @@ def test_processes_and_pickles_reopen_the_zip(folder: Path, tmp_path: Path, meth
     dataset = ImageFolderDataset(zip_folder(folder, tmp_path / "images.zip"), 16)
     here = [dataset[index] for index in range(4)]
     np.testing.assert_array_equal([*pickle.loads(pickle.dumps(dataset))], here)
-    with multiprocessing.get_context(method).Pool(2) as pool:
-        there = pool.map(dataset.__getitem__, [0, 1, 2, 3] * 8)
+    # No Pool: it ends by a signal, which a worker that is just being forked may lose, and then waits for ever.
+    with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
+        there = [*pool.map(dataset.__getitem__, [0, 1, 2, 3] * 8)]
     np.testing.assert_array_equal(there, here * 8)
 
 

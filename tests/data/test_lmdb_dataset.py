@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -60,9 +61,10 @@ def test_processes_open_the_file_themselves(prepared: Path, method: str) -> None
     large, small = LmdbDataset(prepared, 16), LmdbDataset(prepared, 8)
     here = [*large], [*small]
     np.testing.assert_array_equal([*pickle.loads(pickle.dumps(large))], here[0])
-    with multiprocessing.get_context(method).Pool(2) as pool:
+    # No Pool: it ends by a signal, which a worker that is just being forked may lose, and then waits for ever.
+    with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
         for dataset, expected in ((large, here[0]), (small, here[1]), (large, here[0])):
-            np.testing.assert_array_equal(pool.map(dataset.__getitem__, list(range(12)) * 4), expected * 4)
+            np.testing.assert_array_equal([*pool.map(dataset.__getitem__, list(range(12)) * 4)], expected * 4)
     np.testing.assert_array_equal([*large], here[0])
 
 
