@@ -268,7 +268,8 @@ def _loaded(loader: DataLoader) -> Generator[Any, None, None]:
     except InputError as error:
         raise _worker_error(error) from None
     except RuntimeError as error:
-        raise dead_worker_error(error) or error from None
+        dead = dead_worker_error(error)  # which may not know the signal, where the process itself does
+        raise (dead and workers.death()) or dead or error from None
     except (ConnectionError, EOFError) as error:
         raise workers.death() or error from None
     finally:

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import time
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from process_tools import DEADLINE
 from sarigan.data.avatars.dataset import AvatarDataset
 from sarigan.data.batch import to_signed_float
 from sarigan.data.image_folder import ImageFolderDataset
-from sarigan.data.loader import DataConfig, load_in_order, open_dataset, training_batches
+from sarigan.data.loader import DataConfig, _loaded, load_in_order, open_dataset, training_batches
 from sarigan.data.sampler import InfiniteSampler
 from sarigan.errors import InputError
 
@@ -141,3 +143,23 @@ def test_no_worker_outlives_an_error() -> None:
     for process in left:
         process.kill()
     assert not left
+
+
+def test_a_death_that_pytorch_cannot_explain_is_explained() -> None:
+    """PyTorch says `exited unexpectedly` when it finds a worker gone before it is told of its signal."""
+
+    class Loader:
+        def __iter__(self) -> Iterator[None]:
+            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            worker.start()
+
+            def items() -> Iterator[None]:
+                worker.kill()
+                worker.join()
+                raise RuntimeError(f"DataLoader worker (pid(s) {worker.pid}) exited unexpectedly")
+                yield
+
+            return items()
+
+    with pytest.raises(InputError, match=r"^data worker process \d+ was killed by signal Killed"):
+        next(_loaded(Loader()))  # type: ignore[arg-type]
