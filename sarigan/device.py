@@ -41,7 +41,7 @@ def resolve_device(name: str, setting: str) -> torch.device:
 
 def to_device(parts: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     """Tensors of the host on the device; on a GPU they are views of one that travels in one copy from pinned memory."""
-    if device.type != "cuda":
+    if device.type != "cuda" or not parts:
         return [part.to(device, dtype) for part in parts]
     sizes = [part.numel() for part in parts]
     joined = torch.empty(sum(sizes), dtype=dtype, pin_memory=True)

@@ -27,6 +27,7 @@ SILENT = (
     "training.sample_kimg", "training.checkpoint_kimg", "training.num_checkpoints", "training.num_samples",
     "training.precision", "training.max_images_per_pass", "training.images_per_rank", "training.rank_timeout_seconds",
     "training.init_from", "training.max_nonfinite_steps", "training.on_nonfinite", "training.memory_format",
+    "training.cuda_graphs",
 )  # fmt: skip
 
 

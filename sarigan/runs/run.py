@@ -30,6 +30,7 @@ from sarigan.runs.summary import end_reason, machine_lines, overfitting_warning
 from sarigan.runs.watchdog import Watchdog
 from sarigan.signals import handling
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.cuda_graphs import check_cuda_graphs
 from sarigan.training.hooks import LogHook, ProgressHook, RunLogger, SampleHook, WarmUpHook
 from sarigan.training.nonfinite import NonfiniteError
 from sarigan.training.precision import PRECISIONS, Precision, resolve_precision
@@ -132,6 +133,7 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[Config, ImageDataset, Pr
         config, dataset = config.open_data()
         compared_images(config, dataset)
         precision = resolve_precision(config.training, recorded)
+        check_cuda_graphs(config.training, precision.device)
     return config, dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
 
 
@@ -148,6 +150,7 @@ def refuse_what_training_would(
 ) -> None:  # fmt: skip
     """InputError for what would end `train` before its first step, beside configuration and data, which are there already."""
     compared_images(config, dataset)
+    check_cuda_graphs(config.training, state.precision.device)
     if not resumes and config.training.init_from is not None:
         initialize_from(state, config.training.init_from)
     place = next(place for place in (run_dir, *run_dir.resolve().parents) if place.exists())

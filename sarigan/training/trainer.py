@@ -13,9 +13,10 @@ from sarigan import distributed
 from sarigan.data.batch import Batch
 from sarigan.data.loader import ImageDataset, training_batches
 from sarigan.models.ema import ema_decay
-from sarigan.systems.system import Phase
+from sarigan.systems.system import Phase, Shard
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.cpu_processes import CpuProcesses, count_processes
+from sarigan.training.cuda_graphs import CudaRecorder, Outcome, PhaseGraphs
 from sarigan.training.gradients import PhaseGradients
 from sarigan.training.nonfinite import NonfiniteCounter, NonfiniteError, all_finite
 from sarigan.training.scalars import ScalarSums
@@ -95,6 +96,7 @@ class Trainer:
         self.active_hook: Hook | None = None
         self.vote = distributed.Vote()
         self.processes: CpuProcesses | None = None
+        self.graphs: PhaseGraphs | None = None
         self.real_sign: Tensor | None = None  # of this step's phases, which all see the same p
         self.stopping = self._stop_reason()
 
@@ -127,6 +129,8 @@ class Trainer:
 
     def _train(self) -> bool:
         """Make steps until the end (returns true) or until a roll-back (returns false)."""
+        # Anew after a roll-back, which gives Adam other moments.
+        self.graphs = PhaseGraphs(self.update, CudaRecorder()) if self.state.config.training.cuda_graphs else None
         batches = training_batches(
             self.dataset, self.state.config.data, self.state.config.training.seed, self.state.seen_images,
             self.batch_size, distributed.rank(), distributed.world_size(), self.rounds * self.gradients.num_processes,
@@ -175,25 +179,35 @@ class Trainer:
         self.in_step = False
 
     def run_phase(self, index: int, phase: Phase, batch: Batch) -> None:
-        """Forward and backward for each round, one optimiser step, or none when a loss or gradient is not finite."""
-        processes = self.processes if self.gradients.num_shards(phase) > 1 else None
+        """The update of a phase, and what is noted of it."""
+        processes = self._processes_for(phase)
         if processes is not None:
             processes.begin(phase, batch, self.state.step, self.state.num_rollbacks)
         shards = self.gradients.shards(phase, batch, self.state.step, self.state.num_rollbacks)
-        sums = self.gradients.accumulate(phase, shards)
-        if processes is not None:
-            processes.finish(phase, sums)
-        skipped = ~all_finite([parameter.grad for parameter in phase.parameters if parameter.grad is not None])
+        sums, skipped = (self.graphs or self.update)(phase, shards)
         self.nonfinite.note(index, skipped)
-        phase.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
-        phase.optimizer.step()
-        for parameter in phase.parameters:
-            parameter.grad = None
         if phase.after is not None:
             phase.after(sums.reduced_means())
         if phase.real_sign is not None and self.state.augmentation.config.is_adaptive:
             self.real_sign = sums.reduced_means()[phase.real_sign]
         self.scalars.merge(sums, skipped)
+
+    def update(self, phase: Phase, shards: list[Shard]) -> Outcome:
+        """Forward and backward for each shard, one optimiser step, or none when a loss or gradient is not finite."""
+        sums = self.gradients.accumulate(phase, shards)
+        processes = self._processes_for(phase)
+        if processes is not None:
+            processes.finish(phase, sums)
+        skipped = ~all_finite([parameter.grad for parameter in phase.parameters if parameter.grad is not None])
+        phase.optimizer.found_inf = skipped.float()  # type: ignore[attr-defined]
+        phase.optimizer.step()
+        for parameter in phase.parameters:
+            parameter.grad = None
+        return sums, skipped
+
+    def _processes_for(self, phase: Phase) -> CpuProcesses | None:
+        """The other processes, where they share the batch of this phase."""
+        return self.processes if self.gradients.num_shards(phase) > 1 else None
 
     def is_finished(self) -> bool:
         """Whether no further step is to be made; the same on every rank."""

@@ -244,6 +244,7 @@ def test_many_tensors_take_one_copy_to_the_device_and_one_wait_back(
     fake_gpu: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer, copies = fake_gpu(config_of("sarigan"))
+    assert to_device([], GPU, torch.float32) == []  # the noise of a generator without any
     there = to_device([torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 8, 8)], GPU, torch.float32)
     assert [(tuple(part.shape), part.device) for part in there] == [((1, 1, 4, 4), GPU), ((1, 1, 8, 8), GPU)]
     assert copies.waiting == [] and copies.free == [(80,)]

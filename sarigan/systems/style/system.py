@@ -42,6 +42,7 @@ class StyleConfig(RunConfig):
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
     NOT_ARCHITECTURE: ClassVar[tuple[str, ...]] = ("generator.grouping.freeze_kimg", "generator.class_shares")
     AUGMENTS: ClassVar[str] = "everything"
+    CUDA_GRAPHS: ClassVar[bool] = True
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
