@@ -89,6 +89,10 @@ def write_model_card(
         raise InputError(f"{folder / CARD_NAME}: cannot write the model card ({error.strerror})") from None
 
 
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
 def _front_matter(license_name: str | None) -> str:
     lines = [f"license: {license_name}"] if license_name else []
     lines += ["library_name: sarigan", "pipeline_tag: unconditional-image-generation", "tags: [gan, sarigan]"]
@@ -114,7 +118,7 @@ def _facts(generator: Generator, origin: dict[str, Any]) -> list[tuple[str, str]
     makers: dict[str, Callable[[], str]] = {
         "data": lambda: _data(origin),
         "images seen": lambda: f"{origin['seen_kimg']:,.1f} thousand, batch {origin['config']['training']['batch_size']}",
-        "training time": lambda: f"{origin['seconds'] / 3600:.1f} hours",
+        "training time": lambda: _duration(origin["seconds"]),
         "machine": lambda: ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in origin["platform"].items()),
         "code": lambda: f"commit {origin['commit']}",
         "command": lambda: f"`{' '.join(origin['command'])}`",
