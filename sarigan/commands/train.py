@@ -44,7 +44,8 @@ def main() -> None:
                 resumed = resume_summary(config, run_dir) if distributed.is_main() else None
                 report = dry_run_report(config, state, data, arguments.processes, resumed)
                 if not missing:
-                    refuse_what_training_would(config, dataset, state, run_dir, resumed is not None)
+                    num_ranks = arguments.processes or distributed.world_size()
+                    refuse_what_training_would(config, dataset, state, run_dir, resumed is not None, num_ranks)
                     report = "\n".join([report, *estimate_lines(config, dataset, run_dir, arguments.processes)])
             if distributed.is_main():
                 print(report)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ops.host_memory import available_and_total_bytes
+from sarigan import distributed
 from sarigan.config import Config
 from sarigan.data.batch import Batch
 from sarigan.data.labels import ClassLabels, LabelledDataset
@@ -24,6 +25,7 @@ from sarigan.metrics.evaluation import Evaluation
 from sarigan.runs.resume import resume_summary
 from sarigan.runs.summary import size_text
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.cuda_graphs import WARM_UP, check_cuda_graphs
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
@@ -230,24 +232,27 @@ def tiny_state(config: Config) -> TrainingState:
     """The configuration's method at tiny widths on its device, with all phases in every step, for the classes of its data."""
     if config.data.labels is not None:
         config, _ = config.open_data()
+    num_steps = WARM_UP + 2 if config.training.cuda_graphs else 2
     training = dataclasses.replace(
-        config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, total_kimg=0.016, max_minutes=None
-    )
+        config.training, batch_size=8, accumulation_rounds=1, images_per_rank=None, max_minutes=None,
+        total_kimg=0.008 * num_steps,
+    )  # fmt: skip
     tiny = config.tiny()
     tiny = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, num_workers=0), training=training)
     return TrainingState(tiny, resolve_precision(tiny.training))
 
 
 def dry_run(config: Config) -> Iterator[Finding]:
-    """Two training steps."""
+    """Two training steps, or as many as it takes to record phases where CUDA graphs are asked for."""
     state = tiny_state(config)
     precision = state.precision
+    check_cuda_graphs(config.training, precision.device, distributed.world_size())
     trainer = Trainer(state, noise_for(state))
     trainer.run()
     trainer.check_finite()
     skipped = trainer.nonfinite.total()
     phases = ", ".join(phase.name for phase in trainer.phases)
-    text = f"2 steps at tiny widths, {precision.name} on {precision.device}: {phases}"
+    text = f"{trainer.total_steps} steps at tiny widths, {precision.name} on {precision.device}: {phases}"
     yield Finding("ok" if not skipped else "bad", "dry run", text if not skipped else f"{text}; {skipped} not finite")
 
 

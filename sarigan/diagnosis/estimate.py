@@ -18,12 +18,13 @@ from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.diagnosis.step_benchmark import timed
 from sarigan.runs.summary import duration_text, num_files, size_text
 from sarigan.training.batch_plan import plan_batch
+from sarigan.training.cuda_graphs import WARM_UP
 from sarigan.training.precision import resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
 
 NUM_IMAGES = 4
-REPEATS = 3  # after one that warms up; the median counts
+REPEATS = 3  # after those that warm up; the median counts
 MAX_CPU_RESOLUTION = 256  # beyond it a step of four images takes minutes on a CPU
 
 
@@ -63,12 +64,14 @@ def seconds_of_step(config: Config, dataset: ImageDataset) -> float:
     )
     state = TrainingState(dataclasses.replace(config, training=small), resolve_precision(small))
     trainer = Trainer(state, dataset)
+    trainer.record_phases()
+    num_first = 1 if trainer.graphs is None else WARM_UP + 1  # updates that count for nothing
     batch = state.system.example_batch(unit, trainer.device, trainer.dtype)
     noise = torch.rand(batch.images.shape, device=trainer.device).mul(2).sub(1)
     batch.images = noise.to(trainer.dtype, memory_format=state.precision.layout)
     total = 0.0
     for index, phase in enumerate(trainer.phases):
-        times = [timed(lambda: trainer.run_phase(index, phase, batch), trainer.device) for _ in range(REPEATS + 1)]  # noqa: B023
+        times = [timed(lambda: trainer.run_phase(index, phase, batch), trainer.device) for _ in range(REPEATS + num_first)]  # noqa: B023
         seen = config.training.batch_size / unit if phase.draw is not None or phase.needs_real_images else 1.0
-        total += statistics.median(times[1:]) * seen / phase.interval
+        total += statistics.median(times[num_first:]) * seen / phase.interval
     return total

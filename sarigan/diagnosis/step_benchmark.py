@@ -17,6 +17,7 @@ import torch
 
 from sarigan.config import Config, load_config
 from sarigan.diagnosis.scaling import FlopCount
+from sarigan.training.cuda_graphs import WARM_UP
 from sarigan.training.precision import Precision, resolve_precision
 from sarigan.training.state import TrainingState
 from sarigan.training.trainer import Trainer
@@ -83,6 +84,9 @@ class StepTimer:
             if regularizers or phase.name in (*MAIN_PHASES, "grouping")
         ]
         self.flops = counted_flops(self.once)
+        self.trainer.record_phases()
+        for _ in range(WARM_UP + 1 if self.trainer.graphs else 0):
+            self.once()
 
     def once(self) -> None:
         """Each phase once, and the averages."""

@@ -97,15 +97,17 @@ def out_of_memory_error(trainer: Trainer) -> InputError:
     tried = trainer.plan.images_per_pass
     for module in trainer.system.networks.values():
         module.zero_grad(set_to_none=True)
-    line = f"out of memory on {trainer.device} with {tried} images in a pass"
+    trainer.graphs = None  # recordings hold memory
+    plain = "without training.cuda_graphs " if trainer.state.config.training.cuda_graphs else ""
+    line = f"out of memory on {trainer.device} with {tried} images in a pass; {plain}"
     per_rank = trainer.batch_size // trainer.plan.num_ranks
     for images in [n for n in range(tried - 1, 0, -1) if per_rank % n == 0]:
         if all(_fits(trainer, phase, images) for phase in trainer.phases):
             rounds = per_rank // images
             return InputError(
-                f"{line}; {images} fit: training.max_images_per_pass={images} accumulates the same batch over {rounds} rounds"
+                f"{line}{images} fit: training.max_images_per_pass={images} accumulates the same batch over {rounds} rounds"
             )
-    return InputError(f"{line}; not even one image fits: a smaller resolution or narrower networks would")
+    return InputError(f"{line}not even one image fits: a smaller resolution or narrower networks would")
 
 
 def _fits(trainer: Trainer, phase: Phase, images: int) -> bool:

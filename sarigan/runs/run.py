@@ -133,7 +133,7 @@ def open_inputs(config: Config, run_dir: Path) -> tuple[Config, ImageDataset, Pr
         config, dataset = config.open_data()
         compared_images(config, dataset)
         precision = resolve_precision(config.training, recorded)
-        check_cuda_graphs(config.training, precision.device)
+        check_cuda_graphs(config.training, precision.device, distributed.world_size())
     return config, dataset, dataclasses.replace(precision, name=distributed.from_main(precision.name))
 
 
@@ -146,11 +146,11 @@ def compared_images(config: Config, dataset: ImageDataset) -> ImageDataset:
 
 
 def refuse_what_training_would(
-    config: Config, dataset: ImageDataset, state: TrainingState, run_dir: Path, resumes: bool
+    config: Config, dataset: ImageDataset, state: TrainingState, run_dir: Path, resumes: bool, num_ranks: int
 ) -> None:  # fmt: skip
     """InputError for what would end `train` before its first step, beside configuration and data, which are there already."""
     compared_images(config, dataset)
-    check_cuda_graphs(config.training, state.precision.device)
+    check_cuda_graphs(config.training, state.precision.device, num_ranks)
     if not resumes and config.training.init_from is not None:
         initialize_from(state, config.training.init_from)
     place = next(place for place in (run_dir, *run_dir.resolve().parents) if place.exists())

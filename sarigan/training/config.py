@@ -28,7 +28,8 @@ class TrainingConfig:
     tf32: bool = False  # TensorFloat-32 for float32 matrix products on CUDA
     # Layout of images, features and kernels. auto: channels_last, but on CUDA contiguous for float32 without TF32, and float64
     memory_format: str = "auto"  # auto | channels_last | contiguous
-    # A phase's kernels start with one call instead of thousands: a small network on one GPU trains several times as fast
+    # A phase's kernels start with one call instead of thousands: a small network trains several times as fast. Of the style
+    # system, on one GPU, without augmentation
     cuda_graphs: bool = False
     ema_half_life_kimg: float = 10.0  # of the averaged weights: an older weight counts half after so many
     ema_ramp_up: float | None = None  # half-life at most this share of the images seen so far

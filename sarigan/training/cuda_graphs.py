@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sarigan import distributed
 from sarigan.errors import InputError
 from sarigan.systems.system import Phase, Shard
 from sarigan.training.config import TrainingConfig
@@ -29,16 +28,14 @@ Recorder = Callable[[Callable[[], Outcome]], tuple[Callable[[], None], Outcome]]
 WARM_UP = 3  # plain updates before a recording: cuDNN chooses its algorithms, Adam makes its moments
 
 
-def check_cuda_graphs(training: TrainingConfig, device: torch.device) -> None:
+def check_cuda_graphs(training: TrainingConfig, device: torch.device, num_ranks: int) -> None:
     """InputError where `training.cuda_graphs` is asked for and impossible."""
     if not training.cuda_graphs:
         return
     if device.type != "cuda":
         raise InputError(f"training.cuda_graphs=true needs a GPU, the run is on {device.type}: set it to false")
-    if distributed.world_size() > 1:
-        raise InputError(
-            f"training.cuda_graphs=true is for one process, this run has {distributed.world_size()}: set it to false"
-        )
+    if num_ranks > 1:
+        raise InputError(f"training.cuda_graphs=true is for one process, this run has {num_ranks}: set it to false")
 
 
 class PhaseGraphs:
@@ -50,7 +47,7 @@ class PhaseGraphs:
         self.recordings: dict[Hashable, _Recording] = {}
 
     def __call__(self, phase: Phase, shards: list[Shard]) -> Outcome:
-        """The outcome's tensors change with the next update of the phase."""
+        """As `update`; the outcome is the caller's."""
         form = (phase.name, _form(shards))
         if form not in self.recordings:
             if self.num_plain[form] < WARM_UP:
@@ -66,7 +63,8 @@ class _Recording:
         self.shards: list[Shard] = _replaced(shards, lambda value: _own(value, like.device))
         self.inputs = _inputs(self.shards)
         self.groups = phase.optimizer.param_groups
-        self.rates = [like.new_full((), group["lr"]) for group in self.groups]
+        # float32 whatever the parameters are: the fused Adam of a GPU reads no other.
+        self.rates = [torch.full((), group["lr"], dtype=torch.float32, device=like.device) for group in self.groups]
         with self._recordable():
             self.replay, self.outcome = record(lambda: update(phase, self.shards))
 
@@ -103,7 +101,7 @@ class CudaRecorder:
 
     def __call__(self, function: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
         graph = torch.cuda.CUDAGraph()
-        # The loader's thread pins memory meanwhile, which a recording that all threads have to mind would not outlive.
+        # The loader's thread pins memory meanwhile, which would break a recording in mode `global`.
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             outcome = function()
         return graph.replay, outcome

@@ -32,7 +32,7 @@ class RunConfig(ABC):
     # What its discriminator's images may pass through: nothing | appearance (they have a layout or mask beside them that
     # would not move with them) | everything
     AUGMENTS: ClassVar[str] = "nothing"
-    CUDA_GRAPHS: ClassVar[bool] = False  # whether its losses may be recorded: nothing in them is decided by Python in a step
+    CUDA_GRAPHS: ClassVar[bool] = False  # whether its losses can be recorded: Python decides nothing in them but by the shard
 
     system: str = "style"  # which kind of model: a name of sarigan/systems/registry.py
     data: DataConfig = field(default_factory=DataConfig)
@@ -51,7 +51,7 @@ class RunConfig(ABC):
             raise InputError(f"training.cuda_graphs must be false for system {self.system!r}, whose phases cannot be recorded")
         if self.training.cuda_graphs and transforms:
             raise InputError(
-                f"training.cuda_graphs must be false with training.augmentation.name={name}, which draws in every step anew"
+                f"training.cuda_graphs must be false with training.augmentation.name={name}, which draws inside the loss"
             )
         moving = [transform for transform in transforms if transform in MOVING]
         if moving and self.AUGMENTS != "everything":

@@ -129,8 +129,7 @@ class Trainer:
 
     def _train(self) -> bool:
         """Make steps until the end (returns true) or until a roll-back (returns false)."""
-        # Anew after a roll-back, which gives Adam other moments.
-        self.graphs = PhaseGraphs(self.update, CudaRecorder()) if self.state.config.training.cuda_graphs else None
+        self.record_phases()  # anew after a roll-back, which gives Adam other moments
         batches = training_batches(
             self.dataset, self.state.config.data, self.state.config.training.seed, self.state.seen_images,
             self.batch_size, distributed.rank(), distributed.world_size(), self.rounds * self.gradients.num_processes,
@@ -177,6 +176,10 @@ class Trainer:
         for average in self.system.averages.values():
             average.update(decay)
         self.in_step = False
+
+    def record_phases(self) -> None:
+        """From now on phases are recorded as CUDA graphs, if the configuration asks for it."""
+        self.graphs = PhaseGraphs(self.update, CudaRecorder()) if self.state.config.training.cuda_graphs else None
 
     def run_phase(self, index: int, phase: Phase, batch: Batch) -> None:
         """The update of a phase, and what is noted of it."""
