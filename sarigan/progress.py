@@ -1,4 +1,4 @@
-"""Progress bars: redrawn in place on a terminal, and a line now and then where the output goes to a file."""
+"""Progress bars, redrawn in place on a terminal, and a line now and then where the output goes to a file; durations as text."""
 
 import sys
 from collections.abc import Callable
@@ -7,6 +7,15 @@ from typing import Any
 from tqdm import tqdm
 
 LINE_SECONDS = 30.0  # between two lines of a bar that is not on a terminal
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds for a person."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    if seconds < 7200:
+        return f"{seconds / 60:.{int(seconds < 600)}f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 class _Bar(tqdm):

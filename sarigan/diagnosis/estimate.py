@@ -16,7 +16,8 @@ from sarigan.config import Config
 from sarigan.data.loader import ImageDataset
 from sarigan.diagnosis.scaling import checkpoint_size, count_step
 from sarigan.diagnosis.step_benchmark import timed
-from sarigan.runs.summary import duration_text, num_files, size_text
+from sarigan.progress import duration_text
+from sarigan.runs.summary import num_files, size_text
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.cuda_graphs import WARM_UP
 from sarigan.training.precision import resolve_precision

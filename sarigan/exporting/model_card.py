@@ -12,6 +12,7 @@ from sarigan.exporting.shipped import SHIPPED
 from sarigan.files.paths import replace_text
 from sarigan.files.reading import read_json_object
 from sarigan.models.generator import Generator
+from sarigan.progress import duration_text
 
 CARD_NAME = "README.md"
 # An absolute path, at the start of a text or after `=`, a blank or a quotation mark.
@@ -89,10 +90,6 @@ def write_model_card(
         raise InputError(f"{folder / CARD_NAME}: cannot write the model card ({error.strerror})") from None
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
-
-
 def _front_matter(license_name: str | None) -> str:
     lines = [f"license: {license_name}"] if license_name else []
     lines += ["library_name: sarigan", "pipeline_tag: unconditional-image-generation", "tags: [gan, sarigan]"]
@@ -118,7 +115,7 @@ def _facts(generator: Generator, origin: dict[str, Any]) -> list[tuple[str, str]
     makers: dict[str, Callable[[], str]] = {
         "data": lambda: _data(origin),
         "images seen": lambda: f"{origin['seen_kimg']:,.1f} thousand, batch {origin['config']['training']['batch_size']}",
-        "training time": lambda: _duration(origin["seconds"]),
+        "training time": lambda: duration_text(origin["seconds"]),
         "machine": lambda: ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in origin["platform"].items()),
         "code": lambda: f"commit {origin['commit']}",
         "command": lambda: f"`{' '.join(origin['command'])}`",

@@ -8,6 +8,7 @@ import torch
 from sarigan import distributed
 from sarigan.config import Config
 from sarigan.errors import InputError
+from sarigan.progress import duration_text
 from sarigan.runs.checkpoint_hook import checkpoint_bytes
 from sarigan.training.batch_plan import plan_batch
 from sarigan.training.cpu_processes import count_processes
@@ -116,15 +117,6 @@ def end_reason(trainer: Trainer) -> str:
 def size_text(number: float) -> str:
     """A number of bytes for a person."""
     return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds for a person."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def process_arithmetic(config: Config, num_ranks: int | None = None) -> list[str]:

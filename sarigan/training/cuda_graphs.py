@@ -82,7 +82,10 @@ class _Recording:
 
     def play(self, shards: list[Shard]) -> Outcome:
         for mine, given in zip(self.inputs, _inputs(shards), strict=True):
-            mine.copy_(given) if isinstance(given, Tensor) else mine.fill_(given)
+            if isinstance(given, Tensor):
+                mine.copy_(given)
+            else:
+                mine.fill_(given)
         for rate, group in zip(self.rates, self.groups, strict=True):
             rate.fill_(group["lr"])
         self.replay()

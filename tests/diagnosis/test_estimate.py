@@ -15,7 +15,7 @@ from sarigan.diagnosis.scaling import checkpoint_size
 def test_time_of_a_run(tiny_config: Callable[..., Any]) -> None:
     """1000 steps of 8 images, half a second each."""
     text = time_text(tiny_config("training.total_kimg=8"), 0.5)
-    assert text.startswith("about 0.5 s a step on one process, 8 minutes to training.total_kimg=8 (")
+    assert text.startswith("about 0.5 s a step on one process, 8.3 minutes to training.total_kimg=8 (")
     limited = time_text(tiny_config("training.total_kimg=8", "training.max_minutes=2"), 0.5)
     assert "; training.max_minutes=2 ends it at about 1.92 kimg" in limited
 

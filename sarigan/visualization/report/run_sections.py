@@ -14,7 +14,7 @@ from sarigan.files.paths import replace_file
 from sarigan.files.picture import BrokenPicture, opened_picture, read_picture
 from sarigan.files.run_record import RunRecord
 from sarigan.models.feature_networks.avatar_networks import SEGMENTER_TITLE
-from sarigan.progress import progress_bar
+from sarigan.progress import duration_text, progress_bar
 from sarigan.systems.system import Curves, System
 from sarigan.visualization.report.charts import line_chart
 from sarigan.visualization.report.data_section import data_section
@@ -35,7 +35,7 @@ def introduction(run: RunRecord, method: str, resolution: int) -> str:
             "data": _data(run),
             "resolution": f"{resolution} px",
             "images seen": f"{last.get('kimg', 0):,.1f} thousand",
-            "training time": _duration(last.get("seconds", 0)),
+            "training time": duration_text(last.get("seconds", 0)),
             "mean speed": f"{_mean_speed(run):.1f} images/s",
         }
     )
@@ -208,11 +208,6 @@ def _largest(parts: list[str], shares: list[float], count: int = 3) -> list[tupl
 
 def _test(test: dict[str, float] | None) -> str:
     return "" if test is None else f"{test['z']:+.1f}, {test['p']:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{minutes:.1f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def write_report(
